@@ -1,0 +1,113 @@
+"""What can go wrong, and the exit code each kind of failure ends with.
+
+Every class carries its own exit code and the line that documents it; the table in ``docs/exit-codes.md``
+is generated from here. A message says what happened, where (``path:line`` or row) and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_DONE = 0
+
+
+class QatoolError(Exception):
+    """Base of all failures qatool reports itself; anything else that surfaces is a bug (exit code 1)."""
+
+    exit_code: ClassVar[int] = 1
+    meaning: ClassVar[str] = "internal error (a bug: traceback in the log, one line on the screen)"
+
+    def lines(self) -> list[str]:
+        """Return the messages to show, one line each."""
+        return str(self).split("\n")
+
+
+class UsageError(QatoolError):
+    """An option's value, or a combination of options, makes no sense. Holds every problem found at once."""
+
+    exit_code = 2
+    meaning = "usage: an option's value or combination"
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class InputError(QatoolError):
+    """The input cannot be used: missing, unreadable, without a needed column, or holding a bad row."""
+
+    exit_code = 3
+    meaning = (
+        "input cannot be used: path missing, unreadable, missing column, bad row with `--on-error fail`, "
+        "more than `--max-errors`"
+    )
+
+
+class EnvironmentUnfitError(QatoolError):
+    """This machine or installation cannot do it: no model, no extra, no device."""
+
+    exit_code = 4
+    meaning = "the environment cannot do it: model does not load, extra not installed, device absent"
+
+
+class RowsRejected(QatoolError):
+    """Everything was done, but some rows were rejected (``--on-error skip``)."""
+
+    exit_code = 5
+    meaning = "done, but some rows were rejected (`--on-error skip`)"
+
+
+class ResumeRefusedError(QatoolError):
+    """The run folder belongs to other work: another model, tokenizer or answer-changing option."""
+
+    exit_code = 6
+    meaning = "resume refused: the run folder belongs to other work"
+
+
+class LockedError(QatoolError):
+    """Another live run is working on the same output."""
+
+    exit_code = 7
+    meaning = "another live run holds the lock (says which process, host and since when)"
+
+
+class OutOfTime(QatoolError):
+    """``--max-duration`` was reached; starting the same command again continues."""
+
+    exit_code = 8
+    meaning = "`--max-duration` reached; the same command continues"
+
+
+class OutputError(QatoolError):
+    """The output cannot be written: disk full, no permission, reader gone."""
+
+    exit_code = 9
+    meaning = "output cannot be written: disk full, no permission"
+
+
+class QualityGateError(QatoolError):
+    """A quality gate that the user set was not reached."""
+
+    exit_code = 10
+    meaning = "a quality gate failed (`export`, `--min-f1` of `evaluate`)"
+
+
+class Interrupted(QatoolError):
+    """The user pressed Ctrl-C (SIGINT)."""
+
+    exit_code = 130
+    meaning = "interrupted (SIGINT); the same command continues"
+
+
+class Terminated(QatoolError):
+    """The process was asked to end (SIGTERM)."""
+
+    exit_code = 143
+    meaning = "terminated (SIGTERM); the same command continues"
+
+
+def exit_code_table() -> list[tuple[int, str]]:
+    """Return every exit code with its meaning, in ascending order."""
+    rows = {EXIT_DONE: "done", QatoolError.exit_code: QatoolError.meaning}
+    rows.update({kind.exit_code: kind.meaning for kind in QatoolError.__subclasses__()})
+    return sorted(rows.items())
