@@ -1,0 +1,158 @@
+"""The command line: one small file a command, and one place that catches what goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import sys
+import tempfile
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+import click
+from click.shell_completion import shell_complete
+
+import qatool
+from qatool.cli import extract
+from qatool.cli.command import HELP_WIDTH, parse_problem
+from qatool.errors import EXIT_DONE, Interrupted, OutputError, QatoolError, UsageError
+from qatool.logs import harmless, log_crash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "qatool"
+_COMPLETE_VARIABLE = "_QATOOL_COMPLETE"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+class _Commands(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command; an unknown one is a line with a suggestion, in every version of click."""
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.commands, n=1)
+            end = f"did you mean {near[0]}?" if near else f"see {PROGRAM} --help"
+            raise UsageError(f"{args[0]}: no such command; {end}")
+        return super().resolve_command(ctx, args)
+
+
+commands = _Commands(
+    PROGRAM,
+    help="Extractive question answering in bulk: from files of documents and questions to a file of answers.",
+    commands={command.name or "": command for command in (extract.command,)},
+    context_settings={"max_content_width": HELP_WIDTH},
+    no_args_is_help=True,
+)
+click.version_option(qatool.__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")(commands)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code.
+
+    :param argv: the words behind the program's name, ``None`` for those of this process
+    """
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command line and return its exit code; every failure ends here, as lines on standard error."""
+    try:
+        code = _dispatch(list(argv))
+        sys.stdout.flush()
+    except QatoolError as error:
+        return _complain(error, *error.lines())
+    except (KeyboardInterrupt, click.Abort):
+        return _complain(Interrupted, "interrupted; the same command continues")
+    except BrokenPipeError as error:
+        if not _reader_is_gone():
+            return _crashed(error)
+        _silence(sys.stdout, sys.stderr)
+        return OutputError.exit_code
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            return _crashed(error)
+        _silence(sys.stdout)
+        where = error.filename or "output"
+        return _complain(OutputError, f"{where}: cannot be written ({error.strerror}); make room and start again")
+    except Exception as error:  # noqa: BLE001 the one place that catches
+        return _crashed(error)
+    return code
+
+
+def _dispatch(argv: list[str]) -> int:
+    if instruction := os.environ.get(_COMPLETE_VARIABLE):
+        return shell_complete(commands, {}, PROGRAM, _COMPLETE_VARIABLE, instruction)
+    try:
+        with commands.make_context(PROGRAM, argv) as ctx:
+            commands.invoke(ctx)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return UsageError.exit_code
+    except click.UsageError as error:
+        raise UsageError(parse_problem(error, error.ctx or click.Context(commands, info_name=PROGRAM))) from None
+    return EXIT_DONE
+
+
+def _complain(error: QatoolError | type[QatoolError], *lines: str) -> int:
+    with suppress(BrokenPipeError):
+        for line in lines:
+            click.echo(f"Error: {harmless(line)}", err=True)
+    return error.exit_code
+
+
+def _crashed(error: Exception) -> int:
+    what = f"{type(error).__name__}: {error}"
+    log = log_crash(error) or _write_crash_file(error)
+    return _complain(QatoolError, f"internal error: {what} (a bug; traceback in {log})")
+
+
+def _write_crash_file(error: Exception) -> str:
+    """Write the traceback to a new file in the folder for temporary files, and return its path."""
+    text = "".join(traceback.format_exception(error))
+    path = Path(tempfile.gettempdir(), f"qatool-crash-{os.getpid()}.log")
+    try:
+        try:
+            # Never follow what somebody else put under a name that can be guessed.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            descriptor, name = tempfile.mkstemp(prefix=f"{path.stem}-", suffix=".log")
+            path = Path(name)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as problem:
+        return f"no file: {problem.strerror}"
+    return str(path)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads standard output or standard error any more; a broken pipe elsewhere is a bug."""
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        try:
+            poll.register(stream.fileno(), 0)
+        except (OSError, ValueError):
+            continue
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+            return True
+    return False
+
+
+def _silence(*streams: TextIO) -> None:
+    """Send what is still buffered nowhere, so that Python does not complain about it at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+__all__ = ["commands", "main", "run"]

@@ -1,0 +1,273 @@
+"""A click command whose parameters, values and messages come from an options dataclass.
+
+click reads the grammar, draws the usage line and completes words in the shell. The values are settled here,
+flag over environment over file over default, so that every problem of every source is told in one go.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qatool.cli.config import CONFIG_LABEL, DEFAULT_CONFIG, Findings, Given, read_config
+from qatool.cli.options import settings_of
+from qatool.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from qatool.cli.options import Setting
+
+HELP_WIDTH = 100
+_OTHER_GROUP = "Other"
+_CONFIG_HELP = f"Read options from this TOML file, a table a command (default: {DEFAULT_CONFIG} if there is one)."
+_EPILOG = (
+    "Every option can also be set by the variable QATOOL_{command}_<OPTION> or the key <option> under "
+    "[{name}] in the configuration file; flag over variable over file. A repeatable option takes one value "
+    "a line in a variable, a list in the file. --no-<option> turns off what was turned on there."
+)
+
+
+class OptionsCommand(click.Command):
+    """A command that is called with an instance of its options dataclass.
+
+    :param options_class: the dataclass; its fields become the parameters
+    :raises UsageError: while parsing; names every problem found in all sources
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        options_class: type,
+        callback: Callable[[Any], None],
+        help: str,  # noqa: A002
+    ) -> None:
+        self.options_class = options_class
+        self.settings = settings_of(options_class)
+        self.run = callback
+        config = click.Option(["--config"], type=click.Path(dir_okay=False), help=_CONFIG_HELP)
+        super().__init__(
+            name,
+            params=[*(setting.parameter() for setting in self.settings), config],
+            help=help,
+            epilog=_EPILOG.format(command=name.upper(), name=name),
+            context_settings={"max_content_width": HELP_WIDTH},
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Settle every option, and leave the options dataclass in ``ctx.params``."""
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        words, found = self._read_words(ctx, args)
+        file = read_config(
+            _config_path(words.pop("config", None), variable=f"QATOOL_{self.name}_CONFIG".upper()),
+            command=str(self.name),
+            commands=_sibling_names(ctx),
+            settings=self.settings,
+        )
+        for setting in self.settings:
+            self._settle(setting, words.get(setting.field), file, found)
+        found.problems.extend(file.problems)
+        found.failed.update(file.failed)
+        self._look_for_missing(found)
+        options = self._build(found)
+        if found.problems:
+            raise UsageError(*found.problems)
+        ctx.params = {"options": options}
+        return []
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Call the command with its options."""
+        self.run(ctx.params["options"])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's
+        """Return what must be given, then the place of the rest."""
+        pieces = []
+        for setting in self.settings:
+            if setting.positional:
+                pieces.append(setting.metavar + "..." * setting.repeatable)
+            elif setting.required:
+                pieces.append(f"{setting.flag.short or setting.label} {setting.metavar}")
+        return [*pieces, "[OPTIONS]"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 click's
+        """Write a section for each group of settings, in the order in which groups appear."""
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for setting in self.settings:
+            rows.setdefault(setting.flag.group, []).append(_help_row(setting))
+        rows[_OTHER_GROUP] = [
+            (f"{CONFIG_LABEL} FILE", _CONFIG_HELP),
+            ("--help", "Show this message and exit."),
+        ]
+        for group, group_rows in rows.items():
+            with formatter.section(group):
+                formatter.write_dl(group_rows, col_max=32)
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write nothing: positional arguments stand in the group of their flag."""
+
+    def _read_words(self, ctx: click.Context, args: list[str]) -> tuple[dict[str, object], Findings]:
+        """Return the words of the command line by field, going on behind each word that is out of place."""
+        found = Findings({}, [], set())
+        rest = list(args)
+        while True:
+            try:
+                words, surplus, order = self.make_parser(ctx).parse_args(list(rest))
+            except click.UsageError as error:
+                name, problem, suspects = _parse_problem(error, ctx)
+                found.problems.append(problem)
+                found.failed.update(self._label(suspect) for suspect in suspects)
+                place = _place(name, rest)
+                if place is None:
+                    raise UsageError(*found.problems) from None
+                del rest[place]
+            else:
+                break
+        for param in order:
+            if param.is_eager:
+                param.handle_parse_result(ctx, words, surplus)
+        found.problems.extend(f"{word}: one argument too many; drop it" for word in surplus)
+        return words, found
+
+    def _settle(self, setting: Setting, typed: object, file: Findings, found: Findings) -> None:
+        """Take the value of ``setting`` from the strongest source that has one."""
+        if isinstance(typed, bool):
+            found.given[setting.field] = Given(typed, setting.label)
+            return
+        words, origin = _words(typed), setting.label
+        if words is None:
+            words, origin = _environment(setting, command=str(self.name))
+        if words is None:
+            if setting.field in file.given:
+                found.given[setting.field] = file.given[setting.field]
+            return
+        # A stronger source makes a bad value of the file irrelevant to what follows, yet it stays a problem.
+        file.failed.discard(setting.label)
+        try:
+            found.given[setting.field] = Given(setting.from_words(words), origin)
+        except ValueError as error:
+            found.problems.append(f"{origin} {', '.join(map(repr, words))}: {error}")
+            found.failed.add(setting.label)
+
+    def _look_for_missing(self, found: Findings) -> None:
+        for setting in self.settings:
+            absent = setting.required and setting.field not in found.given
+            # A file that could not be read may have held it.
+            if absent and not found.failed & {setting.label, CONFIG_LABEL}:
+                variable = setting.variables(str(self.name))[0]
+                found.problems.append(
+                    f"{setting.spelled}: missing; give it on the command line, in {variable} or as "
+                    f"{setting.name} under [{self.name}] in {DEFAULT_CONFIG}"
+                )
+            if absent:
+                found.failed.add(setting.label)
+
+    def _build(self, found: Findings) -> object:
+        """Return the options dataclass, with stand-ins for what is missing; collect the problems it sees.
+
+        What it says about a setting that is already known to be in trouble is not worth a line.
+        """
+        values = {field: given.value for field, given in found.given.items()}
+        for setting in self.settings:
+            if setting.required:
+                values.setdefault(setting.field, ("missing",) if setting.repeatable else "missing")
+        try:
+            return self.options_class(**values)
+        except UsageError as error:
+            for problem in error.problems:
+                if not any(_mentions(problem, label) for label in found.failed):
+                    found.problems.append(problem + self._origins(problem, found.given))
+        return None
+
+    def _origins(self, problem: str, given: Mapping[str, Given]) -> str:
+        """Return which settings in ``problem`` were not typed, and where they come from."""
+        foreign = [
+            f"{setting.label} comes from {given[setting.field].origin}"
+            for setting in self.settings
+            if setting.field in given
+            and given[setting.field].origin != setting.label
+            and _mentions(problem, setting.label)
+        ]
+        return f" ({', '.join(foreign)})" if foreign else ""
+
+    def _label(self, spelling: str) -> str:
+        """Return the label of the setting that is also spelled ``spelling``."""
+        for setting in self.settings:
+            if spelling in (setting.flag.short, setting.label, f"--no-{setting.name}"):
+                return setting.label
+        return spelling
+
+
+def parse_problem(error: click.UsageError, ctx: click.Context) -> str:
+    """Return the one line that tells what click could not make sense of."""
+    return _parse_problem(error, ctx)[1]
+
+
+def _parse_problem(error: click.UsageError, ctx: click.Context) -> tuple[str, str, Iterable[str]]:
+    """Return the word at fault, the line that tells about it, and the options it may have meant."""
+    if isinstance(error, click.NoSuchOption):
+        near = (error.possibilities or [])[:1]
+        end = f"did you mean {near[0]}?" if near else f"see {ctx.command_path} --help"
+        return error.option_name, f"{error.option_name}: no such option; {end}", near
+    if isinstance(error, click.BadOptionUsage):
+        name = error.option_name
+        # click tells the two kinds apart by their text alone.
+        if "does not take" in error.message:
+            return name, f"{name}: takes no value; drop what follows the =", [name]
+        return name, f"{name}: needs a value; see {ctx.command_path} --help", [name]
+    return "", error.format_message(), []
+
+
+def _place(name: str, words: list[str]) -> int | None:
+    """Return where ``name`` stands among ``words``: alone, with a value or in a bundle (``-qz``)."""
+    options = words[: words.index("--")] if "--" in words else words
+    for place, word in enumerate(options):
+        bundled = len(name) == 2 and re.match(r"-[^-]", word) is not None and name[1] in word
+        if word == name or word.startswith(f"{name}=") or bundled:
+            return place
+    return None
+
+
+def _words(typed: object) -> tuple[str, ...] | None:
+    """Return the words that click collected; ``None`` for none, for which click has several marks."""
+    if isinstance(typed, str):
+        return (typed,)
+    return tuple(typed) if isinstance(typed, (list, tuple)) and typed else None
+
+
+def _environment(setting: Setting, *, command: str) -> tuple[tuple[str, ...] | None, str]:
+    """Return the words of the first variable that sets ``setting``, and its name. Empty means not set."""
+    for variable in setting.variables(command):
+        text = os.environ.get(variable, "")
+        words = tuple(filter(None, text.splitlines())) if setting.repeatable else (text,)
+        if any(words):
+            return words, variable
+    return None, ""
+
+
+def _config_path(typed: object, *, variable: str) -> str | None:
+    return typed if isinstance(typed, str) else os.environ.get(variable) or None
+
+
+def _sibling_names(ctx: click.Context) -> list[str]:
+    group = ctx.parent.command if ctx.parent else None
+    return list(group.commands) if isinstance(group, click.Group) else [str(ctx.command.name)]
+
+
+def _mentions(problem: str, label: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", problem) is not None
+
+
+def _help_row(setting: Setting) -> tuple[str, str]:
+    """Return the two columns of the help: spellings with metavar, and text with default."""
+    term = setting.metavar + "..." * setting.repeatable
+    if not setting.positional:
+        term = ", ".join(filter(None, [setting.flag.short, f"{setting.label} {setting.metavar}".rstrip()]))
+    ends = "  [required]" if setting.required else ""
+    if setting.shown_default is not None:
+        ends = f"  [default: {setting.shown_default}]"
+    return term, f"{setting.flag.help}{ends}"

@@ -1,0 +1,181 @@
+"""What the command line, the environment and the configuration file know about one option.
+
+A setting is made from the field of an options dataclass alone: the annotation says what values it takes, the
+``Flag`` how it is spelled.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import click
+
+from qatool.options import Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from dataclasses import Field
+
+_TRUE = frozenset({"1", "true", "yes", "on", "y", "t"})
+_FALSE = frozenset({"0", "false", "no", "off", "n", "f"})
+_KIND_METAVARS = {int: "N", float: "X", str: "TEXT"}
+_KIND_MUST = {bool: "must be true or false", int: "must be a whole number", float: "must be a number"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One field of an options dataclass, ready to be read from a flag, a variable or a key."""
+
+    field: str
+    name: str
+    """The option's name with dashes, without the leading ones: ``top-k``; ``input`` for INPUT."""
+    kind: type
+    """``bool``, ``int``, ``float`` or ``str``."""
+    choices: tuple[str, ...]
+    repeatable: bool
+    positional: bool
+    required: bool
+    default: object
+    flag: Flag
+
+    @property
+    def label(self) -> str:
+        """What messages call it: ``--top-k``, ``INPUT``."""
+        return self.metavar if self.positional else f"--{self.name}"
+
+    @property
+    def spelled(self) -> str:
+        """Every spelling, for a user who may know only one: ``-o/--output``."""
+        return f"{self.flag.short}/{self.label}" if self.flag.short else self.label
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the help: ``N``, ``auto|N``, ``native|squad-script``."""
+        if self.flag.metavar is not None:
+            return self.flag.metavar
+        if self.positional:
+            return self.name.upper()
+        return "|".join(self.choices) or _KIND_METAVARS.get(self.kind, "")
+
+    @property
+    def shown_default(self) -> str | None:
+        """The default as the user would type it, ``None`` where it is not a value to type."""
+        if self.flag.auto and self.default is None:
+            return "auto"
+        if self.required or self.kind is bool or self.default in (None, ()):
+            return None
+        return str(self.default)
+
+    def parameter(self) -> click.Parameter:
+        """Return the click parameter that collects its words; click settles neither values nor defaults."""
+        if self.positional:
+            return click.Argument([self.field], nargs=-1 if self.repeatable else 1, metavar=self.metavar)
+        spellings = [self.field, *filter(None, [self.flag.short])]
+        if self.kind is bool:
+            return click.Option([*spellings, f"--{self.name}/--no-{self.name}"], help=self.flag.help)
+        values = click.Choice(self.choices) if self.choices else click.STRING
+        return click.Option(
+            [*spellings, f"--{self.name}"], type=values, multiple=self.repeatable, help=self.flag.help
+        )
+
+    def variables(self, command: str) -> tuple[str, ...]:
+        """Return the environment variables that set it, the first that is set wins."""
+        own = f"QATOOL_{command}_{self.name}".replace("-", "_").upper()
+        return (own,) if self.flag.env is None else (own, self.flag.env)
+
+    def from_words(self, words: tuple[str, ...]) -> object:
+        """Return the value that words of the command line or of a variable stand for.
+
+        :raises ValueError: says what the value must be
+        """
+        values = tuple(self._from_word(word) for word in words)
+        return values if self.repeatable else values[-1]
+
+    def from_toml(self, value: object) -> object:
+        """Return the value of a key of the configuration file.
+
+        :raises ValueError: says what the value must be
+        """
+        if self.repeatable:
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise ValueError('must be a list of texts, like ["a", "b"]')
+            return self.from_words(tuple(value))
+        if self.flag.auto and value == "auto":
+            return None
+        if self.kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not self.kind:
+            raise ValueError(self._must())
+        return self._from_word(value) if isinstance(value, str) else value
+
+    def _from_word(self, word: str) -> object:
+        if self.flag.auto and word == "auto":
+            return None
+        if self.choices and word not in self.choices:
+            raise ValueError(self._must())
+        if self.required and not word:
+            raise ValueError("must not be empty")
+        if self.kind is bool:
+            if word.lower() not in _TRUE | _FALSE:
+                raise ValueError(self._must())
+            return word.lower() in _TRUE
+        try:
+            value: object = self.kind(word)
+        except ValueError:
+            raise ValueError(self._must()) from None
+        return value
+
+    def _must(self) -> str:
+        if self.choices:
+            return f"must be {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}"
+        return _KIND_MUST.get(self.kind, 'must be a text, like "a"') + (" or auto" if self.flag.auto else "")
+
+
+def settings_of(options_class: type) -> tuple[Setting, ...]:
+    """Return a setting for each field, those of the class itself before those it inherits."""
+    hints = get_type_hints(options_class)
+    declared = {field.name: field for field in fields(options_class)}
+    return tuple(_setting(declared[name], hints[name]) for name in _own_names_first(options_class))
+
+
+def _own_names_first(options_class: type) -> Iterator[str]:
+    known = {field.name for field in fields(options_class)}
+    for base in options_class.__mro__:
+        for name in inspect.get_annotations(base):
+            if name in known:
+                known.remove(name)
+                yield name
+
+
+def _setting(field: Field[Any], hint: object) -> Setting:
+    positional = "flag" not in field.metadata
+    flag = field.metadata.get("flag") or field.metadata.get("argument") or Flag("", "Input")
+    kind, choices, repeatable = _value_type(hint)
+    name = flag.name or (flag.metavar.lower() if positional and flag.metavar else field.name)
+    return Setting(
+        field=field.name,
+        name=name.lstrip("-").replace("_", "-"),
+        kind=kind,
+        choices=choices,
+        repeatable=repeatable,
+        positional=positional,
+        required=field.default is MISSING,
+        default=field.default,
+        flag=flag,
+    )
+
+
+def _value_type(hint: object) -> tuple[type, tuple[str, ...], bool]:
+    """Return the type of one value, the values it may take (empty: any), and whether several are taken."""
+    if get_origin(hint) in (Union, types.UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is Literal:
+        return str, get_args(hint), False
+    if get_origin(hint) is tuple:
+        return str, (), True
+    if not isinstance(hint, type) or hint not in (bool, int, float, str):
+        raise TypeError(f"no command-line form for {hint!r}; annotate with bool, int, float, str, Literal or tuple")
+    return hint, (), False

@@ -1,0 +1,55 @@
+"""What every long-running command does around its work: logging, progress, and the summary at the end."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qatool.errors import RowsRejected
+from qatool.logs import make_observer, setup_logging
+from qatool.screen import show_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from qatool.logs import Observer
+    from qatool.options import ScreenOptions
+    from qatool.screen import Sample
+
+
+class Result(Protocol):
+    """What the functions behind such commands return."""
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """Counts, speeds and paths; see :func:`qatool.screen.show_summary`."""
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """A few answers to show."""
+
+
+@contextmanager
+def at_work(options: ScreenOptions) -> Iterator[Observer]:
+    """Set up logging and yield the progress display; it is closed however the work ends."""
+    setup_logging(options)
+    observer = make_observer(options, sys.stderr)
+    try:
+        yield observer
+    finally:
+        observer.finished()
+
+
+def show_result(options: ScreenOptions, result: Result) -> None:
+    """Show the summary on standard error.
+
+    :raises RowsRejected: after it, when rows were set aside
+    """
+    summary = result.summary
+    if not options.quiet:
+        show_summary(summary, result.samples, stream=sys.stderr)
+    if rejected := summary.get("rejected", 0):
+        rows = "1 row was" if rejected == 1 else f"{rejected:,} rows were"
+        where = f"see {summary['rejects']} for" if summary.get("rejects") else "the column error holds"
+        raise RowsRejected(f"{rows} rejected; {where} the reasons")

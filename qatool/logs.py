@@ -1,0 +1,328 @@
+"""Logging and progress display: everything that goes to standard error while a command works.
+
+What comes from a corpus is data: :func:`harmless` keeps it from acting on the terminal or faking a log line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from qatool.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from qatool.options import ScreenOptions
+
+logger = logging.getLogger("qatool")
+
+PLAIN_INTERVAL = 30.0
+"""Seconds between two plain progress lines."""
+
+# C0 and C1 controls, DEL, line separators, bidirectional overrides and isolates, lone surrogates.
+_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_PLAIN_VALUE = re.compile(r"[^\s\"'=]+")
+
+
+def harmless(text: str) -> str:
+    r"""Return ``text`` on one line, with what would act on a terminal spelled out: ESC as ``\x1b``.
+
+    Every other character, emoji and right-to-left letters included, stays as it is.
+    """
+    return _HARMFUL.sub(lambda match: _escape(ord(match.group())), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def log_event(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Log ``event`` with its fields: ``shard done shard=3 rows=2000``, or the keys of a JSON object."""
+    logger.log(level, event, extra={"fields": fields})
+
+
+def log_crash(error: BaseException) -> str | None:
+    """Write the traceback of ``error`` to the log file; return the file's path, ``None`` without one."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            trace = "".join(traceback.format_exception(error))
+            logger.critical("internal error", extra={"fields": {"traceback": trace}})
+            return handler.baseFilename
+    return None
+
+
+def setup_logging(options: ScreenOptions) -> None:
+    """Send the log to standard error, or to ``--log-file``; replaces what an earlier call set up.
+
+    :raises OutputError: the log file cannot be written
+    """
+    for old in tuple(logger.handlers):
+        logger.removeHandler(old)
+        old.close()
+    handler: logging.Handler
+    if options.log_file is None:
+        handler = _ScreenHandler(logging.ERROR if options.quiet else logging.NOTSET)
+    else:
+        try:
+            handler = logging.FileHandler(options.log_file, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise OutputError(
+                f"--log-file {options.log_file}: cannot be written ({error.strerror}); name another file"
+            ) from None
+    handler.setFormatter(_JsonFormatter() if options.log_format == "json" else _TextFormatter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if options.verbose else logging.INFO)
+    logger.propagate = False
+
+
+class _ScreenHandler(logging.Handler):
+    """Writes to what ``sys.stderr`` is just then: while a bar is alive, rich's proxy, printing above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001 a log line must not end the work; logging has its own way to say so
+            self.handleError(record)
+
+
+def _utc(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = dict(getattr(record, "fields", {}))
+    if record.exc_info:
+        fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+    return fields
+
+
+class _TextFormatter(logging.Formatter):
+    """``2026-11-22T10:03:11Z INFO message key=value``; a traceback follows on lines of its own, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = _fields(record)
+        trace = str(fields.pop("traceback", ""))
+        words = [_utc(record), record.levelname, harmless(record.getMessage())]
+        words += [f"{harmless(key)}={_text_value(value)}" for key, value in fields.items()]
+        return "\n".join([" ".join(words), *(f"    {harmless(line)}" for line in trace.splitlines())])
+
+
+def _text_value(value: object) -> str:
+    text = str(value)
+    return harmless(text if _PLAIN_VALUE.fullmatch(text) else json.dumps(text, ensure_ascii=False))
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line; harmful characters are JSON escapes, so that parsing gives the very data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        head = {"time": _utc(record), "level": record.levelname, "event": record.getMessage()}
+        line = json.dumps({**head, **_fields(record), **head}, ensure_ascii=False, default=str)
+        return _HARMFUL.sub(lambda match: f"\\u{ord(match.group()):04x}", line)
+
+
+class Observer(Protocol):
+    """Is told how the work goes on. Counts may be told from any thread."""
+
+    def started(self, total_examples: int | None, message: str) -> None:
+        """Begin: how many examples there are (``None``: unknown), and what is done to them."""
+
+    def advanced(self, examples: int, windows: int) -> None:
+        """Count examples done and windows read since the last call."""
+
+    def message(self, text: str) -> None:
+        """Say what is being done now."""
+
+    def finished(self) -> None:
+        """End the display; further calls do nothing."""
+
+
+class SilentObserver:
+    """Shows nothing."""
+
+    def started(self, total_examples: int | None, message: str) -> None:
+        """Show nothing."""
+
+    def advanced(self, examples: int, windows: int) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Show nothing."""
+
+    def finished(self) -> None:
+        """Show nothing."""
+
+
+class PlainObserver:
+    """Writes a plain line at most every 30 s, the first after 30 s, and one when the work ends.
+
+    :param clock: seconds from some fixed moment
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._total: int | None = None
+        self._doing = ""
+        self._examples = self._windows = 0
+        self._since: float | None = None
+        self._last = 0.0
+
+    def started(self, total_examples: int | None, message: str) -> None:
+        """Start the clock."""
+        with self._lock:
+            self._total, self._doing = total_examples, message
+            self._since = self._last = self._clock()
+
+    def advanced(self, examples: int, windows: int) -> None:
+        """Count, and write a line when one is due."""
+        with self._lock:
+            self._examples += examples
+            self._windows += windows
+            self._write_if_due()
+
+    def message(self, text: str) -> None:
+        """Take ``text`` into the next line."""
+        with self._lock:
+            self._doing = text
+            self._write_if_due()
+
+    def finished(self) -> None:
+        """Write the closing line."""
+        with self._lock:
+            if self._since is not None:
+                seconds = self._clock() - self._since
+                self._since = None
+                self._write(f"ended after {duration(seconds)}: {self._counts(seconds)}")
+
+    def _write_if_due(self) -> None:
+        now = self._clock()
+        if self._since is None or now - self._last < PLAIN_INTERVAL:
+            return
+        self._last = now
+        seconds = now - self._since
+        left = ""
+        if self._total is not None and 0 < self._examples < self._total:
+            left = f", {duration(seconds * (self._total - self._examples) / self._examples)} left"
+        self._write(f"{self._doing}, {duration(seconds)}: {self._counts(seconds)}{left}")
+
+    def _counts(self, seconds: float) -> str:
+        count = f"{self._examples:,} examples"
+        if self._total:
+            share = 100 * self._examples / self._total
+            count = f"{self._examples:,} of {self._total:,} examples ({share:.1f} %)"
+        return f"{count}, {speed(self._examples, self._windows, seconds)}"
+
+    def _write(self, line: str) -> None:
+        self._stream.write(f"{harmless(line)}\n")
+        self._stream.flush()
+
+
+class BarObserver:
+    """A bar with counts, speeds and times, redrawn in place; a spinner when the total is unknown.
+
+    Lines that others write to ``sys.stderr`` meanwhile, log lines among them, appear above it.
+    """
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._examples = self._windows = 0
+        self._since = 0.0
+
+    def started(self, total_examples: int | None, message: str) -> None:
+        """Draw the bar."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.finished()
+        self._since = self._clock()
+        measure = (SpinnerColumn(),) if total_examples is None else (BarColumn(bar_width=None),)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            *measure,
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}", markup=False),
+            TimeElapsedColumn(),
+            *(() if total_examples is None else (TimeRemainingColumn(),)),
+            console=self._console,
+            refresh_per_second=4,
+            expand=total_examples is not None,
+        )
+        self._task = self._progress.add_task(harmless(message), total=total_examples, speed="")
+        self._progress.start()
+
+    def advanced(self, examples: int, windows: int) -> None:
+        """Move the bar."""
+        with self._lock:
+            self._examples += examples
+            self._windows += windows
+            if self._progress is not None and self._task is not None:
+                now = speed(self._examples, self._windows, self._clock() - self._since, brief=True)
+                self._progress.update(self._task, advance=examples, speed=now)
+
+    def message(self, text: str) -> None:
+        """Show ``text`` before the bar."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=harmless(text))
+
+    def finished(self) -> None:
+        """Leave the bar as it is and go on below it."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def speed(examples: int, windows: int, seconds: float, *, brief: bool = False) -> str:
+    """Return the rates: ``41.2 examples/s, 45.0 windows/s``; brief: ``41.2 ex/s 45.0 win/s``."""
+    seconds = max(seconds, 1e-9)
+    rates = f"{examples / seconds:,.1f}", f"{windows / seconds:,.1f}"
+    return "{} ex/s {} win/s".format(*rates) if brief else "{} examples/s, {} windows/s".format(*rates)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people: ``4.9 s``, ``3 min 40 s``, ``2 h 05 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def make_observer(options: ScreenOptions, stderr: TextIO) -> Observer:
+    """Return the progress display that was asked for and that ``stderr`` can show.
+
+    A bar needs a terminal: it is never drawn into a file or on a dumb terminal, even when asked for.
+    """
+    if options.quiet or options.progress == "none":
+        return SilentObserver()
+    if options.progress == "plain" or not stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return PlainObserver(stderr)
+    from rich.console import Console
+
+    return BarObserver(Console(file=stderr))

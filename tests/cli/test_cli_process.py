@@ -1,0 +1,134 @@
+"""What only a process of its own can show: imports, time, completion, pipes, signals."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+HEAVY = ["torch", "transformers", "pyarrow", "numpy", "rich", "tokenizers", "lightning", "datasets"]
+STUB = """\
+import sys, types
+module = types.ModuleType("qatool.commands.extract")
+def run(options, *, observer):
+    {body}
+module.run = run
+sys.modules["qatool.commands.extract"] = module
+from qatool.cli import main
+main()
+"""
+
+
+def run_stub(body: str, *words: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    code = STUB.format(body=textwrap.indent(body, "    ").strip())
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["extract", "--help"], ["--version"], ["extract", "--bad"]])
+def test_help_imports_nothing_heavy(words) -> None:
+    code = f"""
+import sys
+from qatool import cli
+code = cli.run({words!r})
+print(code, [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == ("2 []" if "--bad" in words else "0 []")
+
+
+def test_help_is_quick() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "qatool", "extract", "--help"], stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # About 0.12 s on the machine this was written on; the bound leaves room for slow and busy ones.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.6
+
+
+def complete(line: str) -> list[str]:
+    words = line.split(" ")
+    environment = {**os.environ, "_QATOOL_COMPLETE": "bash_complete"}
+    environment |= {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-m", "qatool"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return [item.partition(",")[2] for item in done.stdout.splitlines()]
+
+
+def test_completion() -> None:
+    assert complete("qatool ext") == ["extract"]
+    assert complete("qatool extract --dec") == ["--decode"]
+    assert complete("qatool extract --decode ") == ["native", "squad-script", "hf-pipeline"]
+    assert complete("qatool extract in.jsonl --on-error s") == ["skip"]
+
+
+def test_completion_script() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qatool"],
+        env={**os.environ, "_QATOOL_COMPLETE": "zsh_source"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert "_QATOOL_COMPLETE=zsh_complete" in done.stdout
+
+
+def test_a_reader_that_left_is_quiet_exit_9() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run_stub("print('row', flush=True)", "extract", "in", "-o", "-", "--progress=none", stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (9, "")
+
+
+def test_a_full_disk_behind_standard_output_is_exit_9() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        early = run_stub("pass", "--version", stdout=full.fileno())
+        late = run_stub(
+            "print('row')\nfrom types import SimpleNamespace as N\nreturn N(summary={}, samples=())",
+            *["extract", "in", "-o", "-", "-q"],
+            stdout=full.fileno(),
+        )
+    line = "Error: output: cannot be written (No space left on device); make room and start again\n"
+    assert (early.returncode, early.stderr) == (9, line)
+    assert (late.returncode, late.stderr) == (9, line)
+
+
+def test_help_into_a_closed_pipe_is_quiet() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run_stub("pass", "extract", "--help", stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (9, "")
+
+
+def test_ctrl_c() -> None:
+    body = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)"
+    done = run_stub(body, "extract", "in", "-o", "out")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "Error: interrupted; the same command continues\n"
+
+
+def test_names_that_are_not_text_do_no_harm() -> None:
+    command = [sys.executable, "-m", "qatool", "extract", "in", "-o", "out", "--column", b"\xff\x1b[2J"]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith(rb"Error: --column '\udcff\x1b[2J': not of the form")
+
+
+@pytest.mark.parametrize("broken", ["a.jsonl --output", "--nope a --neither b"])
+def test_help_wins_over_problems(broken) -> None:
+    words = ["extract", "--help", *broken.split()]
+    done = subprocess.run([sys.executable, "-m", "qatool", *words], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: qatool extract INPUT... -o PATH [OPTIONS]\n")
