@@ -1,0 +1,196 @@
+"""Answers written as they come, table by table, to any target; a file or folder appears whole, on close."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from qatool.errors import OutputError
+from qatool.files.atomic import AtomicFile, reporting
+from qatool.files.jsonlines import encode_lines
+from qatool.files.partfolder import PartFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from qatool.files.targets import Target
+
+REPEATING = ("question", "document_id", "question_id")
+"""Columns worth a dictionary in Parquet; the others are near unique, and a dictionary only grows memory."""
+
+
+class _Sink(Protocol):
+    """What takes the tables."""
+
+    def write(self, table: pa.Table) -> None: ...
+
+    def close(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class AnswerWriter:
+    """Takes tables of one schema; as a context manager closes, or after an exception leaves nothing behind.
+
+    Made by :func:`open_writer`.
+    """
+
+    def __init__(self, sink: _Sink, schema: pa.Schema) -> None:
+        self._sink = sink
+        self._schema = schema
+
+    def write(self, table: pa.Table) -> None:
+        """Write the rows of a table: one row group in Parquet, one part in a folder.
+
+        :raises OutputError: the disk is full, or the reader of standard output has gone
+        :raises ValueError: the table is of another schema
+        """
+        if not table.schema.equals(self._schema):
+            raise ValueError(f"table of another schema: {table.schema} is not {self._schema}")
+        self._sink.write(table)
+
+    def close(self) -> None:
+        """Finish; the output takes its name now, replacing what stood there.
+
+        :raises OutputError: the output cannot be finished or take its name
+        """
+        self._sink.close()
+
+    def discard(self) -> None:
+        """Give up: what stood under the output's name stays; lines on standard output are gone."""
+        self._sink.discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+def open_writer(
+    target: Target, schema: pa.Schema, metadata: Mapping[bytes, bytes], *, staging: Path | None = None
+) -> AnswerWriter:
+    """Return a writer to the target.
+
+    :param schema: of every table, see :func:`qatool.schema.answers_schema`
+    :param metadata: file metadata of Parquet, and of the ``_SUCCESS`` file of a folder
+    :param staging: where to write until then, on the same file system; default: beside the output
+    :raises OutputError: the output cannot be begun
+    """
+    sink: _Sink
+    if target.kind == "stdout":
+        sink = _StdoutSink()
+    elif target.kind == "folder":
+        sink = PartFolder(target.path, metadata, staging=staging)
+    elif target.kind == "jsonl":
+        sink = _JsonlSink(AtomicFile(target.path, staging=staging), target.compression)
+    else:
+        sink = _ParquetSink(AtomicFile(target.path, staging=staging), schema, metadata)
+    return AnswerWriter(sink, schema)
+
+
+def parquet_writer(stream: BinaryIO, schema: pa.Schema, about: Mapping[bytes, bytes]) -> pq.ParquetWriter:
+    """Return a writer whose bytes depend on the tables, the schema and the metadata only.
+
+    :param stream: stays open when the writer closes
+    :param about: the file metadata
+    """
+    return pq.ParquetWriter(
+        stream,
+        schema.with_metadata(dict(about) or None),
+        compression="zstd",
+        use_dictionary=[name for name in REPEATING if name in schema.names],
+        write_statistics=True,
+    )
+
+
+class _ParquetSink:
+    def __init__(self, file: AtomicFile, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
+        self._file = file
+        try:
+            self._writer = parquet_writer(file.stream, schema, metadata)
+        except BaseException:
+            file.discard()
+            raise
+
+    def write(self, table: pa.Table) -> None:
+        with reporting(self._file.path):
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+    def close(self) -> None:
+        try:
+            with reporting(self._file.path):
+                self._writer.close()
+        except BaseException:
+            self.discard()
+            raise
+        self._file.commit()
+
+    def discard(self) -> None:
+        # Left open, it would write its footer when it is collected.
+        with suppress(OSError, ValueError, pa.ArrowException):
+            self._writer.close()
+        self._file.discard()
+
+
+class _JsonlSink:
+    def __init__(self, file: AtomicFile, compression: str | None) -> None:
+        self._file = file
+        self._packer: BinaryIO | None = None
+        if compression == "gzip":
+            # No name and no time, so that the same answers give the same bytes.
+            packer = gzip.GzipFile(filename="", mode="wb", fileobj=file.stream, mtime=0)
+            self._packer = cast("BinaryIO", packer)
+        elif compression == "zstd":
+            compressor = zstandard.ZstdCompressor(write_checksum=True)
+            self._packer = cast("BinaryIO", compressor.stream_writer(file.stream, closefd=False))
+
+    def write(self, table: pa.Table) -> None:
+        with reporting(self._file.path):
+            (self._packer or self._file.stream).write(encode_lines(table))
+
+    def close(self) -> None:
+        try:
+            with reporting(self._file.path):
+                if self._packer is not None:
+                    self._packer.close()
+        except BaseException:
+            self.discard()
+            raise
+        self._file.commit()
+
+    def discard(self) -> None:
+        if self._packer is not None:
+            with suppress(OSError, ValueError, zstandard.ZstdError):
+                self._packer.close()
+        self._file.discard()
+
+
+class _StdoutSink:
+    """Lines on standard output, flushed table by table so that a reader sees them at once."""
+
+    def write(self, table: pa.Table) -> None:
+        if sys.stdout is None:
+            raise OutputError("standard output: is closed; name a file with -o")
+        with reporting("standard output"):
+            sys.stdout.buffer.write(encode_lines(table))
+            sys.stdout.buffer.flush()
+
+    def close(self) -> None:
+        pass
+
+    def discard(self) -> None:
+        pass

@@ -1,0 +1,144 @@
+"""Files that appear whole or not at all: temporary file, flush, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space and start the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and start the same command again",
+    errno.EFBIG: "the file grew beyond what the file system or ulimit allows; write elsewhere",
+    errno.EACCES: "permission denied; change the permissions or write elsewhere",
+    errno.EPERM: "permission denied; change the permissions or write elsewhere",
+    errno.EROFS: "the file system is read-only; write elsewhere",
+    errno.ENOENT: "its folder does not exist; create it first",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
+    errno.EISDIR: "is a folder; name a file",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EPIPE: "the reader has gone; nothing more can be written",
+}
+
+
+def output_error(path: Path | str, error: OSError) -> OutputError:
+    """Return what to tell the user when writing to ``path`` failed: the path, the reason and what to do."""
+    reason = REMEDIES.get(error.errno or 0)
+    if reason is None:
+        reason = f"{error.strerror or error}; check the disk or write elsewhere"
+    return OutputError(f"{path}: cannot be written: {reason}")
+
+
+@contextmanager
+def reporting(path: Path | str) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into an :class:`~qatool.errors.OutputError` naming ``path``.
+
+    :raises OutputError: the block raised an ``OSError``
+    """
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a fresh hidden name beside ``path``: a rename from there never crosses a file system."""
+    # A file name may have 255 bytes; 50 characters take at most 200.
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in the folder last through a power cut.
+
+    :raises OSError: the folder cannot be opened
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Some network file systems cannot sync a folder; the rename stands all the same.
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class AtomicFile:
+    """A file written under another name, that takes its own name on :meth:`commit` only.
+
+    :param path: the name it will have; what stands there is replaced
+    :param staging: the name until then, on the same file system; default: a hidden one in the same folder
+    :raises OutputError: the temporary file cannot be made
+    """
+
+    def __init__(self, path: Path, *, staging: Path | None = None) -> None:
+        self.path = path
+        self.staging = staging or temporary_name(path)
+        with reporting(path):
+            # Not tempfile: the file must get the permissions that umask says.
+            self.stream: BinaryIO = self.staging.open("wb")
+
+    def commit(self) -> None:
+        """Flush to the disk and rename; removes the temporary file when that fails.
+
+        :raises OutputError: the disk is full or the name cannot be taken
+        """
+        try:
+            with reporting(self.path):
+                self.stream.flush()
+                os.fsync(self.stream.fileno())
+                self.stream.close()
+                self.staging.replace(self.path)
+                sync_folder(self.path.parent)
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Remove the temporary file. Nothing happens to what stands under the final name."""
+        # Closing flushes, which fails again on a full disk.
+        with suppress(OSError):
+            self.stream.close()
+        with suppress(OSError):
+            self.staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a stream whose content stands under ``path`` once the block ends well, and nowhere if it raises.
+
+    :raises OutputError: writing fails, or the block raises an ``OSError``
+    """
+    file = AtomicFile(path)
+    try:
+        with reporting(path):
+            yield file.stream
+    except BaseException:
+        file.discard()
+        raise
+    file.commit()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically.
+
+    :raises OutputError: it cannot be written
+    """
+    with replacing(path) as stream:
+        stream.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented UTF-8 JSON, atomically, with a newline at the end.
+
+    :raises OutputError: it cannot be written
+    """
+    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())

@@ -1,0 +1,72 @@
+"""Arrow tables as JSON Lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# JSON has no binary and no dates: hexadecimal digits and ISO text (``default``) stand for them.
+_encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=str).encode
+
+
+def encode_lines(table: pa.Table) -> bytes:
+    """Return a table as UTF-8 JSON Lines, an object a row with its keys in column order, nulls included.
+
+    Binary is in hexadecimal digits; a float has the fewest digits that give it back in its own precision, and
+    NaN and infinities, which JSON lacks, are null.
+    """
+    columns = [python_values(column) for column in table.columns]
+    names = table.column_names
+    rows = zip(*columns, strict=True) if columns else ()
+    return "".join(f"{_encode(dict(zip(names, row, strict=True)))}\n" for row in rows).encode()
+
+
+def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column as Python objects that JSON can express (``str`` expresses the rest)."""
+    if isinstance(column, pa.ChunkedArray):
+        return [value for chunk in column.chunks for value in python_values(chunk)]
+    kind = column.type
+    if types.is_float16(kind) or types.is_float32(kind):
+        # Arrow prints the shortest digits of a float32; as a Python float they print the same.
+        texts = column.cast(pa.float32()).cast(pa.string()).to_pylist()
+        return [None if text is None else _finite(float(text)) for text in texts]
+    if types.is_floating(kind):
+        return [None if value is None else _finite(value) for value in column.to_pylist()]
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        return [None if value is None else value.hex() for value in column.to_pylist()]
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _lists(column)
+    if types.is_struct(kind):
+        return _structs(column)
+    return list(column.to_pylist())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _lists(column: pa.Array) -> list[Any]:
+    lengths = pc.list_value_length(column).to_pylist()
+    values = python_values(column.flatten())
+    spans = pairwise(accumulate((length or 0 for length in lengths), initial=0))
+    return [
+        None if length is None else values[start:end] for length, (start, end) in zip(lengths, spans, strict=True)
+    ]
+
+
+def _structs(column: pa.Array) -> list[Any]:
+    names = [field.name for field in column.type]
+    valid = column.is_valid().to_pylist()
+    if not names:
+        return [{} if ok else None for ok in valid]
+    fields = zip(*(python_values(field) for field in column.flatten()), strict=True)
+    return [dict(zip(names, cells, strict=True)) if ok else None for ok, cells in zip(valid, fields, strict=True)]

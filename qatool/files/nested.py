@@ -1,0 +1,195 @@
+"""JSON documents: nested SQuAD 1.1 / 2.0, or an array of records, streamed.
+
+SQuAD     {"data": [{"title": …, "paragraphs": [{"context": …, "qas": [{"question": …, "answers": […]}]}]}]}
+records   [{"question": …, "context": …}]  or  {"data": [{"question": …, "context": …}]}
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qatool.errors import InputError
+from qatool.files.jsonevents import Events, open_events
+from qatool.files.jsonl import kind_of
+from qatool.files.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from qatool.files.paths import Source
+
+EXPECTED = (
+    'expected SQuAD, {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}, or an array of records, '
+    '[{"question": ..., "context": ...}]'
+)
+
+
+class _Item(NamedTuple):
+    """What a row is made of, before it gets its number."""
+
+    values: dict[str, Any] | None
+    error: str | None = None
+
+
+class NestedReader:
+    """Reads SQuAD and arrays of records without holding more than a paragraph, whose rows share one context.
+
+    A SQuAD row has the fields of its question, ``answers`` as ``{"text": […], "answer_start": […]}``
+    (``None`` when not labelled), and ``context`` and ``title`` of where it stands.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def columns(self) -> None:
+        """Return ``None``: each record has its own fields."""
+
+    def arrow_type(self, column: str) -> None:
+        """Return ``None``: nothing is declared."""
+
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
+        """Yield a row a record, or a question of a paragraph; one that is no object is a bad row.
+
+        An article whose title follows its paragraphs is held whole, if the title is wanted.
+
+        :raises InputError: the file is no JSON, breaks off, or is of another shape
+        """
+        with open_events(self.source) as events:
+            for number, item in enumerate(self._items(events, _Wanted(columns))):
+                events.rows = number + 1
+                yield Row(number, None, item.values, item.error)
+
+    def _items(self, events: Events, wanted: _Wanted) -> Iterator[_Item]:
+        event = events.next()
+        if event.kind == "start_array":
+            yield from _elements(events, wanted)
+            events.finish()
+            return
+        if event.kind != "start_map":
+            raise InputError(f"{self.source.path}: is {kind_of(event.value)}; {EXPECTED}")
+        seen = False
+        for key in events.each_key():
+            event = events.next()
+            if key != "data":
+                events.skip(event)
+            elif event.kind == "start_array":
+                seen = True
+                yield from _elements(events, wanted)
+            else:
+                raise InputError(f"{self.source.path}: 'data' is no array; {EXPECTED}")
+        events.finish()
+        if not seen:
+            raise InputError(f"{self.source.path}: an object without 'data'; {EXPECTED}")
+
+
+class _Wanted:
+    """The columns asked for; values of others are skipped unbuilt."""
+
+    def __init__(self, columns: Collection[str] | None) -> None:
+        self._columns = None if columns is None else frozenset(columns)
+
+    def __contains__(self, column: str) -> bool:
+        return self._columns is None or column in self._columns
+
+
+def _elements(events: Events, wanted: _Wanted) -> Iterator[_Item]:
+    """Yield the rows of an array of articles, records, or both."""
+    for event in events.each_element():
+        if event.kind == "start_map":
+            yield from _element(events, wanted)
+        else:
+            yield _no_object(events.value(event))
+
+
+def _element(events: Events, wanted: _Wanted) -> Iterator[_Item]:
+    """Yield the rows of an article, or the one row of a record: the key ``paragraphs`` tells which it is."""
+    fields: dict[str, Any] = {}
+    late: list[_Item] = []
+    is_article = False
+    for key in events.each_key():
+        event = events.next()
+        if key == "paragraphs" and event.kind == "start_array":
+            is_article = True
+            for item in _paragraphs(events, wanted, fields.get("title")):
+                if "title" in fields or "title" not in wanted:
+                    yield item
+                else:
+                    late.append(item)
+        elif key in wanted:
+            fields[key] = events.value(event)
+        else:
+            events.skip(event)
+    for item in late:
+        if item.values is not None:
+            item.values["title"] = fields.get("title")
+        yield item
+    if not is_article:
+        yield _Item(fields, events.stray_bytes(fields))
+
+
+def _paragraphs(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
+    for event in events.each_element():
+        if event.kind == "start_map":
+            yield from _paragraph(events, wanted, title)
+        else:
+            yield _no_object(events.value(event))
+
+
+def _paragraph(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
+    """Yield the rows of a paragraph, at once when its context comes first, else when it ends."""
+    shared: dict[str, Any] = {"title": title} if "title" in wanted else {}
+    waiting: list[Any] = []
+    has_context = False
+    for key in events.each_key():
+        event = events.next()
+        if key == "context":
+            has_context = True
+            if "context" in wanted:
+                shared["context"] = events.value(event)
+            else:
+                events.skip(event)
+        elif key == "qas" and event.kind == "start_array":
+            for element in events.each_element():
+                question = _question(events, wanted) if element.kind == "start_map" else events.value(element)
+                if has_context:
+                    yield _row(events, question, shared)
+                else:
+                    waiting.append(question)
+        else:
+            events.skip(event)
+    for question in waiting:
+        yield _row(events, question, shared)
+
+
+def _question(events: Events, wanted: _Wanted) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key in events.each_key():
+        event = events.next()
+        if key in wanted:
+            fields[key] = events.value(event)
+        else:
+            events.skip(event)
+    if "answers" in wanted:
+        fields["answers"] = _answers(fields.get("answers"))
+    return fields
+
+
+def _row(events: Events, question: Any, shared: dict[str, Any]) -> _Item:
+    if not isinstance(question, dict):
+        return _no_object(question)
+    values = question | shared
+    return _Item(values, events.stray_bytes(values))
+
+
+def _answers(value: Any) -> Any:
+    """Return SQuAD's list of answers in the layout of the Hugging Face data set; anything else as it is."""
+    if not isinstance(value, list) or not all(isinstance(answer, dict) for answer in value):
+        return value
+    return {
+        "text": [answer.get("text") for answer in value],
+        "answer_start": [answer.get("answer_start") for answer in value],
+    }
+
+
+def _no_object(value: Any) -> _Item:
+    return _Item(None, f"is {kind_of(value)}, not an object")

@@ -1,0 +1,108 @@
+"""Where the output goes, told from what the user typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qatool.errors import OutputError, UsageError
+from qatool.files.atomic import reporting
+
+if TYPE_CHECKING:
+    from qatool.files.paths import Compression
+
+Kind = Literal["parquet", "jsonl", "folder", "stdout"]
+
+STDOUT = "-"
+SUCCESS_NAME = "_SUCCESS"
+SUPPORTED = ".parquet, .jsonl or .ndjson (also with .gz or .zst behind), a folder, or - for standard output"
+
+_PART_NAME = re.compile(r"part-[0-9]{5,}\.parquet")
+_JSONL: dict[str, Compression | None] = {
+    **dict.fromkeys((".jsonl", ".ndjson"), None),
+    **dict.fromkeys((".jsonl.gz", ".ndjson.gz"), "gzip"),
+    **dict.fromkeys((".jsonl.zst", ".ndjson.zst"), "zstd"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where answers go, and in which format."""
+
+    kind: Kind
+    path: Path
+    """``-`` for standard output."""
+    compression: Compression | None = None
+
+
+def parse_target(output: str) -> Target:
+    """Return the target that ``-o`` names. A folder ends in a slash, has no suffix, or is there.
+
+    :raises UsageError: the suffix says no format
+    """
+    path = Path(output)
+    if output == STDOUT:
+        return Target(kind="stdout", path=path)
+    if output.endswith("/"):
+        return Target(kind="folder", path=path)
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return Target(kind="parquet", path=path)
+    for suffix, compression in _JSONL.items():
+        if name.endswith(suffix):
+            return Target(kind="jsonl", path=path, compression=compression)
+    if not path.suffix or path.is_dir():
+        return Target(kind="folder", path=path)
+    raise UsageError(
+        f"-o {output}: its suffix says no format that can be written; supported are {SUPPORTED} "
+        "(end the name of a folder with /)"
+    )
+
+
+def check_target(target: Target) -> None:
+    """Check, before any work is done, that the target can be written.
+
+    :raises OutputError: its folder is missing or read-only, or what stands there is not ours to replace
+    """
+    if target.kind == "stdout":
+        return
+    path = target.path
+    # An odd path (too long, a file for a folder) fails in the look-up already.
+    with reporting(path):
+        parent = path.parent
+        if not parent.is_dir():
+            raise OutputError(f"{path}: the folder {parent} does not exist; create it first")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise OutputError(f"{path}: the folder {parent} cannot be written to; change its permissions")
+        if target.kind == "folder":
+            check_replaceable(path)
+        elif path.is_dir():
+            raise OutputError(f"{path}: is a folder; remove it, or end the name with / to write into a folder")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that nothing but an earlier output of qatool would be lost by replacing a folder.
+
+    :raises OutputError: it is a file, or holds something that qatool did not write
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: is a file, not a folder; remove it or choose another name")
+    names = {entry.name for entry in folder.iterdir()}
+    foreign = sorted(name for name in names if name != SUCCESS_NAME and not _PART_NAME.fullmatch(name))
+    if names and (foreign or not _is_ours(folder / SUCCESS_NAME)):
+        reason = f"holds {foreign[0]!a}, which qatool did not write" if foreign else "was not made by qatool"
+        raise OutputError(f"{folder}: is not empty and {reason}; empty it or choose another folder")
+
+
+def _is_ours(success: Path) -> bool:
+    try:
+        found = json.loads(success.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "qatool" in found

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from qatool.errors import OutputError
+from qatool.files.atomic import output_error, replacing, write_bytes, write_json
+
+
+def test_write_json_replaces(tmp_path):
+    path = tmp_path / "a.json"
+    write_bytes(path, b"old")
+    write_json(path, {"é": 1})
+    assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_permissions_follow_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_nothing_is_left_after_an_exception(tmp_path):
+    path = tmp_path / ("long" * 60)
+    write_bytes(path, b"old")
+    with pytest.raises(TypeError), replacing(path) as stream:
+        stream.writelines([b"new", None])
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_missing_folder(tmp_path):
+    path = tmp_path / "no" / "a.json"
+    with pytest.raises(OutputError) as caught:
+        write_json(path, 1)
+    assert str(caught.value) == f"{path}: cannot be written: its folder does not exist; create it first"
+
+
+def test_folder_in_the_way(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OutputError, match=r": cannot be written: is a folder; name a file$"):
+        write_bytes(tmp_path / "a", b"x")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_reasons():
+    full = output_error("a", OSError(errno.ENOSPC, "No space left on device"))
+    assert str(full) == ("a: cannot be written: the disk is full; free some space and start the same command again")
+    other = output_error("a", OSError(errno.EIO, "Input/output error"))
+    assert str(other) == "a: cannot be written: Input/output error; check the disk or write elsewhere"
+    assert other.exit_code == 9
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "folder"])
+def test_full_disk_leaves_the_old_output(tmp_path, name):
+    """The file size limit of a process stands for a disk that fills up."""
+    code = """
+import os, resource, sys, warnings
+import pyarrow as pa
+from qatool.errors import OutputError
+from qatool.files.answers import open_writer
+from qatool.files.targets import parse_target
+warnings.simplefilter("error")
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+table = pa.table({"x": [os.urandom(40).hex() for _ in range(5000)]})
+try:
+    with open_writer(parse_target(sys.argv[1]), table.schema, {}) as writer:
+        for _ in range(3):
+            writer.write(table)
+except OutputError as error:
+    print(error)
+"""
+    path = tmp_path / name
+    if name != "folder":
+        path.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    shown = path if name != "folder" else path.parent / done.stdout.split(":")[0].rpartition("/")[2]
+    remedy = "the file grew beyond what the file system or ulimit allows; write elsewhere"
+    if name == "folder":
+        assert done.stdout.endswith(f"part-00000.parquet: cannot be written: {remedy}\n"), shown
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert done.stdout == f"{path}: cannot be written: {remedy}\n"
+        assert path.read_bytes() == b"old"
+        assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert done.stderr == ""

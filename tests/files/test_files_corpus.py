@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from filehelpers import corpus_of, write, write_rows
+
+from qatool.errors import InputError, UsageError
+
+FORMATS = ["parquet", "jsonl", "csv", "tsv", "json"]
+
+
+def told(corpus):
+    return [(one.id, one.question, one.context, one.where, one.error) for one in corpus.examples()]
+
+
+def problem(*paths, **options):
+    with pytest.raises((InputError, UsageError)) as caught:
+        corpus_of(*paths, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_rows_of_every_format(tmp_path, suffix):
+    rows = [{"q": "a?", "context": "b"}, {"q": " ", "context": ""}]
+    corpus = corpus_of(write_rows(tmp_path / f"a.{suffix}", rows), column=("question=q",))
+    places = {"jsonl": ("a.jsonl:1", "a.jsonl:2"), "csv": ("a.csv:2", "a.csv:3"), "tsv": ("a.tsv:2", "a.tsv:3")}
+    first, second = places.get(suffix, (f"a.{suffix} row 0", f"a.{suffix} row 1"))
+    expected = [("0", "a?", "b", first, None), ("1", " ", "", second, None)]
+    assert told(corpus) == expected
+    assert told(corpus) == expected, "from the start again"
+    assert [one.is_odd for one in corpus.examples()] == [False, True]
+
+
+def test_ids(tmp_path):
+    one = write(
+        tmp_path / "a.jsonl",
+        '{"question": "q", "context": "c", "id": 7}\n\n{"question": "q", "context": "c", "id": null}\n'
+        '{"question": "q", "context": "c", "id": 1.0}\n{"question": "q", "context": "c", "id": true}\n'
+        '{"question": "q", "context": "c", "id": "\\ud800"}\n',
+    )
+    assert [(example.id, example.where, example.error) for example in corpus_of(one).examples()] == [
+        ("7", "a.jsonl:1", None),
+        ("1", "a.jsonl:3", None),
+        ("2", "a.jsonl:4", "id is float, neither text nor an integer"),
+        ("3", "a.jsonl:5", "id is bool, neither text nor an integer"),
+        ("4", "a.jsonl:6", "id holds a lone surrogate at character 0, which is not valid Unicode text"),
+    ]
+    two = write_rows(tmp_path / "b.csv", [{"question": "q", "context": "c"}])
+    assert [example.id for example in corpus_of(one, two).examples()][1::4] == ["a.jsonl:1", "b.csv:0"]
+
+
+def test_bad_rows_keep_what_could_be_read(tmp_path):
+    path = write(
+        tmp_path / "a.jsonl",
+        '{"question": "q"}\n{"question": null, "context": "c"}\n{"question": 1, "context": "c"}\n'
+        '{"question": "é\\udc00", "context": "c", "x": 5}\n{]\n',
+    )
+    assert told(corpus_of(path)) == [
+        ("0", "q", None, "a.jsonl:1", "no field 'context'"),
+        ("1", None, "c", "a.jsonl:2", "question is null"),
+        ("2", None, "c", "a.jsonl:3", "question is int, not text"),
+        (
+            "3",
+            None,
+            "c",
+            "a.jsonl:4",
+            "question holds a lone surrogate at character 1, which is not valid Unicode text",
+        ),
+        (
+            "4",
+            None,
+            None,
+            "a.jsonl:5",
+            "invalid JSON (Expecting property name enclosed in double quotes, character 2 of the line)",
+        ),
+    ]
+    kept = [example.kept for example in corpus_of(path, keep=("x",)).examples()]
+    assert kept == [{"x": None}, {"x": None}, {"x": None}, {"x": 5}, {"x": None}]
+
+
+def test_columns_that_are_not_there(tmp_path):
+    path = write_rows(tmp_path / "a.csv", [{"q": "a", "context": "b"}])
+    there = f"{path}: no column '{{}}'; there are 'q', 'context'; "
+    assert problem(path) == there.format("question") + "name it with --column question=OLD"
+    assert problem(path, column=("question=Q",)) == there.format("Q") + "check --column question=Q"
+    assert problem(path, column=("question=q",), keep=("x",)) == there.format("x") + "check --keep x"
+    renamed = problem(path, column=("question=q", "id=key"))
+    assert renamed == there.format("key") + "check --column id=key"
+
+
+def test_columns_that_are_not_text(tmp_path):
+    table = pa.table({"question": [1], "context": [b"x"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    path = tmp_path / "a.parquet"
+    expected = f"{path}: column 'question' is int64, not text; name another with --column question=OLD"
+    assert problem(path) == expected
+    assert "column 'context' is binary, not text" in problem(path, question=("q",))
+
+
+def test_usage_errors_are_told_together(tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [{"question": "a", "context": "b"}])
+    assert problem(path, keep=("score", "document_id", "x"), column=("question=a", "question=b")) == (
+        "--column question=b: 'question' is already read from 'a'; drop one\n"
+        "--keep score: the output has its own column of that name; give it another one: "
+        "--column input_score=score --keep input_score"
+    )
+    assert "--keep document_id: " in problem(path, keep=("document_id",), question=("q",))
+    assert "--keep snippet: " in problem(path, keep=("snippet",), snippet=True)
+    corpus = corpus_of(path, column=("input_question=question",), keep=("input_question",))
+    assert next(corpus.examples()).kept == {"input_question": "a"}
+
+
+def test_text_needs_questions(tmp_path):
+    path = write(tmp_path / "a.md", "x")
+    assert problem(path) == f"{path}: documents need --question or --questions"
+    assert told(corpus_of(path, question=("p?", "q?"))) == [
+        ("a.md/q0", "p?", "x", "a.md", None),
+        ("a.md/q1", "q?", "x", "a.md", None),
+    ]
+
+
+def test_limit(tmp_path):
+    path = write_rows(tmp_path / "a.csv", [{"question": "q", "context": "c"}] * 5)
+    assert len(told(corpus_of(path, limit=3))) == 3
+
+
+def test_kept_types(tmp_path):
+    rows = {"question": ["q"], "context": ["c"]}
+    for name, x in (("a", pa.array([1], pa.int8())), ("b", pa.array([1], pa.int8())), ("c", pa.array([1.5]))):
+        pq.write_table(
+            pa.table({**rows, "x": x, "y": pa.array(["z"]).dictionary_encode()}), tmp_path / f"{name}.parquet"
+        )
+    a, b, c = (tmp_path / f"{name}.parquet" for name in "abc")
+    assert corpus_of(a, b, keep=("x", "y")).kept_fields() == {"x": pa.int8(), "y": pa.string()}
+    assert corpus_of(a, c, keep=("x",)).kept_fields() == {"x": None}
+    line = write_rows(tmp_path / "d.jsonl", [{"question": "q", "context": "c"}])
+    assert corpus_of(a, line, keep=("x",)).kept_fields() == {"x": None}
+
+
+DOCUMENTS = [{"id": "d1", "context": "one", "k": 1}, {"id": "d2", "context": "two", "k": 2}]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_each_question_of_each_document(tmp_path, suffix):
+    documents = write_rows(tmp_path / f"d.{suffix}", DOCUMENTS)
+    questions = write_rows(tmp_path / f"q.{suffix}", [{"question": "a", "id": "x"}, {"question": "b", "id": "y"}])
+    corpus = corpus_of(documents, questions=questions, keep=("k",))
+    found = [(one.id, one.document_id, one.question_id, one.question, one.context) for one in corpus.examples()]
+    assert found == [
+        ("d1/x", "d1", "x", "a", "one"),
+        ("d1/y", "d1", "y", "b", "one"),
+        ("d2/x", "d2", "x", "a", "two"),
+        ("d2/y", "d2", "y", "b", "two"),
+    ]
+    assert [str(one.kept["k"]) for one in corpus.examples()] == ["1", "1", "2", "2"]
+    assert corpus.missing_documents() == []
+
+
+def test_questions_of_named_documents(tmp_path):
+    documents = write_rows(tmp_path / "d.jsonl", [*DOCUMENTS, {"context": "three"}, DOCUMENTS[0]])
+    asked = [("d2", "a"), ("d1", "b"), ("d2", "c"), ("2", "d"), ("no\x1b", "e"), ("", "f")]
+    rows = [{"document_id": name, "question": text, "topic": text} for name, text in asked]
+    questions = write_rows(tmp_path / "q.csv", rows)
+    corpus = corpus_of(documents, questions=questions, keep=("topic",))
+    found = [(one.id, one.question, one.context, one.kept["topic"], one.error) for one in corpus.examples()]
+    assert found == [
+        ("d1/q1", "b", "one", "b", None),
+        ("d2/q0", "a", "two", "a", None),
+        ("d2/q2", "c", "two", "c", None),
+        ("2/q3", "d", "three", "d", None),
+        ("d1/q1", "b", "one", "b", None),
+        ("no\x1b/q4", "e", None, "e", "no document has the id 'no\\x1b'"),
+        ("/q5", "f", None, "f", "no document has the id ''"),
+    ]
+    assert [question.document_id for question in corpus.missing_documents()] == ["no\x1b", ""]
+    assert [example.where for example in corpus.examples()][-1] == "q.csv:7"
+
+
+def test_bad_documents(tmp_path):
+    documents = write(tmp_path / "d.jsonl", '{"id": "d1"}\n{]\n{"id": 1.5, "context": "c"}\n')
+    corpus = corpus_of(documents, question=("a", "b"))
+    missing, unread = "no field 'context'", "invalid JSON (Expecting property name enclosed in double quotes"
+    found = [(one.id, one.question, (one.error or "").partition(",")[0]) for one in corpus.examples()]
+    assert found == [
+        ("d1/q0", "a", missing),
+        ("d1/q1", "b", missing),
+        ("1/q0", "a", unread),
+        ("1/q1", "b", unread),
+        ("2/q0", "a", "id is float"),
+        ("2/q1", "b", "id is float"),
+    ]
+    questions = write_rows(tmp_path / "q.jsonl", [{"document_id": "d1", "question": "a"}])
+    found = [(one.id, one.question, one.question_id) for one in corpus_of(documents, questions=questions).examples()]
+    assert found == [("d1/q0", "a", "q0"), ("1", None, None), ("2", None, None)]
+
+
+def test_bad_questions(tmp_path):
+    documents = write_rows(tmp_path / "d.jsonl", DOCUMENTS[:1])
+    questions = write(tmp_path / "q.jsonl", '{"question": "a"}\n{"question": 5}\n')
+    assert problem(documents, questions=questions) == (
+        "q.jsonl:2: question is int, not text; mend the row or use --on-error skip"
+    )
+    skipping = corpus_of(documents, questions=questions, on_error="skip")
+    assert told(skipping) == [
+        ("d1/q0", "a", "one", "d.jsonl:1", None),
+        ("q1", None, None, "q.jsonl:2", "question is int, not text"),
+    ]
+    write(
+        questions,
+        '{"question": "a", "document_id": "d1"}\n{"question": "b", "document_id": null}\n{"question": "c"}\n',
+    )
+    bad = [one.error for one in corpus_of(documents, questions=questions, on_error="skip").examples()]
+    assert bad == [None, "document_id is null", "document_id is null"]
+
+
+def test_renames_reach_documents_and_questions(tmp_path):
+    documents = write_rows(tmp_path / "d.csv", [{"key": "d1", "text": "one"}])
+    questions = write_rows(tmp_path / "q.csv", [{"id": "x", "ask": "a", "doc": "d1"}])
+    renames = ("id=key", "context=text", "question=ask", "document_id=doc")
+    assert told(corpus_of(documents, questions=questions, column=renames)) == [("d1/x", "a", "one", "d.csv:2", None)]
+    assert "no column 'nowhere'" in problem(
+        documents, questions=questions, column=(*renames, "z=nowhere"), keep=("z",)
+    )
+    assert problem(documents, questions=write(tmp_path / "q.md", "?")).endswith("use .jsonl, .csv or .parquet")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qatool.files.kept import conform, kept_array, unify
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ([1, None], pa.int64(), [1, None]),
+        ([1, 2.5], pa.float64(), [1.0, 2.5]),
+        ([None], pa.null(), [None]),
+        (["a", 1, None, True], pa.string(), ["a", "1", None, "true"]),
+        ([1.5, True], pa.string(), ["1.5", "true"]),
+        ([2**70, 1], pa.string(), ["1180591620717411303424", "1"]),
+        ([{}], pa.string(), ["{}"]),
+        ([{"é": [1]}, "x"], pa.string(), ['{"é": [1]}', "x"]),
+        (["a\ud800"], pa.string(), ["a\\ud800"]),
+        ([{"text": [], "answer_start": []}], None, [{"text": [], "answer_start": []}]),
+    ],
+)
+def test_inferred(values, kind, expected):
+    array = kept_array(values, None)
+    assert array.to_pylist() == expected
+    assert kind is None or array.type == kind
+
+
+def test_declared():
+    assert kept_array([1, None], pa.int8()).type == pa.int8()
+    assert kept_array(["x", 1], pa.int8()).to_pylist() == ["x", "1"]
+
+
+TEXT, INT, FLOAT, NULL, BOOL = pa.string(), pa.int64(), pa.float64(), pa.null(), pa.bool_()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ([INT, INT], INT),
+        ([NULL, INT, NULL], INT),
+        ([INT, FLOAT], FLOAT),
+        ([pa.int8(), pa.int32()], INT),
+        ([INT, TEXT, INT], TEXT),
+        ([BOOL, INT], TEXT),
+        ([pa.list_(NULL), pa.list_(TEXT)], pa.list_(TEXT)),
+        ([pa.list_(INT), pa.list_(TEXT)], TEXT),
+        ([pa.struct({"a": NULL}), pa.struct({"b": INT, "a": INT})], pa.struct({"a": INT, "b": INT})),
+        ([pa.struct({"a": TEXT}), pa.struct({"a": INT})], TEXT),
+    ],
+)
+def test_unified(kinds, expected):
+    schemas = [pa.schema([pa.field("id", TEXT), pa.field("x", kind)]) for kind in kinds]
+    assert unify(schemas) == pa.schema([pa.field("id", TEXT), pa.field("x", expected)])
+
+
+def test_conformed_values():
+    parts = [pa.table({"x": [1, None]}), pa.table({"x": ["a", "b"]}), pa.table({"x": [[1.5], None]})]
+    schema = unify([part.schema for part in parts])
+    assert [conform(part, schema)["x"].to_pylist() for part in parts] == [["1", None], ["a", "b"], ["[1.5]", None]]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(parts=st.lists(st.lists(JSON, min_size=1, max_size=4), min_size=1, max_size=3))
+def test_any_json_can_be_kept(parts):
+    """Never an error, one type in the end, and Parquet takes it."""
+    tables = [pa.table({"x": kept_array(values, None)}) for values in parts]
+    schema = unify([table.schema for table in tables])
+    whole = pa.concat_tables([conform(table, schema) for table in tables])
+    stored = io.BytesIO()
+    pq.write_table(whole, stored)
+    values = [value for part in parts for value in part]
+    assert pq.read_table(stored).num_rows == len(values)
+    for kept, value in zip(whole["x"].to_pylist(), values, strict=True):
+        assert (kept is None) == (value is None)
+        if isinstance(kept, str) and not isinstance(value, str):
+            json.loads(kept)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import io
+import sys
+from types import SimpleNamespace
+
+import pytest
+from filehelpers import write
+
+from qatool.errors import InputError
+from qatool.files.paths import SUPPORTED, resolve, spool_stdin
+
+
+def names(*inputs):
+    return [source.name for source in resolve([str(text) for text in inputs])]
+
+
+def test_file_goes_by_its_name(tmp_path):
+    (source,) = resolve([str(write(tmp_path / "sub" / "A.JSONL.Gz", ""))])
+    assert (source.name, source.format, source.compression) == ("A.JSONL.Gz", "jsonl", "gzip")
+
+
+def test_folder_is_sorted_and_leaves_out_hidden_underscored_and_unknown(tmp_path):
+    for name in ("b.jsonl", "a/z.csv", ".h.csv", "_x.csv", "_tmp/y.csv", ".git/c.csv", "r.pdf", "a.md"):
+        write(tmp_path / name, "")
+    assert names(tmp_path) == ["a.md", "a/z.csv", "b.jsonl"]
+
+
+def test_glob_names_are_relative_to_its_fixed_part(tmp_path):
+    for name in ("in/x/a.md", "in/b.md", "in/c.jsonl"):
+        write(tmp_path / name, "")
+    assert names(tmp_path / "in/**/*.md") == ["b.md", "x/a.md"]
+
+
+def test_literal_path_wins_over_glob(tmp_path):
+    write(tmp_path / "a[1].csv", "")
+    write(tmp_path / "a1.csv", "")
+    assert names(tmp_path / "a[1].csv") == ["a[1].csv"]
+
+
+def test_shared_names_become_paths_and_repeats_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "x/a.csv", "")
+    write(tmp_path / "y/a.csv", "")
+    assert names("x/a.csv", "y/a.csv") == ["x/a.csv", "y/a.csv"]
+    assert names("x/a.csv", "x/a.csv") == ["a.csv", "a.csv"]
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "a.pdf", "")
+    write(tmp_path / "a.parquet.gz", "")
+    bad = [str(tmp_path / name) for name in ("no.csv", "empty", "a.pdf", "a.parquet.gz", "*.xml", "*.pd?")]
+    with pytest.raises(InputError) as caught:
+        resolve(bad)
+    assert str(caught.value).split("\n") == [
+        f"{bad[0]}: no such file or folder; check the path",
+        f"{bad[1]}: holds no file that can be read; supported are {SUPPORTED}",
+        f"{bad[2]}: its suffix says no format that can be read; supported are {SUPPORTED}",
+        f"{bad[3]}: its suffix says no format that can be read; supported are {SUPPORTED}",
+        f"{bad[4]}: no file matches; check the pattern (** reaches into subfolders)",
+        f"{bad[5]}: matches no file that can be read; supported are {SUPPORTED}",
+    ]
+
+
+def test_odd_path_is_an_input_error():
+    with pytest.raises(InputError, match=r"^a\\x00b: no such file or folder; check the path$"):
+        resolve(["a\0b"])
+
+
+def test_name_that_is_not_utf8_becomes_valid_text(tmp_path):
+    (tmp_path / "a\udcff.csv").touch()
+    assert names(tmp_path) == ["a\\xff.csv"]
+
+
+def test_stdin_is_spooled(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"{}\n"), closed=False))
+    (source,) = resolve(["-"], stdin_spool=tmp_path)
+    assert (source.name, source.format, source.path.read_bytes()) == ("<stdin>", "jsonl", b"{}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["stdin.jsonl"]
+
+
+def test_closed_stdin(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="is closed; pipe JSONL into it"):
+        spool_stdin(tmp_path)
+    with pytest.raises(InputError, match="cannot be read here"):
+        resolve(["-"])
