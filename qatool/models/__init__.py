@@ -1,0 +1,1 @@
+"""Models: loading, identity, and backends that turn batches of windows into logits."""

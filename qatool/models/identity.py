@@ -1,0 +1,41 @@
+"""What a model is: a fingerprint of its configuration and weights, whatever folder they lie in."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from qatool.errors import EnvironmentUnfitError
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def model_fingerprint(model: str) -> str:
+    """Return the SHA-256 (hex) of the configuration and the weight files of ``model``, a folder or a hub id.
+
+    :raises EnvironmentUnfitError: the files cannot be read
+    """
+    folder = Path(model) if Path(model).is_dir() else _cached(model)
+    digest = hashlib.sha256()
+    weights = next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+    try:
+        for path in [folder / "config.json", *weights]:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            with path.open("rb") as stream:
+                while chunk := stream.read(1 << 22):
+                    digest.update(chunk)
+    except OSError as error:
+        raise EnvironmentUnfitError(
+            f"{error.filename}: cannot be read ({error.strerror}); check the model"
+        ) from error
+    return digest.hexdigest()
+
+
+def _cached(model: str) -> Path:
+    """Return the folder of the hub cache that holds a model already loaded."""
+    from transformers.utils.hub import cached_file
+
+    path = cached_file(model, "config.json")
+    if path is None:
+        raise EnvironmentUnfitError(f"{model}: its configuration cannot be found; name a folder")
+    return Path(path).parent

@@ -1,0 +1,83 @@
+"""What a model says of itself: ``qatool.json`` beside its weights, and the longest input it can read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from qatool.errors import EnvironmentUnfitError
+
+SETTINGS_FILE = "qatool.json"
+
+# Models whose learned positions start behind the padding index: 514 embeddings serve 512 tokens.
+_POSITIONS_AFTER_PADDING = frozenset(
+    {
+        "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
+        "xlm-roberta", "xlm-roberta-xl", "xmod",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Decoding defaults a model brings along; a model without ``qatool.json`` has these."""
+
+    max_length: int | None = None
+    """Tokens a window, as trained."""
+    stride: int | None = None
+    """Tokens shared by neighbouring windows, as trained."""
+    temperature: float = 1.0
+    """Divides the logits before scores are computed."""
+    no_answer_threshold: float | None = None
+    """No answer is decided when ``no_answer_score`` exceeds it."""
+    knows_no_answer: bool = True
+    """Whether the model was trained on unanswerable questions; if not, it always answers."""
+
+    @classmethod
+    def load(cls, model: str) -> ModelSettings:
+        """Read the settings of ``model``; a hub id or a folder without ``qatool.json`` has the defaults.
+
+        :raises EnvironmentUnfitError: the file is there and cannot be used
+        """
+        path = Path(model) / SETTINGS_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError) as error:
+            raise EnvironmentUnfitError(f"{path}: cannot be read ({error}); mend or remove it") from error
+        if not isinstance(values, dict):
+            raise EnvironmentUnfitError(f"{path}: must hold a JSON object; mend or remove it")
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        settings = cls(**known)
+        settings.check(path)
+        return settings
+
+    def check(self, path: Path) -> None:
+        """Check the values' types and ranges.
+
+        :raises EnvironmentUnfitError: one makes no sense
+        """
+        numbers: dict[str, Any] = {"temperature": self.temperature}
+        numbers |= {
+            n: v for n in ("max_length", "stride", "no_answer_threshold") if (v := getattr(self, n)) is not None
+        }
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                raise EnvironmentUnfitError(f"{path}: {name} is {value!r}, not a number from 0; mend it")
+        if self.temperature <= 0:
+            raise EnvironmentUnfitError(f"{path}: temperature must be above 0; mend it")
+        if not isinstance(self.knows_no_answer, bool):
+            raise EnvironmentUnfitError(f"{path}: knows_no_answer is {self.knows_no_answer!r}, not true or false")
+
+
+def longest_input(config: Any, tokenizer_limit: int) -> int:
+    """Return the longest window in tokens that a model of this configuration can read."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return tokenizer_limit
+    if getattr(config, "model_type", None) in _POSITIONS_AFTER_PADDING:
+        positions -= (config.pad_token_id or 0) + 1
+    return min(positions, tokenizer_limit)

@@ -1,0 +1,150 @@
+"""The PyTorch backend: any ``AutoModelForQuestionAnswering``, on the CPU or one CUDA card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from qatool.errors import EnvironmentUnfitError
+from qatool.models.backend import BatchTooLargeError
+from qatool.models.settings import longest_input
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from qatool.windows.assemble import WindowBatch
+
+CPU_BATCH_TOKENS = 4_096
+CUDA_BATCH_TOKENS = 131_072
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchBackend:
+    """A question-answering model in inference mode with fused attention.
+
+    :param model: folder or hub id
+    :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+    :param precision: ``auto`` (fp32 on a CPU, bf16 or fp16 on a card), ``fp32``, ``bf16`` or ``fp16``
+    :param tokenizer_limit: longest input the tokenizer names
+    :raises EnvironmentUnfitError: the device is absent, the precision does not fit it or the model does not load
+    """
+
+    name = "torch"
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str,
+        precision: str,
+        tokenizer_limit: int,
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self._device = resolve_device(device)
+        self.device = str(self._device)
+        self.precision = resolve_precision(precision, self._device)
+        self._model = _load(
+            model,
+            dtype=_DTYPES[self.precision],
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+        ).to(self._device)
+        self.max_length = longest_input(self._model.config, tokenizer_limit)
+        self.batch_tokens = CUDA_BATCH_TOKENS if self._device.type == "cuda" else CPU_BATCH_TOKENS
+
+    def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
+        """Run the model; see :class:`~qatool.models.backend.Backend`."""
+        inputs: dict[str, Tensor] = {"input_ids": self._moved(batch.input_ids)}
+        if batch.token_type_ids is not None:
+            inputs["token_type_ids"] = self._moved(batch.token_type_ids)
+        width = batch.input_ids.shape[1]
+        if batch.lengths.min() < width:
+            position = torch.arange(width, device=self._device)
+            inputs["attention_mask"] = (position < self._moved(batch.lengths)[:, None]).long()
+        try:
+            with torch.inference_mode():
+                output = self._model(**inputs)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise BatchTooLargeError(str(error)) from error
+        except RuntimeError as error:
+            if "can't allocate memory" in str(error):
+                raise BatchTooLargeError(str(error)) from error
+            raise
+        return output.start_logits, output.end_logits
+
+    def _moved(self, values: Any) -> Tensor:
+        return torch.from_numpy(values).to(self._device)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device that ``--device`` names.
+
+    :raises EnvironmentUnfitError: it is not a device of this machine
+    """
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        resolved = None
+    if resolved is None or resolved.type not in {"cpu", "cuda"}:
+        raise EnvironmentUnfitError(f"--device {device}: no such device; give auto, cpu, cuda or cuda:N")
+    if resolved.type == "cpu":
+        return torch.device("cpu")
+    index, cards = resolved.index or 0, torch.cuda.device_count()
+    if index >= cards:
+        raise EnvironmentUnfitError(
+            f"--device {device}: this machine has {cards or 'no'} CUDA card{'s' * (cards != 1)}; use --device cpu"
+        )
+    return torch.device("cuda", index)
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return the precision that ``--precision`` means on ``device``.
+
+    :raises EnvironmentUnfitError: the device cannot do it
+    """
+    if precision == "auto":
+        if device.type == "cpu":
+            return "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "fp16" and device.type == "cpu":
+        raise EnvironmentUnfitError("--precision fp16: half precision is slow and inexact on a CPU; use bf16 or fp32")
+    return precision
+
+
+def _load(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_remote_code: bool) -> Any:
+    """Load weights from safetensors (unless pickles are allowed) in ``dtype``."""
+    from transformers import AutoModelForQuestionAnswering
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        loaded, report = AutoModelForQuestionAnswering.from_pretrained(
+            model,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=Path(model).is_dir(),
+            use_safetensors=None if allow_pickle else True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise EnvironmentUnfitError(
+            f"{model}: the model does not load ({reason}); give --model a folder with config.json and "
+            "model.safetensors, or a hub id"
+        ) from error
+    missing = sorted(name for name in report["missing_keys"] if "position_ids" not in name)
+    if missing:
+        raise EnvironmentUnfitError(
+            f"{model}: has no weights for {', '.join(missing[:3])}; it is not a question-answering model: "
+            "fine-tune it first"
+        )
+    return loaded.eval()

@@ -1,0 +1,1 @@
+"""From the logits of windows to the ranked answer spans of examples."""

@@ -1,0 +1,57 @@
+"""A way to decode: what to search for in each window, and how to rank an example's spans over its windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from qatool.options import Decode
+    from qatool.spans.candidates import RankedSpans
+    from qatool.spans.characters import ContextCharacters
+    from qatool.spans.search import SpanSearch, SpanTable
+    from qatool.windows.assemble import WindowedExamples
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadWindows:
+    """All windows of a shard and what the model said of them."""
+
+    examples: WindowedExamples
+    characters: ContextCharacters
+    spans: SpanTable
+
+
+class Decoder(Protocol):
+    """Turns the spans found in windows into the ranked spans of examples."""
+
+    search: SpanSearch
+    """What to look for in each window."""
+    words: bool
+    """Whether ranking needs the words of tokens."""
+    strips_question: bool
+    """Whether questions lose leading white space first."""
+    shares_characters: bool
+    """Whether tokens of the same characters are searched as one."""
+
+    def rank(self, read: ReadWindows) -> RankedSpans:
+        """Return the best spans of every example."""
+        ...
+
+
+def decoder(mode: Decode, *, top_k: int, max_answer_length: int, temperature: float) -> Decoder:
+    """Return the decoder of a ``--decode`` mode.
+
+    :param top_k: candidates of an example
+    :param max_answer_length: longest answer in tokens
+    :param temperature: divides the logits before native scores are computed
+    """
+    from qatool.spans.hf_pipeline import PipelineDecoder
+    from qatool.spans.native import NativeDecoder
+    from qatool.spans.squad_script import ScriptDecoder
+
+    if mode == "squad-script":
+        return ScriptDecoder(top_k=top_k, max_answer_length=max_answer_length)
+    if mode == "hf-pipeline":
+        return PipelineDecoder(top_k=top_k, max_answer_length=max_answer_length)
+    return NativeDecoder(top_k=top_k, max_answer_length=max_answer_length, temperature=temperature)

@@ -1,0 +1,220 @@
+"""The best legal spans of each window, found on the device the logits lie on.
+
+A span is legal when both its ends are context tokens, it does not end before it starts and it is no longer than
+the longest answer. Of a window's logits only its few best spans and the log masses needed to normalise their
+scores come back to the host, so full logits never pile up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qatool.windows.assemble import WindowBatch
+
+SCRIPT_N_BEST = 20
+"""Starts and ends the SQuAD script pairs in a window, and spans it keeps of an example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanTable:
+    """The ``k`` best legal spans of each of ``w`` windows, best first, and the masses of their distributions.
+
+    Tokens count from the window's first context token. Missing spans have the logit ``-inf``.
+    """
+
+    start: NDArray[np.int32]
+    """``(w, k)``: first token of the span."""
+    end: NDArray[np.int32]
+    """``(w, k)``: one past its last token."""
+    logit: NDArray[np.float32]
+    """``(w, k)``: start logit plus end logit."""
+    null_logit: NDArray[np.float32]
+    """``(w,)``: start plus end logit at the null position."""
+    start_mass: NDArray[np.float32]
+    """``(w,)``: log-sum-exp of the start logits over context and null position."""
+    end_mass: NDArray[np.float32]
+    """``(w,)``: the same of the end logits."""
+    span_mass: NDArray[np.float32]
+    """``(w,)``: log-sum-exp of start plus end logit over all legal spans."""
+
+    def __len__(self) -> int:
+        return len(self.null_logit)
+
+    @classmethod
+    def joined(cls, tables: Sequence[Self], order: NDArray[np.int64]) -> Self:
+        """Concatenate ``tables`` and put row ``i`` of the result at ``order[i]``."""
+        columns = {}
+        for column in fields(cls):
+            values = [getattr(table, column.name) for table in tables]
+            width = max((v.shape[1] for v in values if v.ndim == 2), default=0)
+            padded = [_widened(v, width) if v.ndim == 2 else v for v in values]
+            flat = np.concatenate(padded)
+            columns[column.name] = np.empty_like(flat)
+            columns[column.name][order] = flat
+        return cls(**columns)
+
+    @classmethod
+    def missing(cls, windows: int) -> Self:
+        """Return a table of windows that were not read: no spans, no numbers."""
+        places, values = np.empty((windows, 0), np.int32), np.full(windows, np.nan, np.float32)
+        return cls(
+            start=places,
+            end=places,
+            logit=np.empty((windows, 0), np.float32),
+            null_logit=values,
+            start_mass=values,
+            end_mass=values,
+            span_mass=values,
+        )
+
+
+def _widened(values: NDArray[np.generic], width: int) -> NDArray[np.generic]:
+    """Append columns for missing spans up to ``width``."""
+    missing = width - values.shape[1]
+    fill = -np.inf if values.dtype == np.float32 else 0
+    return np.pad(values, ((0, 0), (0, missing)), constant_values=fill) if missing else values
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanSearch:
+    """What to look for in every window.
+
+    :param top_k: spans returned of each window
+    :param max_answer_length: longest span in tokens
+    :param script: look as the SQuAD script does: only among the 20 best starts and ends of *all* tokens
+    :param temperature: divides all logits; those returned are divided
+    """
+
+    top_k: int
+    max_answer_length: int
+    script: bool = False
+    temperature: float = 1.0
+
+    def __call__(
+        self,
+        start_logits: Tensor,
+        end_logits: Tensor,
+        batch: WindowBatch,
+        characters: TokenCharacters | None = None,
+    ) -> SpanTable:
+        """Search a batch of ``b`` windows of ``t`` tokens.
+
+        :param start_logits: ``(b, t)``, any floating type, any device
+        :param end_logits: ``(b, t)``
+        :param batch: the windows the logits belong to
+        :param characters: which tokens share their characters; ``None`` when no two do
+        """
+        device = start_logits.device
+
+        def moved(values: NDArray[np.generic]) -> Tensor:
+            return torch.from_numpy(values).to(device)
+
+        starts, ends = start_logits.float() / self.temperature, end_logits.float() / self.temperature
+        null = moved(batch.null_position)[:, None]
+        first, length = moved(batch.context_first)[:, None], moved(batch.context_length)[:, None]
+        position = torch.arange(int(batch.context_length.max()), device=device)
+        column = (first + position).clamp(max=starts.shape[1] - 1)
+        outside = position >= length
+        context_starts = starts.gather(1, column).masked_fill(outside, -torch.inf)
+        context_ends = ends.gather(1, column).masked_fill(outside, -torch.inf)
+        null_start, null_end = starts.gather(1, null), ends.gather(1, null)
+        start_mass = torch.cat([context_starts, null_start], dim=1).logsumexp(1)
+        end_mass = torch.cat([context_ends, null_end], dim=1).logsumexp(1)
+        if characters is not None:
+            context_starts = characters.fold(context_starts, moved(characters.start_token))
+            context_ends = characters.fold(context_ends, moved(characters.end_token))
+        if self.script:
+            padding = torch.arange(starts.shape[1], device=device) >= moved(batch.lengths)[:, None]
+            found = self._script_spans(
+                starts.masked_fill(padding, -torch.inf), ends.masked_fill(padding, -torch.inf), first, length
+            )
+        else:
+            found = self._best_spans(context_starts, context_ends)
+        logit, start, end = found
+        mass = _span_mass(context_starts, context_ends, self.max_answer_length)
+        mass = torch.maximum(mass.nan_to_num(nan=-torch.inf), logit.amax(1))
+        return SpanTable(
+            start=start.int().cpu().numpy(),
+            end=end.int().cpu().numpy(),
+            logit=logit.cpu().numpy(),
+            null_logit=(null_start + null_end)[:, 0].cpu().numpy(),
+            start_mass=start_mass.cpu().numpy(),
+            end_mass=end_mass.cpu().numpy(),
+            span_mass=mass.cpu().numpy(),
+        )
+
+    def _best_spans(self, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logit, start and end ``(b, k)`` of the best legal spans.
+
+        The starts of the ``k`` best spans are among the ``k`` starts whose own best span is best, so only those
+        meet all their ends.
+        """
+        longest = min(self.max_answer_length, starts.shape[1])
+        bands = functional.pad(ends, (0, longest - 1), value=-torch.inf).unfold(1, longest, 1)
+        k = min(self.top_k, starts.shape[1])
+        best_starts = (starts + bands.amax(2)).topk(k, dim=1).indices
+        rows = best_starts[:, :, None].expand(-1, -1, longest)
+        sums = (starts.gather(1, best_starts)[:, :, None] + bands.gather(1, rows)).flatten(1)
+        logit, cell = sums.topk(min(self.top_k, sums.shape[1]), dim=1)
+        start = best_starts.gather(1, cell // longest)
+        return logit, start, start + cell % longest + 1
+
+    def _script_spans(
+        self, starts: Tensor, ends: Tensor, first: Tensor, length: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logit, start and end ``(b, k)`` as the SQuAD script finds them among all tokens' logits."""
+        n_best = min(SCRIPT_N_BEST, starts.shape[1])
+        start_logit, start = starts.topk(n_best, dim=1)
+        end_logit, end = ends.topk(n_best, dim=1)
+        start, end = (start - first)[:, :, None], (end - first)[:, None, :]
+        too_long = end - start >= self.max_answer_length
+        illegal = (start < 0) | (end >= length[:, :, None]) | (end < start) | too_long
+        sums = (start_logit[:, :, None] + end_logit[:, None, :]).masked_fill(illegal, -torch.inf)
+        logit, cell = sums.flatten(1).topk(min(self.top_k, n_best * n_best), dim=1)
+        start = start[:, :, 0].gather(1, cell // n_best)
+        end = end[:, 0, :].gather(1, cell % n_best)
+        return logit, start, end + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCharacters:
+    """Which tokens of a batch stand for the same characters (the bytes of an emoji, say) or for none.
+
+    Each token names the one token of its group that may start (end) a span, ``-1`` when none may: the groups'
+    logits are folded into it, so that no two legal spans have the same characters.
+    """
+
+    start_token: NDArray[np.int64]
+    """``(b, c)``: token, counted from the window's first context token, that starts for this one."""
+    end_token: NDArray[np.int64]
+    """``(b, c)``: token that ends for this one."""
+
+    @staticmethod
+    def fold(logits: Tensor, token: Tensor) -> Tensor:
+        """Give each group's best logit ``(b, c)`` to the token that stands for it, ``-inf`` to the others."""
+        source = logits.masked_fill(token < 0, -torch.inf)
+        folded = torch.full_like(logits, -torch.inf)
+        return folded.scatter_reduce(1, token.clamp(min=0), source, "amax")
+
+
+def _span_mass(starts: Tensor, ends: Tensor, max_answer_length: int) -> Tensor:
+    """Return the log-sum-exp ``(b,)`` of start plus end logit over all legal spans.
+
+    Each start meets the sum of the exponentials of its next ends, computed for all starts at once by pooling.
+    """
+    longest = min(max_answer_length, ends.shape[1])
+    top_start, top_end = starts.amax(1, keepdim=True), ends.amax(1, keepdim=True)
+    weights = functional.pad((ends - top_end).exp(), (0, longest - 1))
+    following = functional.avg_pool1d(weights[:, None, :], longest, stride=1)[:, 0, :] * longest
+    total = ((starts - top_start).exp() * following).sum(1)
+    return total.log() + (top_start + top_end)[:, 0]

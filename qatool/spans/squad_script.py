@@ -1,0 +1,73 @@
+"""Decoding as the SQuAD example script of transformers does it (``examples/.../utils_qa.py``).
+
+Each window pairs its 20 best starts with its 20 best ends of all tokens; pairs outside the context, backwards or
+too long fall away. Raw logit sums compete across windows directly, and the score is a softmax over the 20 best
+of the example. The null score is the least over the windows; "no answer" wins against the best span by it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qatool.spans.candidates import Candidates, RankedSpans, best_of_each
+from qatool.spans.search import SCRIPT_N_BEST, SpanSearch
+from qatool.windows.ragged import offsets_of
+
+if TYPE_CHECKING:
+    from qatool.spans.decode import ReadWindows
+
+
+class ScriptDecoder:
+    """Ranks spans by their raw logit sums.
+
+    :param top_k: candidates of an example, at most 20
+    :param max_answer_length: longest answer in tokens
+    """
+
+    words = False
+    strips_question = True
+    shares_characters = False
+
+    def __init__(self, *, top_k: int, max_answer_length: int) -> None:
+        self.top_k = top_k
+        self.search = SpanSearch(top_k=SCRIPT_N_BEST, max_answer_length=max_answer_length, script=True)
+
+    def rank(self, read: ReadWindows) -> RankedSpans:
+        """Return the best spans of every example."""
+        spans, windows = read.spans, read.examples.windows
+        offsets = read.examples.contexts.offset_mapping
+        if offsets is None:
+            raise ValueError("contexts must be tokenised with offsets")
+        n_examples = len(windows.n_windows)
+        candidates = Candidates.of(spans, read.examples)
+        start = offsets[candidates.first_token, 0].astype(np.int64)
+        end = offsets[candidates.last_token, 1].astype(np.int64)
+        logit = candidates.span_logit
+        # The script keeps spans two windows share twice, and normalises over the 20 best of them.
+        order = np.lexsort((-logit, candidates.example))
+        counts = np.bincount(candidates.example, minlength=n_examples)
+        rank = np.arange(len(order)) - np.repeat(offsets_of(counts)[:-1], counts)
+        n_best = order[rank < SCRIPT_N_BEST]
+        peak = np.full(n_examples, -np.inf)
+        np.maximum.at(peak, candidates.example[n_best], logit[n_best])
+        total = np.zeros(n_examples)
+        np.add.at(total, candidates.example[n_best], np.exp(logit[n_best] - peak[candidates.example[n_best]]))
+        chosen, boundaries = best_of_each(
+            candidates.example, logit, start, end, n_examples=n_examples, top_k=self.top_k
+        )
+        example = candidates.example[chosen]
+        null = np.full(n_examples, np.inf)
+        np.minimum.at(null, windows.overflow_to_sample_mapping, spans.null_logit)
+        beyond = np.where(windows.n_windows > 0, null, np.nan) - np.where(np.isfinite(peak), peak, -1e4)
+        return RankedSpans(
+            boundaries=boundaries,
+            start=start[chosen],
+            end=end[chosen],
+            score=(np.exp(logit[chosen] - peak[example]) / total[example]).astype(np.float32),
+            span_logit=logit[chosen],
+            null_logit=null[example].astype(np.float32),
+            window=windows.window[candidates.row[chosen]],
+            no_answer_score=(1 / (1 + np.exp(-np.clip(beyond, -80, 80)))).astype(np.float32),
+        )

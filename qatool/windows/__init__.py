@@ -1,0 +1,1 @@
+"""Texts into tokens, tokens into overlapping windows, windows into padded batches."""

@@ -1,0 +1,59 @@
+"""From the texts of a shard to its windows: each distinct text is tokenised once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatool.windows.assemble import WindowedExamples
+from qatool.windows.cut import WindowSize, cut_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from qatool.windows.tokenizer import PairTokenizer
+
+
+def build_windows(
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    *,
+    tokenizer: PairTokenizer,
+    size: WindowSize,
+    words: bool = False,
+) -> WindowedExamples:
+    """Tokenise and cut ``n`` examples; example ``i`` asks ``questions[i]`` of ``contexts[i]``.
+
+    :param words: also find the word each context token belongs to
+    """
+    question_index, distinct_questions = _distinct(questions)
+    context_index, distinct_contexts = _distinct(contexts)
+    asked = tokenizer.tokenize(distinct_questions, offsets=False)
+    read = tokenizer.tokenize(distinct_contexts, words=words)
+    question_lengths = np.minimum(asked.lengths[question_index], size.question_budget)
+    return WindowedExamples(
+        questions=asked,
+        contexts=read,
+        question_index=question_index,
+        context_index=context_index,
+        question_lengths=question_lengths,
+        windows=cut_windows(
+            question_lengths,
+            read.lengths[context_index],
+            max_length=size.max_length,
+            stride=size.stride,
+            n_special=tokenizer.template.n_special,
+        ),
+        template=tokenizer.template,
+        pad_token_id=tokenizer.pad_token_id,
+        uses_token_types=tokenizer.uses_token_types,
+    )
+
+
+def _distinct(texts: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return where each text stands among the distinct ones, and those in order of first appearance."""
+    places: dict[str, int] = {}
+    index = [places.setdefault(text, len(places)) for text in texts]
+    return np.array(index, dtype=np.int64), list(places)

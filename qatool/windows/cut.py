@@ -1,0 +1,105 @@
+"""Cut tokenised examples into overlapping windows: exactly the tokenizer's own overflow, as index arrays.
+
+The windows are those of ``tokenizer(question, context, truncation="only_second", max_length=…, stride=…,
+return_overflowing_tokens=True)``: full windows every ``room - stride`` context tokens, until one reaches the end
+of the context. Nothing is copied: a window is a range of its context's tokens, and only batches are materialised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatool.errors import UsageError
+from qatool.windows.ragged import Ints, offsets_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSize:
+    """How windows are cut, in tokens.
+
+    :param max_length: a whole window, special tokens included
+    :param stride: context tokens shared by neighbouring windows
+    :param question_budget: longest question; longer ones are cut
+    """
+
+    max_length: int
+    stride: int
+    question_budget: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Windows of a list of examples, in order of example and position. ``w`` windows, ``n`` examples."""
+
+    overflow_to_sample_mapping: NDArray[np.int64]
+    """``(w,)``: the example a window was cut from."""
+    window: NDArray[np.int32]
+    """``(w,)``: number of the window within its example, from 0."""
+    context_start: NDArray[np.int64]
+    """``(w,)``: first context token of the window, counted within the context."""
+    context_end: NDArray[np.int64]
+    """``(w,)``: one past its last context token."""
+    n_windows: NDArray[np.int64]
+    """``(n,)``: windows of each example."""
+
+    def __len__(self) -> int:
+        return len(self.window)
+
+    @property
+    def context_length(self) -> NDArray[np.int64]:
+        """Context tokens of each window: ``(w,)``."""
+        return self.context_end - self.context_start
+
+    @property
+    def boundaries(self) -> NDArray[np.int64]:
+        """Windows of example ``i`` are ``boundaries[i]:boundaries[i + 1]``: ``(n + 1,)``."""
+        return offsets_of(self.n_windows)
+
+
+def question_budget(*, max_length: int, stride: int, n_special: int, max_question_length: int | None) -> int:
+    """Return the longest question in tokens that leaves ``stride + 1`` context tokens in every window.
+
+    :raises UsageError: not even one question token fits
+    """
+    budget = max_length - n_special - (stride + 1)
+    if budget < 1:
+        raise UsageError(
+            f"--max-length {max_length} with --stride {stride}: {n_special} special tokens and {stride + 1} "
+            "context tokens leave no room for a question; raise --max-length or lower --stride"
+        )
+    return budget if max_question_length is None else min(budget, max_question_length)
+
+
+def cut_windows(
+    question_lengths: Ints, context_lengths: Ints, *, max_length: int, stride: int, n_special: int
+) -> Windows:
+    """Cut every example into windows.
+
+    An example whose context has no token gets no window (the tokenizer would return one without context).
+
+    :param question_lengths: ``(n,)`` tokens, none above the question budget
+    :param context_lengths: ``(n,)`` tokens
+    :param max_length: tokens of a window, special tokens included
+    :param stride: context tokens shared by neighbouring windows
+    :param n_special: special tokens of a window
+    """
+    context = np.asarray(context_lengths, dtype=np.int64)
+    room = max_length - n_special - np.asarray(question_lengths, dtype=np.int64)
+    step = room - stride
+    if len(step) and step.min() < 1:
+        raise ValueError("a question is longer than the question budget")
+    overflowing = np.maximum(context - room, 0)
+    n_windows = np.where(context > 0, 1 + -(-overflowing // step), 0)
+    sample = np.repeat(np.arange(len(context)), n_windows)
+    window = np.arange(len(sample)) - np.repeat(offsets_of(n_windows)[:-1], n_windows)
+    start = window * step[sample]
+    return Windows(
+        overflow_to_sample_mapping=sample,
+        window=window.astype(np.int32),
+        context_start=start,
+        context_end=np.minimum(start + room[sample], context[sample]),
+        n_windows=n_windows,
+    )

@@ -1,0 +1,174 @@
+"""The tokenizer of a question-answering model: questions and contexts apart, each text once.
+
+A window of a pair is ``prefix question middle context suffix``; what the special tokens around the two texts are
+is learned from the tokenizer by a probe, so BERT, RoBERTa, XLM-R, DeBERTa, XLNet … need no code of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatool.errors import EnvironmentUnfitError
+from qatool.windows.ragged import offsets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokenizers import Tokenizer
+
+NO_WORD = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizedTexts:
+    """Tokens of several texts, without special tokens, as ragged arrays.
+
+    Tokens of text ``i`` stand at ``offsets[i]:offsets[i + 1]`` of the flat arrays.
+    """
+
+    texts: Sequence[str]
+    """The texts themselves."""
+    input_ids: NDArray[np.int32]
+    """``(tokens,)``"""
+    offsets: NDArray[np.int64]
+    """``(texts + 1,)``"""
+    offset_mapping: NDArray[np.int32] | None = None
+    """``(tokens, 2)``: half-open range of each token in its text, in code points."""
+    word_ids: NDArray[np.int32] | None = None
+    """``(tokens,)``: the word of its text that a token belongs to, or ``NO_WORD``."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text: ``(texts,)``."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTemplate:
+    """The special tokens around question and context, and the token types of the five pieces."""
+
+    prefix: tuple[int, ...]
+    middle: tuple[int, ...]
+    suffix: tuple[int, ...]
+    type_ids: tuple[int, int, int, int, int]
+    """Of prefix, question, middle, context and suffix."""
+    null_in_suffix: bool
+    """Whether the classification token stands behind the context (XLNet) and not in front."""
+
+    @property
+    def n_special(self) -> int:
+        """Special tokens of a window."""
+        return len(self.prefix) + len(self.middle) + len(self.suffix)
+
+
+class PairTokenizer:
+    """A fast tokenizer, asked for what windows need.
+
+    :param tokenizer: a transformers tokenizer
+    :param name: for messages
+    :raises EnvironmentUnfitError: it has no fast implementation, or builds pairs in a way windows cannot follow
+    """
+
+    def __init__(self, tokenizer: Any, *, name: str) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise EnvironmentUnfitError(
+                f"{name}: its tokenizer has no fast implementation, which offsets need; "
+                "save it once with a tokenizer.json"
+            )
+        self.name = name
+        self._hf = tokenizer
+        self._backend: Tokenizer = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.pad_token_id: int = tokenizer.pad_token_id or 0
+        self.uses_token_types: bool = "token_type_ids" in tokenizer.model_input_names
+        self.model_max_length: int = tokenizer.model_max_length
+        self.template = _probe(self._backend, cls_token_id=tokenizer.cls_token_id, name=name)
+
+    @classmethod
+    def load(cls, model: str, *, trust_remote_code: bool = False) -> Self:
+        """Load the tokenizer of ``model``, a folder or a hub id; a folder never touches the network.
+
+        :raises EnvironmentUnfitError: it does not load
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                model, local_files_only=Path(model).is_dir(), trust_remote_code=trust_remote_code
+            )
+        except Exception as error:
+            raise EnvironmentUnfitError(
+                f"{model}: its tokenizer does not load ({_first_line(error)}); "
+                "give --model a folder with config.json, model.safetensors and tokenizer.json, or a hub id"
+            ) from error
+        return cls(tokenizer, name=model)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the tokenizer's whole definition."""
+        return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's files into ``folder``."""
+        self._hf.save_pretrained(folder)
+
+    def tokenize(self, texts: Sequence[str], *, offsets: bool = True, words: bool = False) -> TokenizedTexts:
+        """Tokenise each text by itself, without special tokens.
+
+        :param offsets: also ``offset_mapping`` (a little slower)
+        :param words: also ``word_ids``
+        """
+        encode = self._backend.encode_batch if offsets or words else self._backend.encode_batch_fast
+        encodings = encode(list(texts), add_special_tokens=False)
+        boundaries = offsets_of(np.fromiter(map(len, encodings), np.int64, len(encodings)))
+        total = int(boundaries[-1])
+        mapping = word_ids = None
+        if offsets:
+            flat = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
+            mapping = np.fromiter(flat, np.int32, 2 * total).reshape(total, 2)
+        if words:
+            flat_words = chain.from_iterable(e.word_ids for e in encodings)
+            word_ids = np.fromiter((NO_WORD if w is None else w for w in flat_words), np.int32, total)
+        return TokenizedTexts(
+            texts=texts,
+            input_ids=np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32, total),
+            offsets=boundaries,
+            offset_mapping=mapping,
+            word_ids=word_ids,
+        )
+
+
+def _probe(backend: Tokenizer, *, cls_token_id: int | None, name: str) -> PairTemplate:
+    """Learn the template from how the tokenizer encodes a pair of one-letter texts."""
+    pair = backend.encode("a", "b")
+    pieces: list[list[int]] = [[], [], [], [], []]
+    types = [0] * 5
+    seen = 0
+    for token, type_id, sequence in zip(pair.ids, pair.type_ids, pair.sequence_ids, strict=True):
+        seen = max(seen, 0 if sequence is None else 2 * sequence + 1)
+        piece = seen + (sequence is None and seen > 0)
+        pieces[piece].append(token)
+        types[piece] = type_id
+    prefix, question, middle, context, suffix = pieces
+    if not question or not context:
+        raise EnvironmentUnfitError(f"{name}: its tokenizer cannot encode a pair of texts; use another model")
+    return PairTemplate(
+        prefix=tuple(prefix),
+        middle=tuple(middle),
+        suffix=tuple(suffix),
+        type_ids=(types[0], types[1], types[2], types[3], types[4]),
+        null_in_suffix=cls_token_id is not None and cls_token_id in suffix and cls_token_id not in prefix,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
