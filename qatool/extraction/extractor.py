@@ -1,0 +1,184 @@
+"""The heart of qatool: one shard of examples becomes one part of answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qatool.extraction.answers import Decision, pair_table, snippets
+from qatool.extraction.reading import WindowReader
+from qatool.files.kept import kept_array
+from qatool.jobs.work import Part
+from qatool.schema import answers_schema
+from qatool.spans.characters import ContextCharacters
+from qatool.spans.decode import ReadWindows
+from qatool.windows.build import build_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from qatool.extraction.previous import PreviousAnswers
+    from qatool.extraction.shards import Shard
+    from qatool.models.backend import Backend
+    from qatool.spans.decode import Decoder
+    from qatool.windows.assemble import WindowedExamples
+    from qatool.windows.cut import WindowSize
+    from qatool.windows.tokenizer import PairTokenizer
+
+MODEL_FAILED = "the model cannot read it: out of memory for one window alone, or scores that are no numbers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedShard:
+    """A shard, tokenised and cut: everything the model needs."""
+
+    shard: Shard
+    examples: WindowedExamples
+    """The distinct pairs of question and context that have something to read."""
+    characters: ContextCharacters
+    pair: NDArray[np.int64]
+    """``(n,)``: the pair of each example; ``len(pairs)`` for odd ones, ``-1`` for rejected and taken ones."""
+    taken: NDArray[np.int64]
+    """``(n,)``: the earlier row that each example's answer is taken from, ``-1`` where it is not."""
+    previous: PreviousAnswers | None
+    """Where those rows are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """Answers shards. Split in two so that the next shard can be prepared while the model reads this one."""
+
+    tokenizer: PairTokenizer
+    backend: Backend
+    decoder: Decoder
+    decision: Decision
+    size: WindowSize
+    batch_tokens: int
+    documents: bool
+    """Whether the columns ``document_id`` and ``question_id`` are wanted."""
+    kept: Mapping[str, pa.DataType | None]
+    """The ``--keep`` columns and their declared types, ``None`` where unknown."""
+    snippet: int | None
+    """Characters either side of the answer in the column ``snippet``, ``None`` for no such column."""
+
+    def prepare(self, shard: Shard, previous: PreviousAnswers | None = None) -> PreparedShard:
+        """Tokenise and cut a shard; each distinct text and each distinct pair once.
+
+        :param previous: answers to take over instead of computing them
+        """
+        taken = np.full(len(shard.examples), -1) if previous is None else previous.find(shard.fingerprints)
+        pairs: dict[tuple[str, str], int] = {}
+        pair = np.full(len(shard.examples), -1, dtype=np.int64)
+        odd = []
+        for row, example in enumerate(shard.examples):
+            if example.error is not None or taken[row] >= 0:
+                continue
+            if example.is_odd:
+                odd.append(row)
+                continue
+            question = example.question or ""
+            asked = question.lstrip() if self.decoder.strips_question else question
+            pair[row] = pairs.setdefault((asked, example.context or ""), len(pairs))
+        pair[odd] = len(pairs)
+        examples = build_windows(
+            [question for question, _ in pairs],
+            [context for _, context in pairs],
+            tokenizer=self.tokenizer,
+            size=self.size,
+            words=self.decoder.words,
+        )
+        return PreparedShard(
+            shard=shard,
+            examples=examples,
+            characters=ContextCharacters.of(examples.contexts),
+            pair=pair,
+            taken=taken,
+            previous=previous,
+        )
+
+    def answer(self, prepared: PreparedShard, tick: Callable[[int], None] = lambda _: None) -> Part:
+        """Let the model read a prepared shard and decide every example.
+
+        :param tick: called with the number of windows after every batch
+        """
+        examples, characters = prepared.examples, prepared.characters
+        reader = WindowReader(
+            backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick
+        )
+        spans, failed = reader.read(examples, characters if self.decoder.shares_characters else None)
+        ranked = self.decoder.rank(ReadWindows(examples=examples, characters=characters, spans=spans))
+        failed_pairs = np.unique(examples.windows.overflow_to_sample_mapping[failed])
+        pair = np.where(np.isin(prepared.pair, failed_pairs), -1, prepared.pair)
+        answers = pair_table(ranked, examples, self.decision)
+        taken = np.flatnonzero(prepared.taken >= 0)
+        if prepared.previous is not None and len(taken):
+            pair[taken] = len(answers) + np.arange(len(taken))
+            earlier = prepared.previous.take(prepared.taken[taken], answers.column_names)
+            answers = pa.concat_tables([answers, earlier.cast(answers.schema)]).combine_chunks()
+        answers = answers.take(pa.array(pair, mask=pair < 0))
+        errors = [
+            MODEL_FAILED if p < 0 and example.error is None else example.error
+            for p, example in zip(pair.tolist(), prepared.shard.examples, strict=True)
+        ]
+        table = self._table(prepared.shard, answers, errors)
+        return Part(
+            table=table,
+            counts=self._counts(prepared, table),
+            rejects=_rejects(prepared.shard, errors),
+        )
+
+    def empty_schema(self) -> pa.Schema:
+        """Return the schema of an output without rows."""
+        fields = [pa.field(name, declared or pa.string()) for name, declared in self.kept.items()]
+        return answers_schema(documents=self.documents, snippet=self.snippet is not None, kept=fields)
+
+    def _table(self, shard: Shard, answers: pa.Table, errors: Sequence[str | None]) -> pa.Table:
+        """Put the columns of a part together, in the order of the schema."""
+        columns = {name: answers[name] for name in answers.column_names}
+        for name in ("id", "question", "document_id", "question_id"):
+            columns[name] = pa.array([getattr(example, name) for example in shard.examples], pa.string())
+        columns["fingerprint"] = pa.array(shard.fingerprints, pa.binary(16))
+        columns["error"] = pa.array(errors, pa.string())
+        if self.snippet is not None:
+            columns["snippet"] = snippets([e.context for e in shard.examples], answers, self.snippet)
+        fields = []
+        for name, declared in self.kept.items():
+            columns[name] = kept_array([example.kept.get(name) for example in shard.examples], declared)
+            fields.append(pa.field(name, columns[name].type))
+        schema = answers_schema(documents=self.documents, snippet=self.snippet is not None, kept=fields)
+        return pa.table([columns[name] for name in schema.names], schema=schema)
+
+    def _counts(self, prepared: PreparedShard, table: pa.Table) -> dict[str, int]:
+        """Count what the summary tells."""
+        examples = prepared.examples
+        rejected = len(table) - table["error"].null_count
+        answered = len(table) - table["answer"].null_count
+        asked = prepared.pair[(prepared.pair >= 0) & (prepared.pair < len(examples.question_index))]
+        full = examples.questions.lengths[examples.question_index]
+        return {
+            "examples": len(table),
+            "answered": answered,
+            "no_answer": len(table) - rejected - answered,
+            "odd": int((prepared.pair == len(examples.question_index)).sum()),
+            "rejected": rejected,
+            "repeated": len(asked) - len(examples.question_index),
+            "taken_over": int((prepared.taken >= 0).sum()),
+            "truncated_questions": int((full > examples.question_lengths)[asked].sum()),
+            "windows": pc.sum(table["n_windows"]).as_py() or 0,
+            "windows_read": len(examples.windows),
+        }
+
+
+def _rejects(shard: Shard, errors: Sequence[str | None]) -> list[dict[str, Any]]:
+    """Describe every rejected example."""
+    return [
+        {"row": shard.first_row + offset, "id": example.id, "where": example.where, "reason": error}
+        for offset, (example, error) in enumerate(zip(shard.examples, errors, strict=True))
+        if error is not None
+    ]

@@ -1,0 +1,87 @@
+"""Answers given before, found by the fingerprint of question and context."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qatool.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class PreviousAnswers:
+    """Rows of earlier parts or outputs; 24 bytes a row are held in memory.
+
+    :param paths: Parquet files with the columns of ``answers.parquet``; rejected rows in them are passed over
+    :raises InputError: a file cannot be read
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = list(paths)
+        keys, places = [], []
+        self._groups: list[tuple[int, int]] = []
+        for number, path in enumerate(self._paths):
+            try:
+                with pq.ParquetFile(path) as file:
+                    for group in range(file.num_row_groups):
+                        table = file.read_row_group(group, columns=["fingerprint", "error"])
+                        usable = table["error"].is_null().to_numpy() & table["fingerprint"].is_valid().to_numpy()
+                        row = np.flatnonzero(usable)
+                        keys.append(_keys(table["fingerprint"].combine_chunks().take(pa.array(row)).to_pylist()))
+                        places.append(np.stack([np.full(len(row), len(self._groups)), row], axis=1))
+                        self._groups.append((number, group))
+            except (OSError, pa.ArrowException, KeyError) as error:
+                raise InputError(f"{path}: no answers can be taken from it ({str(error).splitlines()[0]})") from error
+        key = np.concatenate(keys) if keys else np.empty((0, 2), np.uint64)
+        place = np.concatenate(places) if places else np.empty((0, 2), np.int64)
+        order = np.lexsort((key[:, 1], key[:, 0]))
+        self._key, self._place = key[order], place[order].astype(np.int32)
+        self._held: tuple[int, pa.Table] | None = None
+
+    def __len__(self) -> int:
+        return len(self._key)
+
+    def find(self, fingerprints: Sequence[bytes | None]) -> NDArray[np.int64]:
+        """Return which earlier row answers each fingerprint, ``-1`` for none: ``(n,)``."""
+        found = np.full(len(fingerprints), -1, dtype=np.int64)
+        known = [row for row, mark in enumerate(fingerprints) if mark is not None]
+        if not len(self) or not known:
+            return found
+        wanted = _keys([mark for mark in fingerprints if mark is not None])
+        at = np.minimum(np.searchsorted(self._key[:, 0], wanted[:, 0]), len(self) - 1)
+        same = (self._key[at] == wanted).all(axis=1)
+        found[np.array(known)[same]] = at[same]
+        return found
+
+    def take(self, found: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """Return ``columns`` of the earlier rows ``found (n,)``, in that order; none of them is ``-1``."""
+        place = self._place[found]
+        tables, order = [], []
+        for group in np.unique(place[:, 0]):
+            chosen = np.flatnonzero(place[:, 0] == group)
+            table = self._read(int(group), columns)
+            tables.append(table.take(pa.array(place[chosen, 1])))
+            order.append(chosen)
+        joined = pa.concat_tables(tables).combine_chunks()
+        return joined.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+    def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        """Read a row group, or have it at hand: neighbours are asked for one after the other."""
+        if self._held is None or self._held[0] != group:
+            path, number = self._paths[self._groups[group][0]], self._groups[group][1]
+            with pq.ParquetFile(path) as file:
+                self._held = group, file.read_row_group(number, columns=list(columns))
+        return self._held[1].select(list(columns))
+
+
+def _keys(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
+    """Return fingerprints as pairs of integers ``(n, 2)``."""
+    return np.frombuffer(b"".join(fingerprints), dtype=np.uint64).reshape(-1, 2)

@@ -1,0 +1,177 @@
+"""From options to an extractor: load the model, resolve what the user left open, name what decides the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import EnvironmentUnfitError, UsageError
+from qatool.extraction.answers import Decision
+from qatool.extraction.extractor import Extractor
+from qatool.extraction.shards import ShardLimits
+from qatool.models.settings import ModelSettings
+from qatool.options import DEFAULT_MAX_LENGTH, DEFAULT_NO_ANSWER_THRESHOLD, DEFAULT_STRIDE, ExtractOptions
+from qatool.spans.decode import decoder
+from qatool.windows.cut import WindowSize, question_budget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from qatool.models.backend import Backend
+    from qatool.windows.tokenizer import PairTokenizer
+
+# A shard is some minutes of work on the slowest machine we know: what a kill may cost.
+CPU_SHARD = ShardLimits(rows=512, context_bytes=1 << 20)
+CUDA_SHARD = ShardLimits(rows=16_384, context_bytes=32 << 20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """An extractor, and what decides its answers."""
+
+    extractor: Extractor
+    identity: Mapping[str, Any]
+    """What decides the answers: any change makes it other work."""
+    limits: Mapping[str, Any]
+    """What decides the floating-point bits."""
+    model_fingerprint: str
+
+    @property
+    def answer_fingerprint(self) -> str:
+        """SHA-256 (hex) of :attr:`identity`."""
+        return hashlib.sha256(json.dumps(dict(self.identity), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def shard_limits(self) -> ShardLimits:
+        """Where shards end."""
+        return ShardLimits(rows=self.limits["shard_rows"], context_bytes=self.limits["shard_bytes"])
+
+
+def prepare(options: ExtractOptions, *, planned: Mapping[str, Any], kept: Mapping[str, pa.DataType | None]) -> Setup:
+    """Load tokenizer and model and resolve every option the user left open.
+
+    :param planned: limits of the plan that is being continued, empty for a new one
+    :param kept: the ``--keep`` columns and their declared types
+    :raises EnvironmentUnfitError: there is no model, or it does not load
+    :raises UsageError: window sizes that the model cannot read
+    """
+    from qatool.models.identity import model_fingerprint
+    from qatool.windows.tokenizer import PairTokenizer
+
+    name = _model_name(options)
+    settings = ModelSettings.load(name)
+    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
+    backend = _backend(options, name, tokenizer)
+    size = window_size(options, settings, tokenizer, limit=backend.max_length)
+    threshold = options.no_answer_threshold
+    if threshold is None:
+        threshold = settings.no_answer_threshold
+    decision = Decision(
+        always_answer=options.answers_always
+        or (options.no_answer_threshold is None and not settings.knows_no_answer),
+        no_answer_threshold=DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold,
+    )
+    fingerprint = backend.name if backend.name == "constant" else model_fingerprint(name)
+    identity = {
+        "model": fingerprint,
+        "tokenizer": tokenizer.fingerprint,
+        "max_length": size.max_length,
+        "stride": size.stride,
+        "max_question_length": size.question_budget,
+        "max_answer_length": options.answer_length,
+        "decode": options.decode,
+        "top_k": options.top_k,
+        "temperature": settings.temperature,
+        "always_answer": decision.always_answer,
+        "no_answer_threshold": decision.no_answer_threshold,
+    }
+    limits = _limits(options, backend, planned)
+    extractor = Extractor(
+        tokenizer=tokenizer,
+        backend=backend,
+        decoder=decoder(
+            options.decode,
+            top_k=options.top_k,
+            max_answer_length=options.answer_length,
+            temperature=settings.temperature,
+        ),
+        decision=decision,
+        size=size,
+        batch_tokens=limits["batch_tokens"],
+        documents=options.asks_documents,
+        kept=kept,
+        snippet=options.snippet,
+    )
+    return Setup(extractor=extractor, identity=identity, limits=limits, model_fingerprint=fingerprint)
+
+
+def window_size(
+    options: ExtractOptions, settings: ModelSettings, tokenizer: PairTokenizer, *, limit: int
+) -> WindowSize:
+    """Resolve the size of windows.
+
+    :param limit: longest window the model can read, in tokens
+    :raises UsageError: an explicit ``--max-length`` above the limit, or no room for a question
+    """
+    if options.max_length is not None and options.max_length > limit:
+        raise UsageError(f"--max-length {options.max_length}: the model reads at most {limit} tokens; lower it")
+    max_length = options.max_length or min(settings.max_length or DEFAULT_MAX_LENGTH, limit)
+    stride = options.stride
+    if stride is None:
+        stride = min(settings.stride if settings.stride is not None else DEFAULT_STRIDE, max_length // 2)
+    budget = question_budget(
+        max_length=max_length,
+        stride=stride,
+        n_special=tokenizer.template.n_special,
+        max_question_length=options.question_length,
+    )
+    return WindowSize(max_length=max_length, stride=stride, question_budget=budget)
+
+
+def _model_name(options: ExtractOptions) -> str:
+    """Return the model to use: asked for, or from the environment."""
+    name = options.model or os.environ.get("QATOOL_MODEL")
+    if not name:
+        raise EnvironmentUnfitError(
+            "no model: qatool ships none yet; name one with --model DIR|HUB_ID or the variable QATOOL_MODEL"
+        )
+    return name
+
+
+def _backend(options: ExtractOptions, name: str, tokenizer: PairTokenizer) -> Backend:
+    """Load the model on the backend asked for."""
+    if options.backend == "constant":
+        from qatool.models.constant import ConstantBackend
+
+        return ConstantBackend(max_length=tokenizer.model_max_length)
+    from qatool.models.torch_backend import TorchBackend
+
+    return TorchBackend(
+        name,
+        device=options.device,
+        precision=options.precision,
+        tokenizer_limit=tokenizer.model_max_length,
+        allow_pickle=options.allow_pickle,
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolve what decides the floating-point bits: asked for, else as planned, else what suits the device."""
+    import torch
+
+    shard = CUDA_SHARD if backend.device.startswith("cuda") else CPU_SHARD
+    return {
+        "shard_rows": options.shard_rows or planned.get("shard_rows") or shard.rows,
+        "shard_bytes": planned.get("shard_bytes") or shard.context_bytes,
+        "batch_tokens": options.batch_tokens or planned.get("batch_tokens") or backend.batch_tokens,
+        "backend": backend.name,
+        "device_kind": backend.device.partition(":")[0],
+        "precision": backend.precision,
+        "threads": torch.get_num_threads(),
+    }

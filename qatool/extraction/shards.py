@@ -1,0 +1,70 @@
+"""Cut the stream of examples into shards: the units of work, of parts and of resuming."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qatool.schema import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from qatool.schema import Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLimits:
+    """Where a shard ends: at so many rows or so many bytes of context, whichever comes first."""
+
+    rows: int
+    context_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Consecutive examples of the input."""
+
+    index: int
+    first_row: int
+    """Position of the first example in the whole input."""
+    examples: Sequence[Example]
+    fingerprints: Sequence[bytes | None]
+    """Of each example; ``None`` for rejected ones."""
+    columns: str = ""
+    """What decides the columns of the part, whatever the rows."""
+
+    @property
+    def content_hash(self) -> str:
+        """BLAKE2b (hex) of everything in the shard that its part depends on."""
+        digest = hashlib.blake2b(self.columns.encode(), digest_size=16)
+        for example, mark in zip(self.examples, self.fingerprints, strict=True):
+            head = (example.id, example.document_id, example.question_id, example.error, dict(example.kept))
+            digest.update(repr(head).encode("utf-8", "backslashreplace"))
+            digest.update(mark or repr(example.question).encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()
+
+
+def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns: str = "") -> Iterator[Shard]:
+    """Cut ``examples`` into shards; an example larger than the limit stands alone.
+
+    :param columns: what decides the columns of the parts, whatever the rows
+    """
+    held: list[Example] = []
+    size = index = first_row = 0
+
+    def shard() -> Shard:
+        marks = [None if e.error else fingerprint(e.question or "", e.context or "") for e in held]
+        return Shard(index=index, first_row=first_row, examples=tuple(held), fingerprints=marks, columns=columns)
+
+    for example in examples:
+        own = len((example.context or "").encode("utf-8", "replace"))
+        if held and (len(held) == limits.rows or size + own > limits.context_bytes):
+            yield shard()
+            index, first_row, size = index + 1, first_row + len(held), 0
+            held.clear()
+        held.append(example)
+        size += own
+    if held:
+        yield shard()

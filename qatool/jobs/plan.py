@@ -1,0 +1,66 @@
+"""What a run folder was started for: compared by name when a run is resumed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import ResumeRefusedError
+from qatool.files.atomic import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The plan of a run, as it stands in ``plan.json``."""
+
+    identity: Mapping[str, Any]
+    """What decides the output. Another value of any of it is other work, and refused."""
+    limits: Mapping[str, Any]
+    """What decides the floating-point bits. Kept on resume unless the user overrides it."""
+    output: str = ""
+    """What the run makes, for those who look at the folder."""
+
+    @classmethod
+    def load(cls, path: Path) -> Plan | None:
+        """Read a plan; ``None`` when there is none, or it cannot be understood (parts then speak for themselves)."""
+        try:
+            values = json.loads(path.read_bytes())
+            return cls(identity=dict(values["identity"]), limits=dict(values["limits"]), output=str(values["output"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def save(self, path: Path) -> None:
+        """Write the plan.
+
+        :raises OutputError: it cannot be written
+        """
+        write_json(path, asdict(self))
+
+    def check_same_work(self, identity: Mapping[str, Any], *, folder: Path) -> None:
+        """Make sure that the run may be continued.
+
+        :raises ResumeRefusedError: something that decides the output differs; names all of it
+        """
+        changed = [
+            f"{name} was {self.identity.get(name)!r} and is now {identity.get(name)!r}"
+            for name in sorted({*self.identity, *identity})
+            if self.identity.get(name) != identity.get(name)
+        ]
+        if changed:
+            raise ResumeRefusedError(
+                f"{folder}: holds unfinished work of another kind ({'; '.join(changed)}); "
+                "start the earlier command again, or start over with --restart"
+            )
+
+    def overridden(self, limits: Mapping[str, Any]) -> list[str]:
+        """Return in words which limits differ from the plan's."""
+        return [
+            f"{name} {old!r} -> {limits[name]!r}"
+            for name, old in sorted(self.limits.items())
+            if limits.get(name) != old
+        ]

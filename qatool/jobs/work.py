@@ -1,0 +1,58 @@
+"""What a job is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+
+class Unit(Protocol):
+    """A piece of the input that becomes one part of the output."""
+
+    @property
+    def index(self) -> int:
+        """Position among all units, from 0."""
+        ...
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all of the input that the part depends on."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a unit became, and what happened on the way."""
+
+    table: pa.Table
+    counts: Mapping[str, int]
+    rejects: Sequence[Mapping[str, Any]] = field(default=())
+    """Row, id, place and reason of every rejected row."""
+
+
+U = TypeVar("U", bound=Unit)
+P = TypeVar("P")
+
+
+class Work(Protocol[U, P]):
+    """The work itself, in two stages so that one unit can be prepared while another is finished."""
+
+    def units(self) -> Iterator[U]:
+        """Yield all units in order; the same input gives the same units."""
+        ...
+
+    def prepare(self, unit: U) -> P:
+        """Do what can be done ahead."""
+        ...
+
+    def finish(self, prepared: P, tick: Callable[[int], None]) -> Part:
+        """Turn a prepared unit into its part.
+
+        :param tick: called with the amount of work done, often; it may raise to stop
+        """
+        ...
