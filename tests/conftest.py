@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+
+# Tiny models gain nothing by threads, and threads that wait for busy cores cost much.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 PROJECT = Path(__file__).parents[1]
 FIXTURES = PROJECT / "fixtures"
