@@ -12,14 +12,21 @@ EXIT_DONE = 0
 
 
 class QatoolError(Exception):
-    """Base of all failures qatool reports itself; anything else that surfaces is a bug (exit code 1)."""
+    """Base of all failures qatool reports itself; anything else that surfaces is a bug (exit code 1).
+
+    :param problems: messages, shown one line each
+    """
 
     exit_code: ClassVar[int] = 1
     meaning: ClassVar[str] = "internal error (a bug: traceback in the log, one line on the screen)"
 
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
     def lines(self) -> list[str]:
         """Return the messages to show, one line each."""
-        return str(self).split("\n")
+        return list(self.problems)
 
 
 class UsageError(QatoolError):
@@ -27,10 +34,6 @@ class UsageError(QatoolError):
 
     exit_code = 2
     meaning = "usage: an option's value or combination"
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 class InputError(QatoolError):

@@ -7,22 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+from support import FIXTURES, needs_shared
+
+__all__ = ["needs_shared"]
 
 # Tiny models gain nothing by threads, and threads that wait for busy cores cost much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
-
-PROJECT = Path(__file__).parents[1]
-FIXTURES = PROJECT / "fixtures"
-SHARED = PROJECT.parent / "shared"
-
-
-def needs_shared(*parts: str) -> Path:
-    """Return a path below the data that lies beside the project; skip the test where it is absent."""
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"needs {Path('..', 'shared', *parts)}, data that is not part of the project")
-    return path
 
 
 @pytest.fixture(scope="session")

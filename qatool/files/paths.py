@@ -68,7 +68,7 @@ def resolve(inputs: Sequence[str], *, stdin_spool: Path | None = None) -> list[S
         except InputError as error:
             problems += error.lines()
     if problems:
-        raise InputError("\n".join(problems))
+        raise InputError(*problems)
     return _told_apart(sources)
 
 
