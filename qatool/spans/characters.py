@@ -49,10 +49,12 @@ class ContextCharacters:
         lengths = np.fromiter(map(len, tokens.texts), np.int64, len(tokens.texts))
         base = np.repeat(offsets_of(lengths)[:-1], tokens.lengths)
         start, end = _trimmed(tokens.texts, *(tokens.offset_mapping.astype(np.int64) + base[:, None]).T)
-        empty = start >= end
         own = np.arange(len(start))
-        start_token = np.where(empty, -1, _first_alike(start))
-        end_token = np.where(empty, -1, len(end) - 1 - _first_alike(end[::-1])[::-1])
+        # An empty token has a place, too, and must not stand for the token beside it.
+        filled = np.flatnonzero(start < end)
+        start_token, end_token = np.full_like(own, -1), np.full_like(own, -1)
+        start_token[filled] = filled[_first_alike(start[filled])]
+        end_token[filled] = filled[::-1][_first_alike(end[filled][::-1])][::-1]
         return cls(
             start=start - base,
             end=end - base,

@@ -1,13 +1,16 @@
 """qatool's own decoding: one distribution over every span of every window and "no answer".
 
 Within a window the model gives each span ``s`` the logit ``span(s)`` and "not here" the logit ``null``. Their
-difference, the *margin*, is free of the window's own offset, so margins compare across windows. An example's
-spans compete with each other and with "no answer", which has the margin 0::
+difference, the *margin*, is free of the window's own offset, so margins compare across windows. Spans longer than
+two fifths of the longest answer pay for every further token: the limit is soft before it is hard. An example's spans
+compete with each other and with "no answer", which has the margin 0::
 
-    score(s)        = exp(margin(s)) / (1 + sum of exp(margin) over all legal spans of all windows)
-    no_answer_score = 1              / (the same sum)
+    margin(s)       = span(s) - null(window of s) - cost(length of s)
+    p(s)            = exp(margin(s)) / (1 + sum of exp(margin) over all legal spans of all windows)
+    score(s)        = p(s), and for the best of several spans of the same text, ignoring case, the sum of theirs
+    no_answer_score = 1 / (the same denominator)
 
-Both lie in [0, 1] and, being probabilities of the whole example, compare across examples and documents.
+All lie in [0, 1] and, being probabilities of the whole example, compare across examples and documents.
 The formula was chosen by measurement; see ``docs/decisions.md``.
 """
 
@@ -19,11 +22,23 @@ import numpy as np
 
 from qatool.spans.candidates import Candidates, RankedSpans, best_of_each
 from qatool.spans.search import SpanSearch
+from qatool.windows.ragged import offsets_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qatool.spans.decode import ReadWindows
+
+FREE_SHARE = 0.4
+"""Share of the longest answer that costs nothing."""
+FULL_COST = 9.0
+"""Cost a whole longest answer more would have, in logits: 0.3 a token at 30 tokens."""
+
+
+def length_cost(max_answer_length: int) -> list[float]:
+    """Return what a span of 1, 2, … ``max_answer_length`` tokens pays, in logits."""
+    shares = (length / max_answer_length for length in range(1, max_answer_length + 1))
+    return [FULL_COST * max(0.0, share - FREE_SHARE) for share in shares]
 
 
 class NativeDecoder:
@@ -39,7 +54,15 @@ class NativeDecoder:
     shares_characters = True
 
     def __init__(self, *, top_k: int, max_answer_length: int, temperature: float = 1.0) -> None:
-        self.search = SpanSearch(top_k=top_k, max_answer_length=max_answer_length, temperature=temperature)
+        self.top_k = top_k
+        self._pool = 2 * top_k + 10
+        self._cost = np.array(length_cost(max_answer_length))
+        self.search = SpanSearch(
+            top_k=self._pool,
+            max_answer_length=max_answer_length,
+            temperature=temperature,
+            length_cost=self._cost.tolist(),
+        )
 
     def rank(self, read: ReadWindows, prior: NDArray[np.floating] | None = None) -> RankedSpans:
         """Return the best spans of every example.
@@ -55,22 +78,55 @@ class NativeDecoder:
         margin = candidates.span_logit + shift[candidates.row]
         start = read.characters.start[candidates.first_token]
         end = read.characters.end[candidates.last_token]
-        chosen, boundaries = best_of_each(
-            candidates.example, margin, start, end, n_examples=n_examples, top_k=self.search.top_k
-        )
+        pool, _ = best_of_each(candidates.example, margin, start, end, n_examples=n_examples, top_k=self._pool)
         total = _log_sum_exp(spans.span_mass + shift, windows.boundaries)
+        example = candidates.example[pool]
+        probability = np.exp(margin[pool] - total[example])
+        contexts = [read.examples.contexts.texts[i] for i in read.examples.context_index]
+        texts = [
+            contexts[i][first:last].casefold()
+            for i, first, last in zip(example.tolist(), start[pool].tolist(), end[pool].tolist(), strict=True)
+        ]
+        score, is_first = _merged(example, texts, probability)
+        order = np.lexsort((-score, ~is_first, example))
+        counts = np.bincount(example, minlength=n_examples)
+        rank = np.arange(len(order)) - np.repeat(offsets_of(counts)[:-1], counts)
+        kept = order[rank < self.top_k]
+        kept = kept[np.lexsort((-score[kept], example[kept]))]
+        chosen = pool[kept]
         row = candidates.row[chosen]
+        length = candidates.last_token[chosen] - candidates.first_token[chosen]
         temperature = np.float32(self.search.temperature)
         return RankedSpans(
-            boundaries=boundaries,
+            boundaries=offsets_of(np.minimum(counts, self.top_k)),
             start=start[chosen],
             end=end[chosen],
-            score=np.exp(margin[chosen] - total[candidates.example[chosen]]).astype(np.float32),
-            span_logit=candidates.span_logit[chosen] * temperature,
+            score=score[kept].astype(np.float32),
+            span_logit=((candidates.span_logit[chosen] + self._cost[length]) * temperature).astype(np.float32),
             null_logit=spans.null_logit[row] * temperature,
             window=windows.window[row],
             no_answer_score=np.where(windows.n_windows > 0, np.exp(-total), np.nan).astype(np.float32),
         )
+
+
+def _merged(
+    example: NDArray[np.int64], texts: list[str], probability: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Give the first span of each text of an example the probability of all of them.
+
+    :param example: ``(c,)`` ascending, best spans of an example first
+    :param texts: ``(c,)``
+    :param probability: ``(c,)``
+    :returns: the scores ``(c,)``, and whether a span is the first of its text ``(c,)``
+    """
+    firsts: dict[tuple[int, str], int] = {}
+    group = np.array(
+        [firsts.setdefault(key, place) for place, key in enumerate(zip(example.tolist(), texts, strict=True))],
+        dtype=np.int64,
+    )
+    is_first = group == np.arange(len(group))
+    total = np.bincount(group, weights=probability, minlength=len(group))
+    return np.where(is_first, np.minimum(total, 1.0), probability), is_first
 
 
 def _log_sum_exp(values: NDArray[np.floating], boundaries: NDArray[np.int64]) -> NDArray[np.float64]:

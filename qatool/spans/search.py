@@ -93,12 +93,14 @@ class SpanSearch:
     :param max_answer_length: longest span in tokens
     :param script: look as the SQuAD script does: only among the 20 best starts and ends of *all* tokens
     :param temperature: divides all logits; those returned are divided
+    :param length_cost: subtracted from the logit of a span of 1, 2, … tokens, ``None`` for nothing
     """
 
     top_k: int
     max_answer_length: int
     script: bool = False
     temperature: float = 1.0
+    length_cost: Sequence[float] | None = None
 
     def __call__(
         self,
@@ -141,7 +143,7 @@ class SpanSearch:
         else:
             found = self._best_spans(context_starts, context_ends)
         logit, start, end = found
-        mass = _span_mass(context_starts, context_ends, self.max_answer_length)
+        mass = _span_mass(context_starts, context_ends, self._costs(device, position.shape[0]))
         mass = torch.maximum(mass.nan_to_num(nan=-torch.inf), logit.amax(1))
         return SpanTable(
             start=start.int().cpu().numpy(),
@@ -153,14 +155,21 @@ class SpanSearch:
             span_mass=mass.cpu().numpy(),
         )
 
+    def _costs(self, device: torch.device, tokens: int) -> Tensor:
+        """Return the cost ``(l,)`` of each length that is legal among ``tokens`` tokens."""
+        longest = min(self.max_answer_length, tokens)
+        costs = torch.zeros(longest, device=device)
+        return costs if self.length_cost is None else costs + torch.tensor(self.length_cost[:longest], device=device)
+
     def _best_spans(self, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logit, start and end ``(b, k)`` of the best legal spans.
 
         The starts of the ``k`` best spans are among the ``k`` starts whose own best span is best, so only those
         meet all their ends.
         """
-        longest = min(self.max_answer_length, starts.shape[1])
-        bands = functional.pad(ends, (0, longest - 1), value=-torch.inf).unfold(1, longest, 1)
+        costs = self._costs(starts.device, starts.shape[1])
+        longest = len(costs)
+        bands = _bands(ends, costs)
         k = min(self.top_k, starts.shape[1])
         best_starts = (starts + bands.amax(2)).topk(k, dim=1).indices
         rows = best_starts[:, :, None].expand(-1, -1, longest)
@@ -207,14 +216,15 @@ class TokenCharacters:
         return folded.scatter_reduce(1, token.clamp(min=0), source, "amax")
 
 
-def _span_mass(starts: Tensor, ends: Tensor, max_answer_length: int) -> Tensor:
-    """Return the log-sum-exp ``(b,)`` of start plus end logit over all legal spans.
+def _bands(ends: Tensor, costs: Tensor) -> Tensor:
+    """Return for each start the end logits it can meet, less the cost of the length: ``(b, c, l)``."""
+    longest = len(costs)
+    return functional.pad(ends, (0, longest - 1), value=-torch.inf).unfold(1, longest, 1) - costs
 
-    Each start meets the sum of the exponentials of its next ends, computed for all starts at once by pooling.
+
+def _span_mass(starts: Tensor, ends: Tensor, costs: Tensor) -> Tensor:
+    """Return the log-sum-exp ``(b,)`` of start plus end logit less cost over all legal spans.
+
+    :param costs: ``(l,)`` cost of each legal length
     """
-    longest = min(max_answer_length, ends.shape[1])
-    top_start, top_end = starts.amax(1, keepdim=True), ends.amax(1, keepdim=True)
-    weights = functional.pad((ends - top_end).exp(), (0, longest - 1))
-    following = functional.avg_pool1d(weights[:, None, :], longest, stride=1)[:, 0, :] * longest
-    total = ((starts - top_start).exp() * following).sum(1)
-    return total.log() + (top_start + top_end)[:, 0]
+    return (starts + _bands(ends, costs).logsumexp(2)).logsumexp(1)
