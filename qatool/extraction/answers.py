@@ -36,7 +36,6 @@ def pair_table(spans: RankedSpans, examples: WindowedExamples, decision: Decisio
 
     :returns: ``n + 1`` rows; the last is what an empty question or context gets
     """
-    n_windows = examples.windows.n_windows
     contexts = [examples.contexts.texts[i] for i in examples.context_index]
     candidates = _candidates(spans, contexts)
     first = spans.boundaries[:-1]
@@ -51,7 +50,8 @@ def pair_table(spans: RankedSpans, examples: WindowedExamples, decision: Decisio
     table["score"] = flat.field("score").take(best)
     table["no_answer_score"] = pa.array(no_answer, pa.float32())
     table["window"] = flat.field("window").take(best)
-    table["n_windows"] = table["n_windows_read"] = pa.array(n_windows, pa.int32())
+    table["n_windows"] = pa.array(examples.windows.n_cut, pa.int32())
+    table["n_windows_read"] = pa.array(examples.windows.n_windows, pa.int32())
     table["candidates"] = candidates
     pairs = pa.table(table)
     nothing: dict[str, Any] = dict.fromkeys(pairs.column_names)

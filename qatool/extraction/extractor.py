@@ -17,6 +17,7 @@ from qatool.schema import answers_schema
 from qatool.spans.characters import ContextCharacters
 from qatool.spans.decode import ReadWindows
 from qatool.windows.build import build_windows
+from qatool.windows.choose import choose_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from qatool.models.backend import Backend
     from qatool.spans.decode import Decoder
     from qatool.windows.assemble import WindowedExamples
+    from qatool.windows.choose import MaxWindows
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
@@ -48,6 +50,8 @@ class PreparedShard:
     """``(n,)``: the earlier row that each example's answer is taken from, ``-1`` where it is not."""
     previous: PreviousAnswers | None
     """Where those rows are."""
+    prior: NDArray[np.float64] | None
+    """``(w,)``: log prior of each window, ``None`` where all are 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,7 @@ class Extractor:
     decoder: Decoder
     decision: Decision
     size: WindowSize
+    max_windows: MaxWindows
     batch_tokens: int
     documents: bool
     """Whether the columns ``document_id`` and ``question_id`` are wanted."""
@@ -77,10 +82,13 @@ class Extractor:
         pair = np.full(len(shard.examples), -1, dtype=np.int64)
         odd = []
         for row, example in enumerate(shard.examples):
-            if example.error is not None or taken[row] >= 0:
+            if example.error is not None:
                 continue
             if example.is_odd:
+                taken[row] = -1
                 odd.append(row)
+                continue
+            if taken[row] >= 0:
                 continue
             question = example.question or ""
             asked = question.lstrip() if self.decoder.strips_question else question
@@ -93,9 +101,11 @@ class Extractor:
             size=self.size,
             words=self.decoder.words,
         )
+        chosen = choose_windows(examples, self.max_windows)
         return PreparedShard(
             shard=shard,
-            examples=examples,
+            examples=chosen.examples,
+            prior=chosen.prior,
             characters=ContextCharacters.of(examples.contexts),
             pair=pair,
             taken=taken,
@@ -112,7 +122,9 @@ class Extractor:
             backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick
         )
         spans, failed = reader.read(examples, characters if self.decoder.shares_characters else None)
-        ranked = self.decoder.rank(ReadWindows(examples=examples, characters=characters, spans=spans))
+        ranked = self.decoder.rank(
+            ReadWindows(examples=examples, characters=characters, spans=spans, prior=prepared.prior)
+        )
         failed_pairs = np.unique(examples.windows.overflow_to_sample_mapping[failed])
         pair = np.where(np.isin(prepared.pair, failed_pairs), -1, prepared.pair)
         answers = pair_table(ranked, examples, self.decision)

@@ -8,14 +8,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import EnvironmentUnfitError, UsageError
+from qatool.errors import EnvironmentUnfitError
 from qatool.extraction.answers import Decision
 from qatool.extraction.extractor import Extractor
 from qatool.extraction.shards import ShardLimits
 from qatool.models.settings import ModelSettings
-from qatool.options import DEFAULT_MAX_LENGTH, DEFAULT_NO_ANSWER_THRESHOLD, DEFAULT_STRIDE, ExtractOptions
+from qatool.models.sizes import resolve_size
+from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
 from qatool.spans.decode import decoder
-from qatool.windows.cut import WindowSize, question_budget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from qatool.models.backend import Backend
+    from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
 # A shard is some minutes of work on the slowest machine we know: what a kill may cost.
@@ -83,6 +84,7 @@ def prepare(options: ExtractOptions, *, planned: Mapping[str, Any], kept: Mappin
         "max_length": size.max_length,
         "stride": size.stride,
         "max_question_length": size.question_budget,
+        "max_windows": options.window_limit,
         "max_answer_length": options.answer_length,
         "decode": options.decode,
         "top_k": options.top_k,
@@ -102,6 +104,7 @@ def prepare(options: ExtractOptions, *, planned: Mapping[str, Any], kept: Mappin
         ),
         decision=decision,
         size=size,
+        max_windows=options.window_limit,
         batch_tokens=limits["batch_tokens"],
         documents=options.asks_documents,
         kept=kept,
@@ -118,19 +121,13 @@ def window_size(
     :param limit: longest window the model can read, in tokens
     :raises UsageError: an explicit ``--max-length`` above the limit, or no room for a question
     """
-    if options.max_length is not None and options.max_length > limit:
-        raise UsageError(f"--max-length {options.max_length}: the model reads at most {limit} tokens; lower it")
-    max_length = options.max_length or min(settings.max_length or DEFAULT_MAX_LENGTH, limit)
-    stride = options.stride
-    if stride is None:
-        stride = min(settings.stride if settings.stride is not None else DEFAULT_STRIDE, max_length // 2)
-    budget = question_budget(
-        max_length=max_length,
-        stride=stride,
+    return resolve_size(
+        options,
+        settings,
         n_special=tokenizer.template.n_special,
+        limit=limit,
         max_question_length=options.question_length,
     )
-    return WindowSize(max_length=max_length, stride=stride, question_budget=budget)
 
 
 def _model_name(options: ExtractOptions) -> str:

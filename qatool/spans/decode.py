@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qatool.options import Decode
     from qatool.spans.candidates import RankedSpans
     from qatool.spans.characters import ContextCharacters
@@ -20,6 +23,8 @@ class ReadWindows:
     examples: WindowedExamples
     characters: ContextCharacters
     spans: SpanTable
+    prior: NDArray[np.floating] | None = None
+    """``(w,)``: log prior of each window; native decoding adds it to the margins of the window's spans."""
 
 
 class Decoder(Protocol):

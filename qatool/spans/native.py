@@ -5,11 +5,12 @@ difference, the *margin*, is free of the window's own offset, so margins compare
 two fifths of the longest answer pay for every further token: the limit is soft before it is hard. An example's spans
 compete with each other and with "no answer", which has the margin 0::
 
-    margin(s)       = span(s) - null(window of s) - cost(length of s)
+    margin(s)       = span(s) - null(window of s) - cost(length of s) + prior(window of s)
     p(s)            = exp(margin(s)) / (1 + sum of exp(margin) over all legal spans of all windows)
     score(s)        = p(s), and for the best of several spans of the same text, ignoring case, the sum of theirs
     no_answer_score = 1 / (the same denominator)
 
+The prior is 0 in short documents, and in long ones at most 0: see :mod:`qatool.windows.choose`.
 All lie in [0, 1] and, being probabilities of the whole example, compare across examples and documents.
 The formula was chosen by measurement; see ``docs/decisions.md``.
 """
@@ -64,16 +65,13 @@ class NativeDecoder:
             length_cost=self._cost.tolist(),
         )
 
-    def rank(self, read: ReadWindows, prior: NDArray[np.floating] | None = None) -> RankedSpans:
-        """Return the best spans of every example.
-
-        :param prior: ``(w,)`` log prior of each window, added to the margins of its spans
-        """
+    def rank(self, read: ReadWindows) -> RankedSpans:
+        """Return the best spans of every example."""
         spans, windows = read.spans, read.examples.windows
         n_examples = len(windows.n_windows)
         shift = -spans.null_logit.astype(np.float64)
-        if prior is not None:
-            shift += prior
+        if read.prior is not None:
+            shift += read.prior
         candidates = Candidates.of(spans, read.examples)
         margin = candidates.span_logit + shift[candidates.row]
         start = read.characters.start[candidates.first_token]
@@ -134,7 +132,8 @@ def _log_sum_exp(values: NDArray[np.floating], boundaries: NDArray[np.int64]) ->
     sizes = np.diff(boundaries)
     peak = np.zeros(len(sizes))
     group = np.repeat(np.arange(len(sizes)), sizes)
-    np.maximum.at(peak, group, values)
+    with np.errstate(invalid="ignore"):  # a window the model could not read: its example has no number either
+        np.maximum.at(peak, group, values)
     total = np.exp(-peak)
     np.add.at(total, group, np.exp(values - peak[group]))
     return np.log(total) + peak

@@ -144,7 +144,7 @@ class SpanSearch:
             found = self._best_spans(context_starts, context_ends)
         logit, start, end = found
         mass = _span_mass(context_starts, context_ends, self._costs(device, position.shape[0]))
-        mass = torch.maximum(mass.nan_to_num(nan=-torch.inf), logit.amax(1))
+        mass = torch.maximum(mass, logit.amax(1))
         return SpanTable(
             start=start.int().cpu().numpy(),
             end=end.int().cpu().numpy(),

@@ -43,7 +43,9 @@ class Windows:
     context_end: NDArray[np.int64]
     """``(w,)``: one past its last context token."""
     n_windows: NDArray[np.int64]
-    """``(n,)``: windows of each example."""
+    """``(n,)``: windows of each example that are here."""
+    n_cut: NDArray[np.int64]
+    """``(n,)``: windows each example was cut into, those included that were left out since."""
 
     def __len__(self) -> int:
         return len(self.window)
@@ -57,6 +59,18 @@ class Windows:
     def boundaries(self) -> NDArray[np.int64]:
         """Windows of example ``i`` are ``boundaries[i]:boundaries[i + 1]``: ``(n + 1,)``."""
         return offsets_of(self.n_windows)
+
+    def only(self, kept: NDArray[np.bool_]) -> Windows:
+        """Return the windows that are ``kept (w,)``, under their old numbers."""
+        sample = self.overflow_to_sample_mapping[kept]
+        return Windows(
+            overflow_to_sample_mapping=sample,
+            window=self.window[kept],
+            context_start=self.context_start[kept],
+            context_end=self.context_end[kept],
+            n_windows=np.bincount(sample, minlength=len(self.n_windows)),
+            n_cut=self.n_cut,
+        )
 
 
 def question_budget(*, max_length: int, stride: int, n_special: int, max_question_length: int | None) -> int:
@@ -102,4 +116,5 @@ def cut_windows(
         context_start=start,
         context_end=np.minimum(start + room[sample], context[sample]),
         n_windows=n_windows,
+        n_cut=n_windows,
     )

@@ -1,0 +1,158 @@
+"""Relevance of windows against a slow BM25, and the choice of windows by it."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizerhelpers import pair_tokenizer, questions, texts
+
+from qatool.windows.build import build_windows
+from qatool.windows.choose import AUTO_WINDOWS, PRIOR_WEIGHT, choose_windows
+from qatool.windows.cut import WindowSize
+from qatool.windows.relevance import K1, PAIR_WEIGHT, B, bm25
+
+if TYPE_CHECKING:
+    from qatool.windows.assemble import WindowedExamples
+    from qatool.windows.tokenizer import PairTokenizer
+
+SIZE = WindowSize(max_length=64, stride=16, question_budget=24)
+LONG = [text for text in texts() if len(text.split()) > 3_000]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PairTokenizer:
+    return pair_tokenizer("wordpiece")
+
+
+def build(tokenizer: PairTokenizer, asked: list[str], contexts: list[str]) -> WindowedExamples:
+    return build_windows(asked, contexts, tokenizer=tokenizer, size=SIZE)
+
+
+def tokens(examples: WindowedExamples, window: int) -> tuple[list[int], list[int]]:
+    """The tokens of a window's question and of its context slice."""
+    windows = examples.windows
+    sample = windows.overflow_to_sample_mapping[window]
+    first = examples.questions.offsets[examples.question_index[sample]]
+    question = examples.questions.input_ids[first : first + examples.question_lengths[sample]].tolist()
+    first = examples.contexts.offsets[examples.context_index[sample]]
+    start, end = windows.context_start[window], windows.context_end[window]
+    return question, examples.contexts.input_ids[first + start : first + end].tolist()
+
+
+def slow_bm25(examples: WindowedExamples) -> list[float]:
+    """BM25 as it is written down: term by term, window by window."""
+    windows, scores = examples.windows, []
+    for window, sample in enumerate(windows.overflow_to_sample_mapping):
+        question, mine = tokens(examples, window)
+        others = [
+            tokens(examples, other)[1] for other in range(windows.boundaries[sample], windows.boundaries[sample + 1])
+        ]
+        mean = sum(map(len, others)) / len(others)
+        score = 0.0
+        for term in sorted({(one,) for one in question} | set(pairwise(question))):
+
+            def count(text: list[int], term: tuple[int, ...] = term) -> int:
+                return sum(tuple(text[i : i + len(term)]) == term for i in range(len(text) - len(term) + 1))
+
+            containing = sum(count(other) > 0 for other in others)
+            rarity = math.log1p((len(others) - containing + 0.5) / (containing + 0.5))
+            found = count(mine)
+            gain = rarity * found * (K1 + 1) / (found + K1 * (1 - B + B * len(mine) / mean))
+            score += gain * (PAIR_WEIGHT if len(term) == 2 else 1)
+        scores.append(score)
+    return scores
+
+
+def test_vectorised_relevance_is_bm25(tokenizer: PairTokenizer) -> None:
+    contexts = [text[:2_500] for text in texts()[::3]]
+    asked = list(questions()[: len(contexts)])
+    examples = build(tokenizer, asked, contexts)
+    np.testing.assert_allclose(bm25(examples), slow_bm25(examples), rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.text("ab ?你ไ", min_size=1, max_size=12), st.text("ab .你ไ\n", min_size=1, max_size=400)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_relevance_of_any_text(pairs: list[tuple[str, str]]) -> None:
+    examples = build(pair_tokenizer("wordpiece"), [one for one, _ in pairs], [two for _, two in pairs])
+    np.testing.assert_allclose(bm25(examples), slow_bm25(examples), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 10_000, "all", "auto"])
+def test_the_most_relevant_windows_are_kept_in_order(tokenizer: PairTokenizer, limit: int | str) -> None:
+    asked = ["How deep is the lagoon at its deepest point?", "Who had given the barometer?", "money"]
+    contexts = [LONG[0], LONG[1], "Short. The money is gone."]
+    examples = build(tokenizer, asked, contexts)
+    chosen = choose_windows(examples, limit)
+    windows, every = chosen.examples.windows, examples.windows
+    relevance = bm25(examples)
+    assert (windows.n_cut == every.n_windows).all()
+    for sample in range(len(asked)):
+        mine = slice(windows.boundaries[sample], windows.boundaries[sample + 1])
+        n_all = int(every.n_windows[sample])
+        wanted = n_all if limit == "all" else min(n_all, AUTO_WINDOWS if limit == "auto" else int(limit))
+        kept = windows.window[mine].tolist()
+        assert kept == sorted(kept)
+        assert len(kept) == wanted
+        own = relevance[every.boundaries[sample] : every.boundaries[sample + 1]]
+        assert kept == sorted(sorted(range(n_all), key=lambda at: (-own[at], at))[:wanted])
+        prior = np.zeros(len(windows)) if chosen.prior is None else chosen.prior
+        expected = PRIOR_WEIGHT * (own[kept] - own.max()) if n_all > AUTO_WINDOWS else np.zeros(len(kept))
+        np.testing.assert_allclose(prior[mine], expected)
+
+
+def test_short_documents_are_left_alone(tokenizer: PairTokenizer) -> None:
+    examples = build(tokenizer, ["Where?", "Who?"], [LONG[0][:300], LONG[1][:300]])
+    assert examples.windows.n_windows.max() <= AUTO_WINDOWS
+    chosen = choose_windows(examples, "auto")
+    assert chosen.examples is examples
+    assert chosen.prior is None
+
+
+@pytest.mark.parametrize("question", ["长城有多长？", "zzz", "the of"])
+def test_a_question_that_shares_nothing_is_not_decided_by_noise(tokenizer: PairTokenizer, question: str) -> None:
+    examples = build(tokenizer, [question], [LONG[0]])
+    n_windows = int(examples.windows.n_windows[0])
+    assert bm25(examples).max() < 1
+    chosen = choose_windows(examples, "auto")
+    assert len(chosen.examples.windows) == n_windows
+    assert chosen.prior is not None
+    assert (chosen.prior == 0).all()
+    spread = choose_windows(examples, 5).examples.windows.window.tolist()
+    assert len(spread) == 5
+    assert spread[0] == 0
+    assert max(np.diff(spread)) - min(np.diff(spread)) <= 1
+    assert n_windows - spread[-1] <= max(np.diff(spread)) + 1
+
+
+@pytest.mark.parametrize("index", range(len(texts())))
+def test_no_kept_window_is_changed(tokenizer: PairTokenizer, index: int) -> None:
+    examples = build(tokenizer, [questions()[index]], [texts()[index]])
+    kept = choose_windows(examples, 3).examples
+    by_number = {int(number): row for row, number in enumerate(examples.windows.window)}
+    for row, number in enumerate(kept.windows.window):
+        assert tokens(kept, row) == tokens(examples, by_number[int(number)])
+
+
+def test_one_context_of_many_questions_is_chosen_for_each(tokenizer: PairTokenizer) -> None:
+    asked = list(questions()[:10])
+    together = choose_windows(build(tokenizer, asked, [LONG[0]] * 10), "auto")
+    for sample, question in enumerate(asked):
+        alone = choose_windows(build(tokenizer, [question], [LONG[0]]), "auto")
+        windows = together.examples.windows
+        mine = slice(windows.boundaries[sample], windows.boundaries[sample + 1])
+        assert windows.window[mine].tolist() == alone.examples.windows.window.tolist()
+        assert together.prior is not None
+        assert alone.prior is not None
+        np.testing.assert_allclose(together.prior[mine], alone.prior)
