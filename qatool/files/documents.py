@@ -226,7 +226,12 @@ class AskedDocuments:
             prefix = f"{source.name}:" if len(self._sources) > 1 else ""
             reader = open_reader(source)
             id_column = _id_column(self._columns, reader)
+            shared: object = None
             for row in reader.rows(wanted):
+                context = (row.values or {}).get(self._columns.of("context"))
+                if source.format == "json" and context is not None and context is shared:
+                    continue  # another question of the same paragraph of nested SQuAD: the same document
+                shared = context
                 yield _document(source, row, self._columns, id_column, prefix)
 
     def _unasked(self, seen: set[str]) -> list[Question]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -223,3 +225,12 @@ def test_renames_reach_documents_and_questions(tmp_path):
         documents, questions=questions, column=(*renames, "z=nowhere"), keep=("z",)
     )
     assert problem(documents, questions=write(tmp_path / "q.md", "?")).endswith("use .jsonl, .csv or .parquet")
+
+
+def test_a_paragraph_of_nested_squad_is_one_document(tmp_path) -> None:
+    questions = [{"id": f"a{n}", "question": "?", "answers": []} for n in range(3)]
+    paragraphs = [{"context": "One.", "qas": questions}, {"context": "Two.", "qas": [{"id": "b", "question": "?"}]}]
+    path = tmp_path / "dev.json"
+    path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": paragraphs}]}))
+    corpus = corpus_of(path, question=["Who?", "When?"])
+    assert [example.id for example in corpus.examples()] == ["a0/q0", "a0/q1", "b/q0", "b/q1"]
