@@ -50,7 +50,11 @@ class Setup:
     @property
     def shard_limits(self) -> ShardLimits:
         """Where shards end."""
-        return ShardLimits(rows=self.limits["shard_rows"], context_bytes=self.limits["shard_bytes"])
+        return ShardLimits(
+            rows=self.limits["shard_rows"],
+            context_bytes=self.limits["shard_bytes"],
+            each_row_counts=self.identity["max_windows"] == "all",
+        )
 
 
 def prepare(options: ExtractOptions, *, planned: Mapping[str, Any], kept: Mapping[str, pa.DataType | None]) -> Setup:

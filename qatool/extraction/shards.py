@@ -20,6 +20,9 @@ class ShardLimits:
 
     rows: int
     context_bytes: int
+    each_row_counts: bool = True
+    """Whether rows in a row that share a context count it each. They should when the model reads all of it for each,
+    and not when it reads a few windows: tokenising a long document once for many questions is then what matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,8 @@ def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns: str
         return Shard(index=index, first_row=first_row, examples=tuple(held), fingerprints=marks, columns=columns)
 
     for example in examples:
-        own = len((example.context or "").encode("utf-8", "replace"))
+        is_shared = bool(held) and example.context == held[-1].context and not limits.each_row_counts
+        own = 0 if is_shared else len((example.context or "").encode("utf-8", "replace"))
         if held and (len(held) == limits.rows or size + own > limits.context_bytes):
             yield shard()
             index, first_row, size = index + 1, first_row + len(held), 0

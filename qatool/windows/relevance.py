@@ -15,12 +15,17 @@ import numpy as np
 from qatool.windows.ragged import offsets_of, ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from qatool.windows.assemble import WindowedExamples
+    from qatool.windows.tokenizer import TokenizedTexts
 
 K1 = 1.2
 B = 0.75
+CELLS = 1 << 21
+"""Counts of terms in windows that are held at a time."""
 PAIR_WEIGHT = 0.5
 """What a pair of neighbouring tokens counts against a token."""
 
@@ -59,38 +64,138 @@ class _Terms:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Index:
+    """Where the terms of all questions stand in the contexts."""
+
+    vocabulary: NDArray[np.int64]
+    """``(v,)``: the terms of all questions, ascending; no others are indexed."""
+    key: NDArray[np.int64]
+    """``(p,)``: context and term of each occurrence, ascending."""
+    position: NDArray[np.int64]
+    """``(p,)``: its first token within the context."""
+
+    @classmethod
+    def of(cls, contexts: TokenizedTexts, vocabulary: NDArray[np.int64], *, base: int) -> _Index:
+        """Index ``contexts``, each once."""
+        terms = _Terms.of(contexts.input_ids, contexts.lengths, base=base)
+        place = np.minimum(np.searchsorted(vocabulary, terms.term), len(vocabulary) - 1)
+        known = np.flatnonzero(vocabulary[place] == terms.term)
+        key = terms.text[known] * len(vocabulary) + place[known]
+        order = np.argsort(key, kind="stable")
+        return cls(vocabulary=vocabulary, key=key[order], position=terms.position[known][order])
+
+    def find(
+        self, context: NDArray[np.int64], term: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the range ``(q,)``, ``(q,)`` of the occurrences of each term in its context."""
+        key = context * len(self.vocabulary) + np.searchsorted(self.vocabulary, term)
+        return np.searchsorted(self.key, key), np.searchsorted(self.key, key, side="right")
+
+
 def bm25(
     examples: WindowedExamples, *, k1: float = K1, b: float = B, pair_weight: float = PAIR_WEIGHT
 ) -> NDArray[np.float64]:
     """Return the BM25 score ``(w,)`` of every window for the question it is asked.
 
-    Each distinct context is indexed once, whatever the number of its questions.
+    Each distinct context is indexed once, whatever the number of its questions; then each occurrence of a term of
+    the question is counted for the windows that hold it.
 
+    :param examples: with all windows of each example, or none
     :param k1: how soon more of the same term counts no more
     :param b: how much longer windows are discounted
     :param pair_weight: what a pair of neighbouring tokens counts against a token
     """
-    windows, sample = examples.windows, examples.windows.overflow_to_sample_mapping
     base = int(max(examples.questions.input_ids.max(initial=0), examples.contexts.input_ids.max(initial=0))) + 1
     terms, boundaries = _question_terms(examples, base=base)
-    vocabulary, dense = np.unique(terms.term, return_inverse=True)
-    # One query for each window and each term of its question.
-    question = examples.question_index[sample]
-    count = np.diff(boundaries)[question]
-    query = ranges(boundaries[question], count)
-    window = np.repeat(np.arange(len(sample)), count)
-    found = _occurrences(examples, vocabulary, window, dense[query], terms.is_pair[query], base=base)
-    # The same term of the same example, over all of the example's windows.
+    relevance = np.zeros(len(examples.windows))
+    if not len(terms.term) or not len(relevance):
+        return relevance
+    index = _Index.of(examples.contexts, np.unique(terms.term), base=base)
     n_terms = np.diff(boundaries)[examples.question_index]
-    pair = offsets_of(n_terms)[sample[window]] + query - boundaries[question[window]]
-    containing = np.bincount(pair, weights=found > 0, minlength=int(n_terms.sum()))[pair]
-    rarity = np.log1p((windows.n_windows[sample[window]] - containing + 0.5) / (containing + 0.5))
-    length = windows.context_length
-    total = np.bincount(sample, weights=length, minlength=len(windows.n_windows))
-    discount = k1 * (1 - b + b * length * windows.n_windows[sample] / total[sample])
-    gain = rarity * found * (k1 + 1) / (found + discount[window])
-    weight = np.where(terms.is_pair[query], pair_weight, 1.0)
-    return np.bincount(window, weights=weight * gain, minlength=len(sample)).astype(np.float64)
+    for run in _runs(n_terms * examples.windows.n_windows):
+        chosen = run[examples.windows.n_windows[run] > 0]
+        query = ranges(boundaries[examples.question_index[chosen]], n_terms[chosen])
+        counted = _Counted.of(examples, index, terms, query=query, sample=np.repeat(chosen, n_terms[chosen]))
+        rows = ranges(examples.windows.boundaries[chosen], examples.windows.n_windows[chosen])
+        relevance[rows] = counted.score(examples, rows, k1=k1, b=b, pair_weight=pair_weight)
+    return relevance
+
+
+def _runs(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield runs of examples whose ``sizes (n,)`` add up to at most ``CELLS``; a larger one stands alone."""
+    total = np.cumsum(sizes)
+    first = 0
+    while first < len(sizes):
+        done = total[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(total, done + CELLS, side="right")))
+        yield np.arange(first, last)
+        first = last
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counted:
+    """How often each term of a question stands in each window: a cell for each pair of the two, ``c`` in all."""
+
+    found: NDArray[np.int64]
+    """``(c,)``"""
+    window: NDArray[np.int64]
+    """``(c,)``: row of the window among all."""
+    rarity: NDArray[np.float64]
+    """``(c,)``: inverse document frequency of the term among the example's windows."""
+    is_pair: NDArray[np.bool_]
+    """``(c,)``"""
+
+    @classmethod
+    def of(
+        cls,
+        examples: WindowedExamples,
+        index: _Index,
+        terms: _Terms,
+        *,
+        query: NDArray[np.int64],
+        sample: NDArray[np.int64],
+    ) -> _Counted:
+        """Count the terms ``query (q,)`` in the windows of their examples ``sample (q,)``."""
+        windows = examples.windows
+        n_windows = windows.n_windows[sample]
+        cells = offsets_of(n_windows)
+        first, last = index.find(examples.context_index[sample], terms.term[query])
+        of_query = np.repeat(np.arange(len(query)), last - first)
+        position = index.position[ranges(first, last - first)]
+        # Windows are cut every ``step`` tokens and hold ``room``: those with an occurrence are consecutive.
+        row = windows.boundaries[sample]
+        room = windows.context_end[row]
+        step = np.where(n_windows > 1, windows.context_start[np.minimum(row + 1, len(windows) - 1)], room)
+        is_pair = terms.is_pair[query]
+        lowest = np.maximum((position + is_pair[of_query] - room[of_query]) // step[of_query] + 1, 0)
+        highest = np.minimum(position // step[of_query], n_windows[of_query] - 1)
+        holding = np.maximum(highest - lowest + 1, 0)
+        cell = ranges(cells[of_query] + lowest, holding)
+        found = np.bincount(cell, minlength=int(cells[-1]))
+        containing = np.add.reduceat(found > 0, cells[:-1], dtype=np.int64)
+        rarity = np.log1p((n_windows - containing + 0.5) / (containing + 0.5))
+        return cls(
+            found=found,
+            window=ranges(row, n_windows),
+            rarity=np.repeat(rarity, n_windows),
+            is_pair=np.repeat(is_pair, n_windows),
+        )
+
+    def score(
+        self, examples: WindowedExamples, rows: NDArray[np.int64], *, k1: float, b: float, pair_weight: float
+    ) -> NDArray[np.float64]:
+        """Return the scores of the windows ``rows (r,)``."""
+        windows = examples.windows
+        sample = windows.overflow_to_sample_mapping[rows]
+        length = windows.context_length[rows]
+        total = np.bincount(sample, weights=length, minlength=len(windows.n_windows))
+        discount = np.zeros(len(windows))
+        discount[rows] = k1 * (1 - b + b * length * windows.n_windows[sample] / total[sample])
+        gain = self.rarity * self.found * (k1 + 1) / (self.found + discount[self.window])
+        weight = np.where(self.is_pair, pair_weight, 1.0)
+        score = np.bincount(self.window, weights=weight * gain, minlength=len(windows))
+        return score[rows].astype(np.float64)
 
 
 def _question_terms(examples: WindowedExamples, *, base: int) -> tuple[_Terms, NDArray[np.int64]]:
@@ -108,32 +213,3 @@ def _question_terms(examples: WindowedExamples, *, base: int) -> tuple[_Terms, N
         term=every.term[kept], text=every.text[kept], position=every.position[kept], is_pair=every.is_pair[kept]
     )
     return terms, offsets_of(np.bincount(terms.text, minlength=len(lengths)))
-
-
-def _occurrences(
-    examples: WindowedExamples,
-    vocabulary: NDArray[np.int64],
-    window: NDArray[np.int64],
-    query: NDArray[np.int64],
-    is_pair: NDArray[np.bool_],
-    *,
-    base: int,
-) -> NDArray[np.int64]:
-    """Return how often each queried term stands in the context slice of its window: ``(q,)``.
-
-    :param vocabulary: the terms of all questions, ascending; only those are indexed
-    :param window: ``(q,)``
-    :param query: ``(q,)``: index into ``vocabulary``
-    """
-    contexts, windows = examples.contexts, examples.windows
-    terms = _Terms.of(contexts.input_ids, contexts.lengths, base=base)
-    place = np.minimum(np.searchsorted(vocabulary, terms.term), max(len(vocabulary) - 1, 0))
-    known = np.flatnonzero(vocabulary[place] == terms.term) if len(vocabulary) else np.empty(0, dtype=np.int64)
-    reach = int(contexts.lengths.max(initial=0)) + 1
-    index = np.sort((terms.text[known] * len(vocabulary) + place[known]) * reach + terms.position[known])
-    context = examples.context_index[windows.overflow_to_sample_mapping[window]]
-    key = (context * len(vocabulary) + query) * reach
-    # A pair lies within the window when its second token does.
-    until = np.searchsorted(index, key + np.maximum(windows.context_end[window] - is_pair, 0))
-    since = np.searchsorted(index, key + windows.context_start[window])
-    return (until - since).astype(np.int64)
