@@ -62,13 +62,14 @@ def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns: str
         return Shard(index=index, first_row=first_row, examples=tuple(held), fingerprints=marks, columns=columns)
 
     for example in examples:
+        own = len((example.context or "").encode("utf-8", "replace"))
         is_shared = bool(held) and example.context == held[-1].context and not limits.each_row_counts
-        own = 0 if is_shared else len((example.context or "").encode("utf-8", "replace"))
-        if held and (len(held) == limits.rows or size + own > limits.context_bytes):
+        if held and (len(held) == limits.rows or (not is_shared and size + own > limits.context_bytes)):
             yield shard()
             index, first_row, size = index + 1, first_row + len(held), 0
             held.clear()
+            is_shared = False
         held.append(example)
-        size += own
+        size += 0 if is_shared else own
     if held:
         yield shard()
