@@ -23,7 +23,8 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 def blocks(language: str) -> Iterator[tuple[str, str]]:
     """Yield page and text of every fenced block in ``language``."""
     for page in PAGES:
-        for block in re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             yield page.name, block
 
 

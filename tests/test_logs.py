@@ -147,8 +147,8 @@ def test_plain_lines_every_30_seconds_and_one_at_the_end() -> None:
     observer.advanced(1, 1)
     assert stream.getvalue().splitlines() == [
         "extracting, 30 s: 150 of 1,000 examples (15.0 %), 5.0 examples/s, 6.0 windows/s, 2 min 50 s left",
-        "extracting, 1 min 00 s: 300 of 1,000 examples (30.0 %), 5.0 examples/s, 6.0 windows/s, 2 min 20 s left",  # noqa: E501
-        "extracting, 1 min 30 s: 450 of 1,000 examples (45.0 %), 5.0 examples/s, 6.0 windows/s, 1 min 50 s left",  # noqa: E501
+        "extracting, 1 min 00 s: 300 of 1,000 examples (30.0 %), 5.0 examples/s, 6.0 windows/s, 2 min 20 s left",
+        "extracting, 1 min 30 s: 450 of 1,000 examples (45.0 %), 5.0 examples/s, 6.0 windows/s, 1 min 50 s left",
         (
             r"merging\x0d\x1b[2K, 2 min 10 s: 500 of 1,000 examples (50.0 %), 3.8 examples/s, 4.6 windows/s, "
             "2 min 10 s left"

@@ -50,7 +50,7 @@ def best_per_question(tables: Callable[[], Iterator[pa.Table]], *, top_k: int) -
     for table in tables():
         for row in range(first, first + table.num_rows):
             if row in wanted or row in last_rejects:
-                rows[row] = table.slice(row - first, 1)
+                rows[row] = table.take([row - first])  # a slice would hold the whole part
         first += table.num_rows
     for places in [*chosen.values(), rejected]:
         if places:

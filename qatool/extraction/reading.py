@@ -51,19 +51,18 @@ class WindowReader:
                 chosen = pending.pop()
                 try:
                     tables.append(self._search(examples, chosen, characters))
-                    read.append(chosen)
                 except BatchTooLargeError:
                     if len(chosen) > 1:
                         middle = len(chosen) // 2
                         pending += [chosen[middle:], chosen[:middle]]
-                    else:
-                        tables.append(SpanTable.missing(1))
-                        read.append(chosen)
+                        continue
+                    tables.append(SpanTable.missing(1))
+                read.append(chosen)
                 self.tick(len(chosen))
         if not tables:
             return SpanTable.missing(0), np.empty(0, dtype=np.intp)
         spans = SpanTable.joined(tables, np.concatenate(read))
-        return spans, np.flatnonzero(~np.isfinite(spans.start_mass + spans.end_mass))
+        return spans, np.flatnonzero(~np.isfinite(spans.start_mass + spans.end_mass + spans.null_logit))
 
     def _batches(self, order: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Cut windows, sorted by length, into runs of at most ``batch_tokens`` tokens, padding included."""

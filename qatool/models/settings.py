@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ SETTINGS_FILE = "qatool.json"
 # Models whose learned positions start behind the padding index: 514 embeddings serve 512 tokens.
 _POSITIONS_AFTER_PADDING = frozenset(
     {
-        "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
-        "xlm-roberta", "xlm-roberta-xl", "xmod",
+        "camembert", "data2vec-text", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet",
+        "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
     }
 )  # fmt: skip
 
@@ -60,17 +61,28 @@ class ModelSettings:
 
         :raises EnvironmentUnfitError: one makes no sense
         """
-        numbers: dict[str, Any] = {"temperature": self.temperature}
-        numbers |= {
-            n: v for n in ("max_length", "stride", "no_answer_threshold") if (v := getattr(self, n)) is not None
+        sensible = {
+            "max_length": (self.max_length is None or _is_whole(self.max_length, least=1), "a whole number from 1"),
+            "stride": (self.stride is None or _is_whole(self.stride, least=0), "a whole number from 0"),
+            "temperature": (_is_number(self.temperature) and self.temperature > 0, "a number above 0"),
+            "no_answer_threshold": (
+                self.no_answer_threshold is None
+                or (_is_number(self.no_answer_threshold) and 0 <= self.no_answer_threshold <= 1),
+                "a number from 0 to 1",
+            ),
+            "knows_no_answer": (isinstance(self.knows_no_answer, bool), "true or false"),
         }
-        for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                raise EnvironmentUnfitError(f"{path}: {name} is {value!r}, not a number from 0; mend it")
-        if self.temperature <= 0:
-            raise EnvironmentUnfitError(f"{path}: temperature must be above 0; mend it")
-        if not isinstance(self.knows_no_answer, bool):
-            raise EnvironmentUnfitError(f"{path}: knows_no_answer is {self.knows_no_answer!r}, not true or false")
+        for name, (is_sensible, wanted) in sensible.items():
+            if not is_sensible:
+                raise EnvironmentUnfitError(f"{path}: {name} is {getattr(self, name)!r}, not {wanted}; mend it")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def longest_input(config: Any, tokenizer_limit: int) -> int:

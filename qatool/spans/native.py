@@ -8,6 +8,7 @@ compete with each other and with "no answer", which has the margin 0::
     margin(s)       = span(s) - null(window of s) - cost(length of s) + prior(window of s)
     p(s)            = exp(margin(s)) / (1 + sum of exp(margin) over all legal spans of all windows)
     score(s)        = p(s), and for the best of several spans of the same text, ignoring case, the sum of theirs
+                      (among the 20 best spans of the example; the others of them keep their own p)
     no_answer_score = 1 / (the same denominator)
 
 The prior is 0 in short documents, and in long ones at most 0: see :mod:`qatool.windows.choose`.
@@ -35,6 +36,9 @@ FREE_SHARE = 0.4
 FULL_COST = 9.0
 """Cost a whole longest answer more would have, in logits: 0.3 a token at 30 tokens."""
 
+POOL = 20
+"""Best spans of an example that share the probability of equal texts."""
+
 
 def length_cost(max_answer_length: int) -> list[float]:
     """Return what a span of 1, 2, … ``max_answer_length`` tokens pays, in logits."""
@@ -56,7 +60,7 @@ class NativeDecoder:
 
     def __init__(self, *, top_k: int, max_answer_length: int, temperature: float = 1.0) -> None:
         self.top_k = top_k
-        self._pool = 2 * top_k + 10
+        self._pool = max(POOL, top_k + 10)
         self._cost = np.array(length_cost(max_answer_length))
         self.search = SpanSearch(
             top_k=self._pool,
@@ -134,6 +138,6 @@ def _log_sum_exp(values: NDArray[np.floating], boundaries: NDArray[np.int64]) ->
     group = np.repeat(np.arange(len(sizes)), sizes)
     with np.errstate(invalid="ignore"):  # a window the model could not read: its example has no number either
         np.maximum.at(peak, group, values)
-    total = np.exp(-peak)
-    np.add.at(total, group, np.exp(values - peak[group]))
+        total = np.exp(-peak)
+        np.add.at(total, group, np.exp(values - peak[group]))
     return np.log(total) + peak

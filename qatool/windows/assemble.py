@@ -1,4 +1,4 @@
-"""Materialise windows as padded batches for a model."""
+"""Materialise windows: as padded batches for a model, or unpadded for features on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatool.windows.cut import Windows
-from qatool.windows.ragged import Ints, ranges
+from qatool.windows.ragged import Ints, offsets_of, ranges
 from qatool.windows.tokenizer import PairTemplate, TokenizedTexts
 
 
@@ -32,6 +32,26 @@ class WindowBatch:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpaddedWindows:
+    """Windows as ragged arrays: tokens of window ``i`` stand at ``boundaries[i]:boundaries[i + 1]``."""
+
+    input_ids: NDArray[np.int32]
+    """``(tokens,)``"""
+    token_type_ids: NDArray[np.int8] | None
+    """``(tokens,)``, or ``None`` where the model has none."""
+    offset_mapping: NDArray[np.int32]
+    """``(tokens, 2)``: range of each token in its own text, question or context; (0, 0) for special tokens."""
+    boundaries: NDArray[np.int64]
+    """``(w + 1,)``"""
+    context_start: NDArray[np.int64]
+    """``(w,)``: position of the first context token in the window."""
+    context_end: NDArray[np.int64]
+    """``(w,)``: one past that of the last."""
+    null_position: NDArray[np.int64]
+    """``(w,)``: position of the classification token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +81,15 @@ class WindowedExamples:
         special = np.array(template.prefix + template.middle + template.suffix, dtype=np.int32)
         return np.concatenate([special, self.questions.input_ids, self.contexts.input_ids])
 
+    @cached_property
+    def _type_pool(self) -> NDArray[np.int8]:
+        """The token type of every token of the pool."""
+        template = self.template
+        special = np.array(template.special_type_ids, dtype=np.int8)
+        questions = np.full(len(self.questions.input_ids), template.question_type_id, dtype=np.int8)
+        contexts = np.full(len(self.contexts.input_ids), template.context_type_id, dtype=np.int8)
+        return np.concatenate([special, questions, contexts])
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each window, special tokens included: ``(w,)``."""
@@ -75,6 +104,53 @@ class WindowedExamples:
 
     def assemble(self, chosen: Ints) -> WindowBatch:
         """Materialise the ``chosen`` windows ``(b,)`` as one padded batch."""
+        template = self.template
+        starts, sizes = self._pieces(chosen)
+        lengths = sizes.sum(axis=1)
+        width = int(lengths.max(initial=0))
+        filled = np.arange(width) < lengths[:, None]
+        input_ids = np.full(filled.shape, self.pad_token_id, dtype=np.int32)
+        tokens = ranges(starts.ravel(), sizes.ravel())
+        input_ids[filled] = self._pool[tokens]
+        token_type_ids = None
+        if self.uses_token_types:
+            token_type_ids = np.zeros(filled.shape, dtype=np.int32)
+            token_type_ids[filled] = self._type_pool[tokens]
+        return WindowBatch(
+            input_ids=input_ids,
+            token_type_ids=token_type_ids,
+            lengths=lengths,
+            context_first=sizes[:, :3].sum(axis=1),
+            context_length=sizes[:, 3],
+            null_position=lengths - 1 if template.null_in_suffix else np.zeros_like(lengths),
+        )
+
+    def unpadded(self) -> UnpaddedWindows:
+        """Materialise all windows one after the other, with the offsets of their tokens.
+
+        :raises ValueError: the texts were tokenised without offsets
+        """
+        if self.questions.offset_mapping is None or self.contexts.offset_mapping is None:
+            raise ValueError("offsets are needed of questions and contexts")
+        template = self.template
+        starts, sizes = self._pieces(np.arange(len(self.windows)))
+        tokens = ranges(starts.ravel(), sizes.ravel())
+        special = np.zeros((template.n_special, 2), dtype=np.int32)
+        offsets = np.concatenate([special, self.questions.offset_mapping, self.contexts.offset_mapping])
+        lengths = sizes.sum(axis=1)
+        first = sizes[:, :3].sum(axis=1)
+        return UnpaddedWindows(
+            input_ids=self._pool[tokens],
+            token_type_ids=self._type_pool[tokens] if self.uses_token_types else None,
+            offset_mapping=offsets[tokens],
+            boundaries=offsets_of(lengths),
+            context_start=first,
+            context_end=first + sizes[:, 3],
+            null_position=lengths - 1 if template.null_in_suffix else np.zeros_like(lengths),
+        )
+
+    def _pieces(self, chosen: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where in the pool the five pieces of the ``chosen`` windows begin, and their tokens: ``(b, 5)``."""
         template, windows = self.template, self.windows
         sample = windows.overflow_to_sample_mapping[chosen]
         n_question = self.question_lengths[sample]
@@ -109,21 +185,4 @@ class WindowedExamples:
             ],
             axis=1,
         )
-        lengths = sizes.sum(axis=1)
-        width = int(lengths.max(initial=0))
-        filled = np.arange(width) < lengths[:, None]
-        input_ids = np.full(filled.shape, self.pad_token_id, dtype=np.int32)
-        input_ids[filled] = self._pool[ranges(starts.ravel(), sizes.ravel())]
-        token_type_ids = None
-        if self.uses_token_types:
-            token_type_ids = np.zeros(filled.shape, dtype=np.int32)
-            types = np.tile(np.array(template.type_ids, dtype=np.int32), len(chosen))
-            token_type_ids[filled] = np.repeat(types, sizes.ravel())
-        return WindowBatch(
-            input_ids=input_ids,
-            token_type_ids=token_type_ids,
-            lengths=lengths,
-            context_first=n_prefix + n_question + n_middle,
-            context_length=n_context,
-            null_position=lengths - 1 if template.null_in_suffix else np.zeros_like(lengths),
-        )
+        return starts, sizes

@@ -23,14 +23,16 @@ def build_windows(
     tokenizer: PairTokenizer,
     size: WindowSize,
     words: bool = False,
+    question_offsets: bool = False,
 ) -> WindowedExamples:
     """Tokenise and cut ``n`` examples; example ``i`` asks ``questions[i]`` of ``contexts[i]``.
 
     :param words: also find the word each context token belongs to
+    :param question_offsets: also find where each question token stands in its question
     """
     question_index, distinct_questions = _distinct(questions)
     context_index, distinct_contexts = _distinct(contexts)
-    asked = tokenizer.tokenize(distinct_questions, offsets=False)
+    asked = tokenizer.tokenize(distinct_questions, offsets=question_offsets)
     read = tokenizer.tokenize(distinct_contexts, words=words)
     question_lengths = np.minimum(asked.lengths[question_index], size.question_budget)
     return WindowedExamples(

@@ -7,6 +7,7 @@ is learned from the tokenizer by a probe, so BERT, RoBERTa, XLM-R, DeBERTa, XLNe
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from qatool.errors import EnvironmentUnfitError
 from qatool.windows.ragged import offsets_of
+from qatool.windows.words import WordMemory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,13 +55,15 @@ class TokenizedTexts:
 
 @dataclass(frozen=True, kw_only=True)
 class PairTemplate:
-    """The special tokens around question and context, and the token types of the five pieces."""
+    """The special tokens around question and context, and the token types of all."""
 
     prefix: tuple[int, ...]
     middle: tuple[int, ...]
     suffix: tuple[int, ...]
-    type_ids: tuple[int, int, int, int, int]
-    """Of prefix, question, middle, context and suffix."""
+    special_type_ids: tuple[int, ...]
+    """Of the tokens of prefix, middle and suffix: they differ even within one (XLNet's suffix)."""
+    question_type_id: int
+    context_type_id: int
     null_in_suffix: bool
     """Whether the classification token stands behind the context (XLNet) and not in front."""
 
@@ -88,21 +92,26 @@ class PairTokenizer:
         self._backend: Tokenizer = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
+        self._words: WordMemory | None = None
         self.pad_token_id: int = tokenizer.pad_token_id or 0
         self.uses_token_types: bool = "token_type_ids" in tokenizer.model_input_names
         self.model_max_length: int = tokenizer.model_max_length
         self.template = _probe(self._backend, cls_token_id=tokenizer.cls_token_id, name=name)
 
     @classmethod
-    def load(cls, model: str, *, trust_remote_code: bool = False) -> Self:
+    def load(cls, model: str, *, trust_remote_code: bool = False, light: bool = False) -> Self:
         """Load the tokenizer of ``model``, a folder or a hub id; a folder never touches the network.
 
+        :param light: leave torch alone where possible: only ``AutoTokenizer`` imports it
         :raises EnvironmentUnfitError: it does not load
         """
-        from transformers import AutoTokenizer
-
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
+            loader = _named_class(Path(model)) if light else None
+            if loader is None:
+                from transformers import AutoTokenizer
+
+                loader = AutoTokenizer
+            tokenizer = loader.from_pretrained(
                 model, local_files_only=Path(model).is_dir(), trust_remote_code=trust_remote_code
             )
         except Exception as error:
@@ -111,6 +120,18 @@ class PairTokenizer:
                 "give --model a folder with config.json, model.safetensors and tokenizer.json, or a hub id"
             ) from error
         return cls(tokenizer, name=model)
+
+    def remember_words(self) -> None:
+        """Tokenise faster from now on, where the tokenizer allows it; the tokens are the same."""
+        self._words = WordMemory.of(self._backend)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the transformers tokenizer behind: what tokenises in another process has no need of it."""
+        return self.__dict__ | {"_hf": None}
+
+    def token(self, token_id: int) -> str:
+        """Return the token with this id as the tokenizer spells it."""
+        return self._backend.id_to_token(token_id) or f"<{token_id}>"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -127,6 +148,15 @@ class PairTokenizer:
         :param offsets: also ``offset_mapping`` (a little slower)
         :param words: also ``word_ids``
         """
+        if self._words is not None and not words:
+            found = self._words.tokenize(texts)
+            if found is not None:
+                return TokenizedTexts(
+                    texts=texts,
+                    input_ids=found.input_ids,
+                    offsets=found.offsets,
+                    offset_mapping=found.offset_mapping if offsets else None,
+                )
         encode = self._backend.encode_batch if offsets or words else self._backend.encode_batch_fast
         encodings = encode(list(texts), add_special_tokens=False)
         boundaries = offsets_of(np.fromiter(map(len, encodings), np.int64, len(encodings)))
@@ -151,13 +181,13 @@ def _probe(backend: Tokenizer, *, cls_token_id: int | None, name: str) -> PairTe
     """Learn the template from how the tokenizer encodes a pair of one-letter texts."""
     pair = backend.encode("a", "b")
     pieces: list[list[int]] = [[], [], [], [], []]
-    types = [0] * 5
+    types: list[list[int]] = [[], [], [], [], []]
     seen = 0
     for token, type_id, sequence in zip(pair.ids, pair.type_ids, pair.sequence_ids, strict=True):
         seen = max(seen, 0 if sequence is None else 2 * sequence + 1)
         piece = seen + (sequence is None and seen > 0)
         pieces[piece].append(token)
-        types[piece] = type_id
+        types[piece].append(type_id)
     prefix, question, middle, context, suffix = pieces
     if not question or not context:
         raise EnvironmentUnfitError(f"{name}: its tokenizer cannot encode a pair of texts; use another model")
@@ -165,9 +195,26 @@ def _probe(backend: Tokenizer, *, cls_token_id: int | None, name: str) -> PairTe
         prefix=tuple(prefix),
         middle=tuple(middle),
         suffix=tuple(suffix),
-        type_ids=(types[0], types[1], types[2], types[3], types[4]),
+        special_type_ids=(*types[0], *types[2], *types[4]),
+        question_type_id=types[1][0],
+        context_type_id=types[3][0],
         null_in_suffix=cls_token_id is not None and cls_token_id in suffix and cls_token_id not in prefix,
     )
+
+
+def _named_class(folder: Path) -> Any | None:
+    """Return the fast tokenizer class that a folder names, ``None`` where ``AutoTokenizer`` must find out."""
+    import transformers
+
+    try:
+        name = str(json.loads((folder / "tokenizer_config.json").read_bytes())["tokenizer_class"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    for spelling in (name, name.removesuffix("Fast")):
+        found = getattr(transformers, spelling, None)
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerFast):
+            return found
+    return None
 
 
 def _first_line(error: BaseException) -> str:

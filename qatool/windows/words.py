@@ -1,0 +1,182 @@
+"""Tokenise by words seen before: most words of a corpus have been, and looking one up costs a tenth of cutting it.
+
+The result is that of the tokenizer itself. It is used only for pipelines in which what stands between two spaces is
+tokenised whatever stands around it: BERT's (normaliser and pre-tokeniser work character by character, words are cut
+at white space) and the byte-level BPE of GPT-2 and RoBERTa (its pattern begins a new word at a space that a word
+follows). The first texts are tokenised both ways, and at any difference the tokenizer does it all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatool.windows.ragged import offsets_of, ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tokenizers import Encoding, Tokenizer
+
+MAX_WORDS = 100_000
+"""Words remembered; then it begins anew, so memory stays bounded."""
+MAX_TOKENS = 1_000_000
+_CHECKED_TEXTS = 64
+_OTHER_SPACE = re.compile(r"  |[^\S ]| $")
+
+
+class FlatTokens(NamedTuple):
+    """Tokens of several texts, one after the other."""
+
+    input_ids: NDArray[np.int32]
+    """``(tokens,)``"""
+    offset_mapping: NDArray[np.int32]
+    """``(tokens, 2)``"""
+    offsets: NDArray[np.int64]
+    """``(texts + 1,)``"""
+
+
+class WordMemory:
+    """Remembers the tokens of words.
+
+    :param backend: without truncation and padding
+    :param leading_space: words after a space are tokenised together with it (byte-level BPE)
+    """
+
+    def __init__(self, backend: Tokenizer, *, leading_space: bool, added: Iterable[str]) -> None:
+        self._backend = backend
+        self._leading_space = leading_space
+        # Added tokens are cut out of a text before anything else, across words, so such a text goes as a whole.
+        words = "|".join(re.escape(token) for token in sorted(added, key=len, reverse=True) if token)
+        self._special = re.compile(words or r"(?!)", re.IGNORECASE)
+        self._unchecked = _CHECKED_TEXTS
+        self.is_exact = True
+        """Whether all that was checked is what the tokenizer says."""
+        self._first: dict[str, int] = {}
+        self._later: dict[str, int] = {}
+        self._ids: NDArray[np.int32]
+        self._spans: NDArray[np.int32]
+        self._boundaries: NDArray[np.int64]
+        self._forget()
+
+    @classmethod
+    def of(cls, backend: Tokenizer) -> Self | None:
+        """Return a memory for a tokenizer, ``None`` where words depend on what stands around them."""
+        made = json.loads(backend.to_str())
+        kinds = [(made[stage] or {}).get("type") for stage in ("normalizer", "pre_tokenizer", "model")]
+        added = [token["content"] for token in made["added_tokens"]]
+        if kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]:
+            return cls(backend, leading_space=False, added=added)
+        splitter = made["pre_tokenizer"] or {}
+        plain = not splitter.get("add_prefix_space") and splitter.get("use_regex", True)
+        if kinds == [None, "ByteLevel", "BPE"] and plain and not made["model"].get("dropout"):
+            return cls(backend, leading_space=True, added=added)
+        return None
+
+    def tokenize(self, texts: Sequence[str]) -> FlatTokens | None:
+        """Tokenise each text by itself, without special tokens; ``None``: let the tokenizer do it."""
+        if self._unchecked and texts:
+            checked = texts[: self._unchecked]
+            self._unchecked -= len(checked)
+            self.is_exact = self.is_exact and _same(self._tokenize(checked), self._by_tokenizer(checked))
+        return self._tokenize(texts) if self.is_exact else None
+
+    def _tokenize(self, texts: Sequence[str]) -> FlatTokens:
+        if len(self._first) + len(self._later) > MAX_WORDS or len(self._ids) > MAX_TOKENS:
+            self._forget()
+        words = [[text] if self._goes_whole(text) else text.split(" ") for text in texts]
+        n_words = np.fromiter(map(len, words), np.int64, len(words))
+        flat = list(chain.from_iterable(words))
+        first = offsets_of(n_words)[:-1]
+        index = self._look_up(flat, first)
+        lengths = np.fromiter(map(len, flat), np.int64, len(flat)) + 1
+        place = offsets_of(lengths)[:-1]
+        place -= np.repeat(place[first], n_words)
+        n_tokens = self._boundaries[index + 1] - self._boundaries[index]
+        tokens = ranges(self._boundaries[index], n_tokens)
+        shift = np.repeat(place, n_tokens).astype(np.int32)
+        return FlatTokens(
+            input_ids=self._ids[tokens],
+            offset_mapping=self._spans[tokens] + shift[:, None],
+            offsets=offsets_of(n_tokens)[offsets_of(n_words)],
+        )
+
+    def _goes_whole(self, text: str) -> bool:
+        """Whether a text must be tokenised as one: it holds an added token, or space that a word may take in."""
+        if self._special.search(text):
+            return True
+        return self._leading_space and _OTHER_SPACE.search(text) is not None
+
+    def _look_up(self, flat: list[str], first: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the place of each word in the memory, learning the new ones: ``(words,)``.
+
+        :param first: which words begin a text: no space stands before them
+        """
+        if not self._leading_space:
+            self._learn(self._first, set(flat) - self._first.keys(), behind=False)
+            return np.fromiter(map(self._first.__getitem__, flat), np.int64, len(flat))
+        beginnings = [flat[place] for place in first.tolist()]
+        begins = np.zeros(len(flat), dtype=bool)
+        begins[first] = True
+        behind = [flat[place] for place in np.flatnonzero(~begins).tolist()]
+        self._learn(self._first, set(beginnings) - self._first.keys(), behind=False)
+        self._learn(self._later, set(behind) - self._later.keys(), behind=True)
+        index = np.empty(len(flat), dtype=np.int64)
+        index[begins] = np.fromiter(map(self._first.__getitem__, beginnings), np.int64, len(beginnings))
+        index[~begins] = np.fromiter(map(self._later.__getitem__, behind), np.int64, len(behind))
+        return index
+
+    def _learn(self, memory: dict[str, int], new: set[str], *, behind: bool) -> None:
+        """Tokenise words and remember them.
+
+        :param behind: as they are behind a space; a letter stands in for the word before
+        """
+        if not new:
+            return
+        words = sorted(new)
+        cut = 2 if behind else 0
+        encodings = self._backend.encode_batch(
+            [f"a {word}" if behind else word for word in words], add_special_tokens=False
+        )
+        ids, spans, sizes = _flat(encodings, skip=1 if behind else 0)
+        memory.update(
+            zip(words, range(len(self._boundaries) - 1, len(self._boundaries) - 1 + len(words)), strict=True)
+        )
+        self._boundaries = np.concatenate([self._boundaries, self._boundaries[-1] + np.cumsum(sizes)])
+        self._ids = np.concatenate([self._ids, ids])
+        self._spans = np.concatenate([self._spans, spans - np.int32(cut)])
+
+    def _by_tokenizer(self, texts: Sequence[str]) -> FlatTokens:
+        ids, spans, sizes = _flat(self._backend.encode_batch(list(texts), add_special_tokens=False), skip=0)
+        return FlatTokens(input_ids=ids, offset_mapping=spans, offsets=offsets_of(sizes))
+
+    def _forget(self) -> None:
+        self._first.clear()
+        self._later.clear()
+        self._ids = np.empty(0, dtype=np.int32)
+        self._spans = np.empty((0, 2), dtype=np.int32)
+        self._boundaries = np.zeros(1, dtype=np.int64)
+
+
+def _flat(
+    encodings: Sequence[Encoding], *, skip: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """Return ids ``(tokens,)``, offsets ``(tokens, 2)`` and sizes ``(encodings,)``, without the first ``skip``."""
+    sizes = np.fromiter((len(encoding) - skip for encoding in encodings), np.int64, len(encodings))
+    total = int(sizes.sum())
+    ids = np.fromiter(chain.from_iterable(encoding.ids[skip:] for encoding in encodings), np.int32, total)
+    spans = chain.from_iterable(chain.from_iterable(encoding.offsets[skip:] for encoding in encodings))
+    return ids, np.fromiter(spans, np.int32, 2 * total).reshape(total, 2), sizes
+
+
+def _same(one: FlatTokens, other: FlatTokens) -> bool:
+    return (
+        np.array_equal(one.input_ids, other.input_ids)
+        and np.array_equal(one.offset_mapping, other.offset_mapping)
+        and np.array_equal(one.offsets, other.offsets)
+    )

@@ -1,0 +1,117 @@
+"""Batches: their size, what happens when one is too large or gives no numbers, and that nothing hangs on them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from backendhelpers import ArithmeticBackend
+from extractionhelpers import answers, extractor, rounded, shard_of
+from tokenizerhelpers import pair_tokenizer, questions, texts
+
+from qatool.extraction.extractor import MODEL_FAILED
+from qatool.extraction.reading import WindowReader
+from qatool.spans.search import SpanTable
+
+PAIRS = [(questions()[i], text[: 40 + 17 * i]) for i, text in enumerate(texts()[8:30])]
+BAD = 7
+
+
+def token_of_mark() -> int:
+    """A token that only the bad example has: the bytes of a letter no other text contains."""
+    tokenizer = pair_tokenizer("byte-level-bpe")
+    others = set(tokenizer.tokenize([text for pair in PAIRS for text in pair]).input_ids.tolist())
+    own = tokenizer.tokenize([MARK_TEXT]).input_ids.tolist()
+    return next(token for token in own if token not in others)
+
+
+MARK_TEXT = "\U000e0041\u16a0 the end"
+
+
+def marked() -> list[tuple[str, str]]:
+    pairs = list(PAIRS)
+    pairs[BAD] = (pairs[BAD][0], pairs[BAD][1] + MARK_TEXT)
+    return pairs
+
+
+@pytest.mark.parametrize("mode", ["native", "squad-script", "hf-pipeline"])
+@pytest.mark.parametrize("most", [40, 77, 300])
+def test_split_batches_give_the_same_answers(mode, most) -> None:
+    whole = answers(extractor(mode=mode, top_k=3, batch_tokens=4_000), PAIRS)
+    backend = ArithmeticBackend(most_tokens=most)
+    split = answers(extractor(mode=mode, top_k=3, batch_tokens=4_000, backend=backend), PAIRS)
+    assert rounded(split) == rounded(whole)
+    assert all(rows * width <= most for rows, width in backend.batches)
+
+
+@pytest.mark.parametrize("fault", ["refused_id", "nan_id"])
+@pytest.mark.parametrize("mode", ["native", "squad-script", "hf-pipeline"])
+def test_a_window_that_cannot_be_read_spoils_its_example_only(mode, fault) -> None:
+    backend = ArithmeticBackend(**{fault: token_of_mark()})
+    tokenizer = pair_tokenizer("byte-level-bpe")
+    options = {"mode": mode, "top_k": 3, "max_length": 64}
+    clean = answers(extractor(tokenizer, **options), marked())
+    one = extractor(tokenizer, backend, **options)
+    part = one.answer(one.prepare(shard_of(marked())))
+    rows = part.table.to_pylist()
+    assert rows[BAD]["error"] == MODEL_FAILED
+    assert clean[BAD]["n_windows"] > 1
+    assert {rows[BAD][name] for name in ("answer", "answer_start", "score", "no_answer_score", "n_windows")} == {None}
+    assert rows[BAD]["candidates"] is None
+    assert rounded(rows[:BAD] + rows[BAD + 1 :]) == rounded(clean[:BAD] + clean[BAD + 1 :])
+    assert part.rejects == [{"row": BAD, "id": str(BAD), "where": f"rows:{BAD + 1}", "reason": MODEL_FAILED}]
+    assert part.counts["rejected"] == 1
+
+
+def test_nothing_can_be_read() -> None:
+    rows = answers(extractor(backend=ArithmeticBackend(most_tokens=1)), PAIRS[:3])
+    assert [row["error"] for row in rows] == [MODEL_FAILED] * 3
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 64, 200, 1_000])
+def test_batches_respect_their_size(batch_tokens) -> None:
+    backend = ArithmeticBackend()
+    one = extractor(backend=backend, batch_tokens=batch_tokens)
+    prepared = one.prepare(shard_of(PAIRS))
+    one.answer(prepared)
+    assert sum(rows for rows, _ in backend.batches) == len(prepared.examples.windows)
+    assert all(rows * width <= batch_tokens or rows == 1 for rows, width in backend.batches)
+    widths = [width for _, width in backend.batches]
+    assert widths == sorted(widths)
+    fewer = extractor(backend=ArithmeticBackend(), batch_tokens=10**9)
+    assert rounded(answers(fewer, PAIRS)) == rounded(answers(one, PAIRS))
+
+
+def test_batches_are_full() -> None:
+    backend = ArithmeticBackend()
+    answers(extractor(backend=backend, batch_tokens=200), PAIRS)
+    for (rows, _), (_, following) in zip(backend.batches, backend.batches[1:], strict=False):
+        assert (rows + 1) * following > 200
+
+
+@pytest.mark.parametrize("most", [1 << 30, pytest.param(77, id="split")])
+def test_ticks_count_each_window_once(most) -> None:
+    one = extractor(backend=ArithmeticBackend(most_tokens=most), batch_tokens=400)
+    prepared = one.prepare(shard_of(PAIRS))
+    ticks: list[int] = []
+    one.answer(prepared, ticks.append)
+    assert sum(ticks) == len(prepared.examples.windows)
+
+
+def test_the_order_of_examples_changes_nothing() -> None:
+    order = np.random.default_rng(3).permutation(len(PAIRS))
+    plain = answers(extractor(top_k=3), PAIRS)
+    shuffled = answers(extractor(top_k=3), [PAIRS[i] for i in order])
+    for row, i in zip(shuffled, order.tolist(), strict=True):
+        assert rounded([{**row, "id": plain[i]["id"]}]) == rounded([plain[i]])
+
+
+def test_no_windows() -> None:
+    one = extractor()
+    prepared = one.prepare(shard_of([("who", " ")]))
+    reader = WindowReader(backend=one.backend, search=one.decoder.search, batch_tokens=100, tick=lambda _: None)
+    spans, failed = reader.read(prepared.examples, None)
+    assert len(failed) == 0
+    for field in dataclasses.fields(SpanTable):
+        assert len(getattr(spans, field.name)) == 0

@@ -1,0 +1,114 @@
+"""Where shards end, and what their content hash depends on."""
+
+from __future__ import annotations
+
+import pytest
+from extractionhelpers import example
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.schema import fingerprint
+
+
+@given(sizes=st.lists(st.integers(0, 30), max_size=40), rows=st.integers(1, 6), limit=st.integers(1, 40))
+def test_shards_are_as_large_as_they_may_be(sizes, rows, limit) -> None:
+    examples = [example("q", "\u00e9" * (size // 2) + "x" * (size % 2), row) for row, size in enumerate(sizes)]
+    shards = list(cut_shards(examples, ShardLimits(rows=rows, context_bytes=limit)))
+    assert [one for shard in shards for one in shard.examples] == examples
+    assert [shard.index for shard in shards] == list(range(len(shards)))
+    at = 0
+    for shard in shards:
+        held = sizes[at : at + len(shard.examples)]
+        assert shard.first_row == at
+        assert 1 <= len(held) <= rows
+        assert sum(held) <= limit or len(held) == 1
+        at += len(held)
+        if at < len(sizes):
+            assert len(held) == rows or sum(held) + sizes[at] > limit
+        assert list(shard.fingerprints) == [fingerprint("q", one.context or "") for one in shard.examples]
+
+
+def test_a_huge_example_stands_alone() -> None:
+    examples = [example("q", "x" * size, row) for row, size in enumerate([3, 3, 500, 3, 3])]
+    shards = cut_shards(examples, ShardLimits(rows=9, context_bytes=10))
+    assert [len(shard.examples) for shard in shards] == [2, 1, 2]
+
+
+def test_a_context_shared_by_neighbours_may_count_once() -> None:
+    examples = [example(f"q{row}", text, row) for row, text in enumerate(["x" * 8] * 4 + ["y" * 8] * 2)]
+    each = cut_shards(examples, ShardLimits(rows=9, context_bytes=10))
+    assert [len(shard.examples) for shard in each] == [1] * 6
+    once = cut_shards(examples, ShardLimits(rows=9, context_bytes=10, each_row_counts=False))
+    assert [len(shard.examples) for shard in once] == [4, 2]
+    few = cut_shards(examples, ShardLimits(rows=3, context_bytes=10, each_row_counts=False))
+    assert [len(shard.examples) for shard in few] == [3, 1, 2]
+
+
+def test_no_examples_no_shards() -> None:
+    assert list(cut_shards([], ShardLimits(rows=1, context_bytes=1))) == []
+
+
+def test_examples_are_not_read_ahead_of_their_shard() -> None:
+    read = []
+
+    def stream():
+        for row in range(9):
+            read.append(row)
+            yield example("q", "c", row)
+
+    next(cut_shards(stream(), ShardLimits(rows=2, context_bytes=99)))
+    assert read == [0, 1, 2]
+
+
+def hash_of(*examples, columns="") -> str:
+    (shard,) = cut_shards(examples, ShardLimits(rows=9, context_bytes=999), columns=columns)
+    return shard.content_hash
+
+
+BASE = example("who", "a context", 0, document_id="d", question_id="q", kept={"tag": 1})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "1"},
+        {"id": None},
+        {"question": "what"},
+        {"question": "whoa", "context": " context"},
+        {"context": "a context "},
+        {"document_id": "e"},
+        {"question_id": None},
+        {"kept": {"tag": 2}},
+        {"kept": {"tag": "1"}},
+        {"kept": {"gat": 1}},
+        {"error": "too long"},
+    ],
+    ids=repr,
+)
+def test_content_hash_changes_with(change) -> None:
+    assert hash_of(BASE._replace(**change)) != hash_of(BASE)
+
+
+def test_content_hash_changes_with_columns_order_and_number() -> None:
+    other = BASE._replace(id="1", question="what")
+    hashes = [
+        hash_of(BASE),
+        hash_of(BASE, columns="x"),
+        hash_of(BASE, other),
+        hash_of(other, BASE),
+        hash_of(BASE, BASE),
+    ]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_content_hash_of_rejected_rows() -> None:
+    bad = BASE._replace(question=None, error="question is missing")
+    assert hash_of(bad) == hash_of(bad._replace(kept={"tag": 1}))
+    assert len({hash_of(bad), hash_of(bad._replace(error="other")), hash_of(bad._replace(question="\ud800"))}) == 3
+
+
+def test_content_hash_is_that_of_the_content_only() -> None:
+    assert hash_of(BASE._replace(where="elsewhere:9")) == hash_of(BASE)
+    alone = cut_shards([example("q", "c"), BASE], ShardLimits(rows=1, context_bytes=9))
+    assert [shard.content_hash for shard in alone][1] == hash_of(BASE)
