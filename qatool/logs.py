@@ -13,13 +13,15 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from qatool.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -48,9 +50,12 @@ def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def log_event(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log ``event`` with its fields: ``shard done shard=3 rows=2000``, or the keys of a JSON object."""
-    logger.log(level, event, extra={"fields": fields})
+def log_event(event: str, *, level: int = logging.INFO, routine: bool = False, **fields: Any) -> None:
+    """Log ``event`` with its fields: ``shard done shard=3 rows=2000``, or the keys of a JSON object.
+
+    :param routine: worth a line in a log, but none on a screen that people read
+    """
+    logger.log(level, event, extra={"fields": fields, "routine": routine})
 
 
 def log_crash(error: BaseException) -> str | None:
@@ -74,6 +79,8 @@ def setup_logging(options: ScreenOptions) -> None:
     handler: logging.Handler
     if options.log_file is None:
         handler = _ScreenHandler(logging.ERROR if options.quiet else logging.NOTSET)
+        if options.log_format == "text" and not options.verbose:
+            handler.addFilter(lambda record: not getattr(record, "routine", False))
     else:
         try:
             handler = logging.FileHandler(options.log_file, encoding="utf-8", errors="backslashreplace")
@@ -85,6 +92,42 @@ def setup_logging(options: ScreenOptions) -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if options.verbose else logging.INFO)
     logger.propagate = False
+
+
+@contextmanager
+def logging_also_to(path: Path) -> Iterator[None]:
+    """Append every event to ``path`` as well, one JSON object a line, whatever the screen shows.
+
+    A line that cannot be written is lost: the log must not end the work.
+    """
+    try:
+        handler = _QuietFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        yield
+        return
+    handler.setFormatter(_JsonFormatter())
+    others = [(other, other.level) for other in logger.handlers]
+    before = logger.level
+    for other, level in others:
+        other.setLevel(max(level, before))
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        for other, level in others:
+            other.setLevel(level)
+        with suppress(OSError):
+            handler.close()
+
+
+class _QuietFileHandler(logging.FileHandler):
+    """Loses what cannot be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 the name is logging's
+        """Say nothing: a full disk is told by the work itself."""
 
 
 class _ScreenHandler(logging.Handler):

@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import tempfile
+import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,10 @@ import click
 from click.shell_completion import shell_complete
 
 import qatool
-from qatool.cli import extract
+from qatool.cli import calibrate, evaluate, extract, inspect, prep, report, status
 from qatool.cli.command import HELP_WIDTH, parse_problem
 from qatool.errors import EXIT_DONE, Interrupted, OutputError, QatoolError, UsageError
+from qatool.jobs.ahead import LEFT_BEHIND
 from qatool.logs import harmless, log_crash
 
 if TYPE_CHECKING:
@@ -46,7 +48,18 @@ class _Commands(click.Group):
 commands = _Commands(
     PROGRAM,
     help="Extractive question answering in bulk: from files of documents and questions to a file of answers.",
-    commands={command.name or "": command for command in (extract.command,)},
+    commands={
+        command.name or "": command
+        for command in (
+            extract.command,
+            calibrate.command,
+            evaluate.command,
+            inspect.command,
+            prep.command,
+            report.command,
+            status.command,
+        )
+    },
     context_settings={"max_content_width": HELP_WIDTH},
     no_args_is_help=True,
 )
@@ -58,7 +71,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     :param argv: the words behind the program's name, ``None`` for those of this process
     """
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    code = run(sys.argv[1:] if argv is None else argv)
+    if any(thread.daemon and thread.name == LEFT_BEHIND for thread in threading.enumerate()):
+        # It may be deep in foreign code that does not survive the interpreter's orderly end.
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(argv: Sequence[str]) -> int:

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, show_result
+from qatool.files.atomic import reporting
+from qatool.logs import harmless
 from qatool.options import ExtractOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def extract(options: ExtractOptions) -> None:
     """Import what the work needs only now, so that help and errors come at once."""
     with at_work(options) as observer:
+        if options.dry_run:
+            from qatool.commands.extract import forecast
+
+            show_forecast(options, forecast(options))
+            return
         from qatool.commands.extract import run
 
         result = run(options, observer=observer)
     show_result(options, result)
+
+
+def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
+    """Print what a run would take: for people, or with ``--summary`` as JSON."""
+    from qatool.extraction.forecast import forecast_lines
+
+    if options.summary is None:
+        for line in forecast_lines(told):
+            click.echo(harmless(line))
+        return
+    text = json.dumps(told, indent=2)
+    if options.summary == "-":
+        click.echo(text)
+    else:
+        with reporting(options.summary):
+            Path(options.summary).write_text(text + "\n", encoding="utf-8")
 
 
 command = OptionsCommand(

@@ -12,6 +12,8 @@ from qatool.cli.command import HELP_WIDTH
 from qatool.errors import exit_code_table
 
 _MADE_BY = "<!-- Made by `python -m qatool.cli.reference docs/`; do not edit. -->"
+_CODES_BEGIN = "<!-- exit codes: made by `python -m qatool.cli.reference docs/` -->\n"
+_CODES_END = "<!-- end -->"
 _ENVIRONMENT = f"""\
 ## Variables and the configuration file
 
@@ -52,6 +54,17 @@ def write(folder: Path) -> None:
     """Write every page into ``folder``."""
     for name, text in pages().items():
         (folder / name).write_text(text, encoding="utf-8")
+    for path in folder.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        if (filled := with_exit_codes(text)) != text:
+            path.write_text(filled, encoding="utf-8")
+
+
+def with_exit_codes(text: str) -> str:
+    """Return a page with the table of exit codes between its marks; a page without them as it is."""
+    before, begin, rest = text.partition(_CODES_BEGIN)
+    _, end, after = rest.partition(_CODES_END)
+    return f"{before}{begin}{_exit_codes_table()}\n{end}{after}" if end else text
 
 
 def _cli_page() -> str:
@@ -69,10 +82,13 @@ def _help(ctx: click.Context) -> str:
 
 
 def _exit_codes_page() -> str:
-    rows = [f"| {code} | {meaning} |" for code, meaning in exit_code_table()]
     after = "When several apply: 130/143, 1, 9, 3, 8, 5. Any other code is a failure."
-    table = "\n".join(["| code | meaning |", "| --- | --- |", *rows])
-    return f"{_MADE_BY}\n\n# Exit codes\n\n{table}\n\n{after}\n"
+    return f"{_MADE_BY}\n\n# Exit codes\n\n{_exit_codes_table()}\n\n{after}\n"
+
+
+def _exit_codes_table() -> str:
+    rows = [f"| {code} | {meaning} |" for code, meaning in exit_code_table()]
+    return "\n".join(["| code | meaning |", "| --- | --- |", *rows])
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 N_SAMPLES = 3
 
 
+def columns_of(extractor: Extractor) -> str:
+    """Return in words what decides the columns of a part, whatever its rows."""
+    return repr((list(extractor.kept), extractor.snippet, extractor.documents))
+
+
 class ExtractionWork:
     """Turns a corpus into parts of answers; see :class:`qatool.jobs.work.Work`.
 
@@ -52,8 +57,7 @@ class ExtractionWork:
 
         :raises InputError: the corpus cannot be read, or holds a bad row and those are not skipped
         """
-        columns = repr((list(self._extractor.kept), self._extractor.snippet, self._extractor.documents))
-        return cut_shards(self._checked(), self._limits, columns=columns)
+        return cut_shards(self._checked(), self._limits, columns=columns_of(self._extractor))
 
     def prepare(self, unit: Shard) -> PreparedShard:
         """Tokenise and cut a shard; find what of it was answered before."""

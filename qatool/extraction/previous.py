@@ -43,11 +43,13 @@ class PreviousAnswers:
         key = np.concatenate(keys) if keys else np.empty((0, 2), np.uint64)
         place = np.concatenate(places) if places else np.empty((0, 2), np.int64)
         order = np.lexsort((key[:, 1], key[:, 0]))
-        self._key, self._place = key[order], place[order].astype(np.int32)
+        # Two arrays, each in one piece: a search in a column of one array would copy the column every time.
+        self._head, self._tail = key[order, 0], key[order, 1]
+        self._place = place[order].astype(np.int32)
         self._held: tuple[int, pa.Table] | None = None
 
     def __len__(self) -> int:
-        return len(self._key)
+        return len(self._head)
 
     def find(self, fingerprints: Sequence[bytes | None]) -> NDArray[np.int64]:
         """Return which earlier row answers each fingerprint, ``-1`` for none: ``(n,)``."""
@@ -56,8 +58,8 @@ class PreviousAnswers:
         if not len(self) or not known:
             return found
         wanted = _keys([mark for mark in fingerprints if mark is not None])
-        at = np.minimum(np.searchsorted(self._key[:, 0], wanted[:, 0]), len(self) - 1)
-        same = (self._key[at] == wanted).all(axis=1)
+        at = np.minimum(np.searchsorted(self._head, wanted[:, 0]), len(self) - 1)
+        same = (self._head[at] == wanted[:, 0]) & (self._tail[at] == wanted[:, 1])
         found[np.array(known)[same]] = at[same]
         return found
 
@@ -77,8 +79,14 @@ class PreviousAnswers:
         """Read a row group, or have it at hand: neighbours are asked for one after the other."""
         if self._held is None or self._held[0] != group:
             path, number = self._paths[self._groups[group][0]], self._groups[group][1]
-            with pq.ParquetFile(path) as file:
-                self._held = group, file.read_row_group(number, columns=list(columns))
+            try:
+                with pq.ParquetFile(path) as file:
+                    self._held = group, file.read_row_group(number, columns=list(columns))
+            except (OSError, pa.ArrowException) as error:
+                raise InputError(
+                    f"{path}: has changed while answers were taken from it ({str(error).splitlines()[0]}); "
+                    "start the same command again"
+                ) from error
         return self._held[1].select(list(columns))
 
 

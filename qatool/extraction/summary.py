@@ -105,7 +105,7 @@ def summary(
         "load_seconds": round(load_seconds, 3),
         "examples_per_second": round(new / seconds, 2) if seconds else None,
         "windows_per_second": round(read / seconds, 2) if seconds else None,
-        "stages_seconds": {name: round(ms / 1000, 3) for name, ms in sorted(totals.stages.items())},
+        "stages_seconds": {name: round(spent, 3) for name, spent in sorted(totals.stages.items())},
         "speed": speed.entries(),
         "model": model,
         "backend": backend.name,

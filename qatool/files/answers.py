@@ -17,7 +17,7 @@ from qatool.files.jsonlines import encode_lines
 from qatool.files.partfolder import PartFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -81,24 +81,30 @@ class AnswerWriter:
 
 
 def open_writer(
-    target: Target, schema: pa.Schema, metadata: Mapping[bytes, bytes], *, staging: Path | None = None
+    target: Target,
+    schema: pa.Schema,
+    metadata: Mapping[bytes, bytes],
+    *,
+    staging: Path | None = None,
+    confirm: Callable[[], None] | None = None,
 ) -> AnswerWriter:
     """Return a writer to the target.
 
     :param schema: of every table, see :func:`qatool.schema.answers_schema`
     :param metadata: file metadata of Parquet, and of the ``_SUCCESS`` file of a folder
     :param staging: where to write until then, on the same file system; default: beside the output
+    :param confirm: called directly before the output takes its name; what it raises keeps it from that
     :raises OutputError: the output cannot be begun
     """
     sink: _Sink
     if target.kind == "stdout":
         sink = _StdoutSink()
     elif target.kind == "folder":
-        sink = PartFolder(target.path, metadata, staging=staging)
+        sink = PartFolder(target.path, metadata, staging=staging, confirm=confirm)
     elif target.kind == "jsonl":
-        sink = _JsonlSink(AtomicFile(target.path, staging=staging), target.compression)
+        sink = _JsonlSink(AtomicFile(target.path, staging=staging, confirm=confirm), target.compression)
     else:
-        sink = _ParquetSink(AtomicFile(target.path, staging=staging), schema, metadata)
+        sink = _ParquetSink(AtomicFile(target.path, staging=staging, confirm=confirm), schema, metadata)
     return AnswerWriter(sink, schema)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qatool.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -76,11 +76,22 @@ class AtomicFile:
 
     :param path: the name it will have; what stands there is replaced
     :param staging: the name until then, on the same file system; default: a hidden one in the same folder
+    :param confirm: called directly before the rename; what it raises keeps the file from taking its name
+    :param sync_name: whether the rename itself must last through a power cut; the content always does
     :raises OutputError: the temporary file cannot be made
     """
 
-    def __init__(self, path: Path, *, staging: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        staging: Path | None = None,
+        confirm: Callable[[], None] | None = None,
+        sync_name: bool = True,
+    ) -> None:
         self.path = path
+        self._sync_name = sync_name
+        self._confirm = confirm
         self.staging = staging or temporary_name(path)
         with reporting(path):
             # Not tempfile: the file must get the permissions that umask says.
@@ -96,8 +107,11 @@ class AtomicFile:
                 self.stream.flush()
                 os.fsync(self.stream.fileno())
                 self.stream.close()
+                if self._confirm is not None:
+                    self._confirm()
                 self.staging.replace(self.path)
-                sync_folder(self.path.parent)
+                if self._sync_name:
+                    sync_folder(self.path.parent)
         except BaseException:
             self.discard()
             raise
@@ -112,12 +126,14 @@ class AtomicFile:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, confirm: Callable[[], None] | None = None, sync_name: bool = True) -> Iterator[BinaryIO]:
     """Give a stream whose content stands under ``path`` once the block ends well, and nowhere if it raises.
 
+    :param confirm: called directly before the rename, see :class:`AtomicFile`
+    :param sync_name: likewise
     :raises OutputError: writing fails, or the block raises an ``OSError``
     """
-    file = AtomicFile(path)
+    file = AtomicFile(path, confirm=confirm, sync_name=sync_name)
     try:
         with reporting(path):
             yield file.stream
@@ -127,18 +143,23 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     file.commit()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(
+    path: Path, data: bytes, *, confirm: Callable[[], None] | None = None, sync_name: bool = True
+) -> None:
     """Write a whole file atomically.
 
+    :param confirm: called directly before the rename, see :class:`AtomicFile`
+    :param sync_name: likewise
     :raises OutputError: it cannot be written
     """
-    with replacing(path) as stream:
+    with replacing(path, confirm=confirm, sync_name=sync_name) as stream:
         stream.write(data)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, confirm: Callable[[], None] | None = None) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically, with a newline at the end.
 
+    :param confirm: called directly before the rename, see :class:`AtomicFile`
     :raises OutputError: it cannot be written
     """
-    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode())
+    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode(), confirm=confirm)

@@ -82,6 +82,7 @@ def open_corpus(
     *,
     column: Sequence[str] = (),
     keep: Sequence[str] = (),
+    optional: Sequence[str] = (),
     question: Sequence[str] = (),
     questions: Source | None = None,
     limit: int | None = None,
@@ -93,6 +94,7 @@ def open_corpus(
     :param sources: rows with question and context, or documents when questions come apart
     :param column: ``NEW=OLD``: read column OLD as NEW
     :param keep: columns carried along, by our name
+    :param optional: likewise, but a file need not have them unless they are renamed
     :param question: ask these of every document
     :param questions: ask those of this file; held in memory
     :param limit: only the first examples
@@ -102,13 +104,13 @@ def open_corpus(
     :raises InputError: a file cannot be read, lacks a column or cannot be used without questions
     """
     asks = bool(question) or questions is not None
-    columns = parse_columns(column, keep, documents=asks, snippet=snippet)
+    columns = parse_columns(column, [*keep, *optional], documents=asks, snippet=snippet)
     content: _Examples
     if asks:
         asked = numbered(question) if questions is None else load_questions(questions, columns, on_error)
         content = AskedDocuments(sources, columns, asked)
     else:
-        content = _PlainRows(sources, columns)
+        content = _PlainRows(sources, columns, optional=frozenset(optional) - columns.renames.keys())
     content.kept_fields()
     return Corpus(content, limit=limit, asks_documents=asks)
 
@@ -116,14 +118,15 @@ def open_corpus(
 class _PlainRows:
     """Rows that hold question and context themselves."""
 
-    def __init__(self, sources: Sequence[Source], columns: Columns) -> None:
+    def __init__(self, sources: Sequence[Source], columns: Columns, *, optional: frozenset[str]) -> None:
         self._sources = sources
         self._columns = columns
+        needed = [field for field in columns.keep if field not in optional]
         for source in sources:
             if source.format == "text":
                 raise InputError(f"{source.path}: documents need --question or --questions")
             reader = open_reader(source)
-            require(source, reader, columns, ("question", "context", *columns.keep))
+            require(source, reader, columns, ("question", "context", *needed))
             if "id" in columns.renames:
                 require(source, reader, columns, ("id",))
             require_text(source, reader, columns, ("question", "context"))

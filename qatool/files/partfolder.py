@@ -12,7 +12,7 @@ from qatool.files.atomic import replacing, reporting, sync_folder, temporary_nam
 from qatool.files.targets import SUCCESS_NAME, check_replaceable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -21,14 +21,23 @@ if TYPE_CHECKING:
 class PartFolder:
     """Writes each table as ``part-00000.parquet``, ``part-00001.parquet``, … into a staging folder.
 
+    :param confirm: called directly before the renames; what it raises keeps the folder from taking its name
     :raises OutputError: the staging folder cannot be made, or what stands under the name is not ours
     """
 
-    def __init__(self, path: Path, metadata: Mapping[bytes, bytes], *, staging: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        metadata: Mapping[bytes, bytes],
+        *,
+        staging: Path | None = None,
+        confirm: Callable[[], None] | None = None,
+    ) -> None:
         check_replaceable(path)
         self.path = path
         self.staging = staging or temporary_name(path)
         self._metadata = dict(metadata)
+        self._confirm = confirm
         self._parts = 0
         with reporting(path):
             self.staging.mkdir()
@@ -56,7 +65,7 @@ class PartFolder:
         """
         try:
             write_json(self.staging / SUCCESS_NAME, {"qatool": json.loads(self._metadata.get(b"qatool", b"{}"))})
-            publish(self.staging, self.path)
+            publish(self.staging, self.path, confirm=self._confirm)
         except BaseException:
             self.discard()
             raise
@@ -66,7 +75,7 @@ class PartFolder:
         shutil.rmtree(self.staging, ignore_errors=True)
 
 
-def publish(staging: Path, path: Path) -> None:
+def publish(staging: Path, path: Path, *, confirm: Callable[[], None] | None = None) -> None:
     """Rename a finished folder into place; an older one made by qatool steps aside first and is then removed.
 
     :raises OutputError: what stands there is not ours, or a rename fails (the older folder is then back)
@@ -74,6 +83,8 @@ def publish(staging: Path, path: Path) -> None:
     check_replaceable(path)
     with reporting(path):
         sync_folder(staging)
+        if confirm is not None:
+            confirm()
         old = temporary_name(path) if path.exists() else None
         if old is not None:
             path.rename(old)

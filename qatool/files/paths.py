@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from qatool.errors import InputError
 from qatool.files.atomic import replacing
 from qatool.files.rows import printable
+from qatool.logs import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,15 +76,28 @@ def resolve(inputs: Sequence[str], *, stdin_spool: Path | None = None) -> list[S
 def spool_stdin(folder: Path) -> Source:
     """Copy standard input to ``stdin.jsonl`` in the folder, which must exist, and return it as a JSONL file.
 
-    :raises InputError: standard input is closed
+    An earlier copy, which is always whole, serves again when nothing comes: standard input is closed, a terminal
+    or empty.
+
+    :raises InputError: standard input is closed, and there is no earlier copy
     :raises OutputError: the copy cannot be written
     """
-    if sys.stdin is None or sys.stdin.closed:
-        raise InputError("standard input: is closed; pipe JSONL into it or name a file instead of -")
     path = folder / SPOOL_NAME
+    source = Source(path=path, name="<stdin>", format="jsonl")
+    closed = sys.stdin is None or sys.stdin.closed
+    if path.exists():
+        first = b"" if closed or sys.stdin.isatty() else sys.stdin.buffer.read(1 << 20)
+        if not first:
+            log_event("nothing on standard input: going on with what an earlier start read from it")
+            return source
+    elif closed:
+        raise InputError("standard input: is closed; pipe JSONL into it or name a file instead of -")
+    else:
+        first = b""
     with replacing(path) as stream:
+        stream.write(first)
         shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
-    return Source(path=path, name="<stdin>", format="jsonl")
+    return source
 
 
 def source_of(path: Path, name: str) -> Source:

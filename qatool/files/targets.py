@@ -21,7 +21,12 @@ STDOUT = "-"
 SUCCESS_NAME = "_SUCCESS"
 SUPPORTED = ".parquet, .jsonl or .ndjson (also with .gz or .zst behind), a folder, or - for standard output"
 
-_PART_NAME = re.compile(r"part-[0-9]{5,}\.parquet")
+_SEALS = (SUCCESS_NAME, "manifest.json")
+"""Files whose key ``qatool`` says that we made the folder: of answers, of features."""
+_OWN_NAME = re.compile(
+    r"part-[0-9]{5,}\.parquet|(features|examples)-[0-9]{5,}-of-[0-9]{5,}\.parquet|"
+    r"_SUCCESS|manifest\.json|audit\.json|rejects\.jsonl|README\.md"
+)
 _JSONL: dict[str, Compression | None] = {
     **dict.fromkeys((".jsonl", ".ndjson"), None),
     **dict.fromkeys((".jsonl.gz", ".ndjson.gz"), "gzip"),
@@ -94,15 +99,15 @@ def check_replaceable(folder: Path) -> None:
     if not folder.is_dir():
         raise OutputError(f"{folder}: is a file, not a folder; remove it or choose another name")
     names = {entry.name for entry in folder.iterdir()}
-    foreign = sorted(name for name in names if name != SUCCESS_NAME and not _PART_NAME.fullmatch(name))
-    if names and (foreign or not _is_ours(folder / SUCCESS_NAME)):
+    foreign = sorted(name for name in names if not _OWN_NAME.fullmatch(name))
+    if names and (foreign or not any(_is_ours(folder / seal) for seal in _SEALS)):
         reason = f"holds {foreign[0]!a}, which qatool did not write" if foreign else "was not made by qatool"
         raise OutputError(f"{folder}: is not empty and {reason}; empty it or choose another folder")
 
 
-def _is_ours(success: Path) -> bool:
+def _is_ours(seal: Path) -> bool:
     try:
-        found = json.loads(success.read_bytes())
+        found = json.loads(seal.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and "qatool" in found

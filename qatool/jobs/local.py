@@ -1,18 +1,20 @@
-"""The local engine: one process; the next unit is prepared and the last one written while one is worked on."""
+"""The local engine: one process; the next unit is prepared while one is worked on.
+
+A part is durable before the next unit is begun, so a kill costs the unit in hand and no more.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from qatool.jobs.ahead import ahead
 from qatool.jobs.work import P, Part, U, Unit, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from qatool.jobs.folder import Marker
     from qatool.jobs.stopping import Stop
@@ -40,8 +42,8 @@ class Totals:
     """Of all parts, those of earlier starts included."""
     resumed: Counter[str] = field(default_factory=Counter)
     """Of the parts that earlier starts had done."""
-    stages: Counter[str] = field(default_factory=Counter)
-    """Milliseconds by stage: ``prepare``, ``read``, ``write``; they overlap."""
+    stages: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "read": 0.0, "write": 0.0})
+    """Seconds by stage; ``prepare`` overlaps with the others."""
 
     def add(self, counts: Mapping[str, int], *, resumed: bool = False) -> None:
         """Add the counts of a part."""
@@ -52,6 +54,19 @@ class Totals:
             self.resumed.update(counts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A unit that is done: its part is durable."""
+
+    index: int
+    counts: Mapping[str, int]
+    rejects: Sequence[Mapping[str, Any]]
+    resumed: bool
+    """Whether an earlier start had done it."""
+    seconds: float = 0.0
+    """From the moment it was prepared."""
+
+
 @dataclass(frozen=True)
 class _Ready(Generic[U, P]):
     unit: U
@@ -60,6 +75,7 @@ class _Ready(Generic[U, P]):
 
 @dataclass(frozen=True)
 class _Finished:
+    index: int
     marker: Marker
 
 
@@ -70,13 +86,13 @@ def run_local(
     *,
     stop: Stop,
     tick: Callable[[int], None],
-    done: Callable[[Totals, Part | None], None],
+    done: Callable[[Step], None],
 ) -> None:
     """Do all the work there is.
 
     :param totals: filled in as the work goes on
     :param tick: called often, with the amount of work done in the unit in hand
-    :param done: called after every unit with the totals, and its part (``None`` when an earlier start had done it)
+    :param done: called after every unit, when its part is durable and counted; it may raise to stop
     """
     began = time.monotonic()
 
@@ -84,44 +100,40 @@ def run_local(
         for unit in work.units():
             marker = store.finished(unit)
             if marker is not None:
-                yield _Finished(marker)
+                yield _Finished(unit.index, marker)
                 continue
             started = time.monotonic()
             prepared = work.prepare(unit)
-            totals.stages["prepare"] += _since(started)
+            totals.stages["prepare"] += time.monotonic() - started
             yield _Ready(unit, prepared)
 
-    def write(unit: U, part: Part) -> None:
-        started = time.monotonic()
-        store.commit(unit, part, seconds=started - began)
-        totals.stages["write"] += _since(started)
-
-    def checked(amount: int) -> None:
+    def checked(amount: int = 0) -> None:
+        # At least one unit a start, whatever the time limit: else a start could be without progress for ever.
         stop.check(may_run_out=totals.units > totals.resumed_units)
         tick(amount)
 
-    with ahead(units()) as items, ThreadPoolExecutor(1, thread_name_prefix="qatool-write") as writer:
-        writing: Future[None] | None = None
-        try:
-            for item in items:
-                checked(0)
-                if isinstance(item, _Finished):
-                    totals.add(item.marker.counts, resumed=True)
-                    done(totals, None)
-                    continue
-                started = time.monotonic()
-                part = work.finish(item.prepared, checked)
-                totals.stages["read"] += _since(started)
-                if writing is not None:
-                    writing.result()
-                writing = writer.submit(write, item.unit, part)
-                totals.add(part.counts)
-                done(totals, part)
-        finally:
-            if writing is not None:
-                writing.result()
-
-
-def _since(started: float) -> int:
-    """Return the milliseconds since ``started``."""
-    return round(1000 * (time.monotonic() - started))
+    with ahead(units(), poll=checked) as items:
+        for item in items:
+            checked()
+            if isinstance(item, _Finished):
+                marker = item.marker
+                totals.add(marker.counts, resumed=True)
+                done(Step(index=item.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
+                continue
+            started = time.monotonic()
+            part = work.finish(item.prepared, checked)
+            read = time.monotonic()
+            store.commit(item.unit, part, seconds=read - began)
+            written = time.monotonic()
+            totals.stages["read"] += read - started
+            totals.stages["write"] += written - read
+            totals.add(part.counts)
+            done(
+                Step(
+                    index=item.unit.index,
+                    counts=part.counts,
+                    rejects=part.rejects,
+                    resumed=False,
+                    seconds=written - started,
+                )
+            )

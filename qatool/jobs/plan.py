@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.errors import ResumeRefusedError
 from qatool.files.atomic import write_json
+from qatool.jobs.seal import sealed, unsealed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -24,22 +25,24 @@ class Plan:
     """What decides the floating-point bits. Kept on resume unless the user overrides it."""
     output: str = ""
     """What the run makes, for those who look at the folder."""
+    examples: int | None = None
+    """How many there are, where that can be told beforehand; for those who look at the folder."""
 
     @classmethod
     def load(cls, path: Path) -> Plan | None:
-        """Read a plan; ``None`` when there is none, or it cannot be understood (parts then speak for themselves)."""
+        """Read a plan; ``None`` when there is none or it is damaged: parts then speak for themselves."""
         try:
-            values = json.loads(path.read_bytes())
-            return cls(identity=dict(values["identity"]), limits=dict(values["limits"]), output=str(values["output"]))
+            return cls(**unsealed(json.loads(path.read_bytes())))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, confirm: Callable[[], None] | None = None) -> None:
         """Write the plan.
 
+        :param confirm: called directly before it takes its name
         :raises OutputError: it cannot be written
         """
-        write_json(path, asdict(self))
+        write_json(path, sealed(asdict(self)), confirm=confirm)
 
     def check_same_work(self, identity: Mapping[str, Any], *, folder: Path) -> None:
         """Make sure that the run may be continued.
@@ -60,7 +63,7 @@ class Plan:
     def overridden(self, limits: Mapping[str, Any]) -> list[str]:
         """Return in words which limits differ from the plan's."""
         return [
-            f"{name} {old!r} -> {limits[name]!r}"
+            f"{name} {old!r} -> {limits.get(name)!r}"
             for name, old in sorted(self.limits.items())
             if limits.get(name) != old
         ]

@@ -7,27 +7,43 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qatool.errors import Interrupted, OutOfTime, Terminated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _StopNow(BaseException):
+    """Raised by the signal handler itself; no ``except Exception`` on the way may take it for its own."""
 
 
 class Stop:
     """Asked often whether to go on; raises when not.
 
     :param max_duration: seconds from now, ``None`` for no limit
+    :param label: the limit as the user wrote it
+    :param remedy: what the user can do when the work was stopped
+    :param clock: seconds from some fixed moment
     """
 
-    def __init__(self, *, max_duration: float | None = None, clock: Any = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        max_duration: float | None = None,
+        label: str = "",
+        remedy: str = "the same command continues",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
         self._deadline = None if max_duration is None else clock() + max_duration
-        self._max_duration = max_duration
+        self._label = label
+        self._remedy = remedy
         self._signal: int | None = None
+        self._at_once = False
 
     def check(self, *, may_run_out: bool = True) -> None:
         """Return when the work may go on.
@@ -38,29 +54,60 @@ class Stop:
         :raises OutOfTime: the time is over
         """
         if self._signal == signal.SIGINT:
-            raise Interrupted("interrupted; the same command continues")
+            raise Interrupted(f"interrupted; {self._remedy}")
         if self._signal == signal.SIGTERM:
-            raise Terminated("terminated; the same command continues")
+            raise Terminated(f"terminated; {self._remedy}")
         if may_run_out and self._deadline is not None and self._clock() >= self._deadline:
-            raise OutOfTime(f"--max-duration {self._max_duration:g}s: is over; the same command continues")
+            raise OutOfTime(f"--max-duration {self._label}: is over; {self._remedy}")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen for SIGINT and SIGTERM; the first asks to stop, the second ends the process at once.
 
-        Elsewhere than in the main thread nothing can listen, and the caller's own handling stays.
+        A signal that is ignored stays so (the shell has jobs in the background ignore SIGINT). Elsewhere than in
+        the main thread nothing can listen, and the caller's own handling stays.
+
+        :raises Interrupted: see :meth:`at_once`
+        :raises Terminated: likewise
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._received) for number in _SIGNALS}
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        heard = [number for number in _SIGNALS if before[number] not in (signal.SIG_IGN, None)]
+        for number in heard:
+            signal.signal(number, self._received)
         try:
             yield
+        except _StopNow:
+            self.check()
+            raise
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in heard:
+                signal.signal(number, before[number])
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the block a signal need not be asked for: it raises wherever the main thread is.
+
+        For code that is long and not ours, such as loading a model. Only where nothing is left half done by it.
+
+        :raises Interrupted: SIGINT came
+        :raises Terminated: SIGTERM came
+        """
+        try:
+            self._at_once = True
+            self.check(may_run_out=False)
+            yield
+        except _StopNow:
+            self.check()
+            raise
+        finally:
+            self._at_once = False
 
     def _received(self, number: int, _frame: object) -> None:
         if self._signal is not None:
             os._exit(128 + number)
         self._signal = number
+        if self._at_once:
+            raise _StopNow

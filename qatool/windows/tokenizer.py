@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.windows.light import load_light
 from qatool.windows.ragged import offsets_of
 from qatool.windows.words import WordMemory
 
@@ -102,9 +103,12 @@ class PairTokenizer:
     def load(cls, model: str, *, trust_remote_code: bool = False, light: bool = False) -> Self:
         """Load the tokenizer of ``model``, a folder or a hub id; a folder never touches the network.
 
-        :param light: leave torch alone where possible: only ``AutoTokenizer`` imports it
+        :param light: for tokenising only, not for :meth:`save`; leaves transformers, or at least torch, alone where
+            it can do without
         :raises EnvironmentUnfitError: it does not load
         """
+        if light and (found := load_light(Path(model))) is not None:
+            return cls(found, name=model)
         try:
             loader = _named_class(Path(model)) if light else None
             if loader is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -27,6 +27,11 @@ MAX_WORDS = 100_000
 """Words remembered; then it begins anew, so memory stays bounded."""
 MAX_TOKENS = 1_000_000
 _CHECKED_TEXTS = 64
+# Control characters vanish, and what stood around them becomes one word.
+_JOINING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# All else in ASCII that is no letter or digit is cut off by itself (punctuation) or away (space).
+_PIECES = re.compile(r"([^A-Za-z0-9])")
+_SPACE = re.compile(r"( )")
 _OTHER_SPACE = re.compile(r"  |[^\S ]| $")
 
 
@@ -51,9 +56,10 @@ class WordMemory:
     def __init__(self, backend: Tokenizer, *, leading_space: bool, added: Iterable[str]) -> None:
         self._backend = backend
         self._leading_space = leading_space
-        # Added tokens are cut out of a text before anything else, across words, so such a text goes as a whole.
-        words = "|".join(re.escape(token) for token in sorted(added, key=len, reverse=True) if token)
-        self._special = re.compile(words or r"(?!)", re.IGNORECASE)
+        # Added tokens are cut out of a text before anything else, across words: such a text goes as a whole.
+        words = [token for token in added if token]
+        self._added = re.compile("|".join(map(re.escape, words)) or "(?!)", re.IGNORECASE)
+        self._added_begin = sorted({start for token in words for start in (token[0].lower(), token[0].upper())})
         self._unchecked = _CHECKED_TEXTS
         self.is_exact = True
         """Whether all that was checked is what the tokenizer says."""
@@ -89,28 +95,32 @@ class WordMemory:
     def _tokenize(self, texts: Sequence[str]) -> FlatTokens:
         if len(self._first) + len(self._later) > MAX_WORDS or len(self._ids) > MAX_TOKENS:
             self._forget()
-        words = [[text] if self._goes_whole(text) else text.split(" ") for text in texts]
+        words = [self._words(text) for text in texts]
         n_words = np.fromiter(map(len, words), np.int64, len(words))
         flat = list(chain.from_iterable(words))
-        first = offsets_of(n_words)[:-1]
-        index = self._look_up(flat, first)
-        lengths = np.fromiter(map(len, flat), np.int64, len(flat)) + 1
-        place = offsets_of(lengths)[:-1]
-        place -= np.repeat(place[first], n_words)
-        n_tokens = self._boundaries[index + 1] - self._boundaries[index]
-        tokens = ranges(self._boundaries[index], n_tokens)
-        shift = np.repeat(place, n_tokens).astype(np.int32)
-        return FlatTokens(
-            input_ids=self._ids[tokens],
-            offset_mapping=self._spans[tokens] + shift[:, None],
-            offsets=offsets_of(n_tokens)[offsets_of(n_words)],
-        )
+        index = self._look_up(flat, offsets_of(n_words)[:-1])
+        return self._joined(index, flat, n_words, gap=1 if self._leading_space else 0)
+
+    def _words(self, text: str) -> list[str]:
+        """Cut a text into what can be tokenised piece by piece: at spaces and, for BERT, at ASCII punctuation.
+
+        The pieces follow each other without a gap, or with one space between them if that goes with the later one.
+        """
+        if self._goes_whole(text):
+            return [text]
+        if self._leading_space:
+            return [text] if _OTHER_SPACE.search(text) else text.split(" ")
+        if text.isascii():
+            return _PIECES.split(text)
+        # A sign outside ASCII may belong to the one before it.
+        chunks = (_PIECES.split(chunk) if chunk.isascii() else [chunk] for chunk in _SPACE.split(text))
+        return list(chain.from_iterable(chunks))
 
     def _goes_whole(self, text: str) -> bool:
-        """Whether a text must be tokenised as one: it holds an added token, or space that a word may take in."""
-        if self._special.search(text):
+        """Whether a text holds what words cannot be told apart at; cheap looks go before thorough ones."""
+        if not text.isprintable() and _JOINING.search(text):
             return True
-        return self._leading_space and _OTHER_SPACE.search(text) is not None
+        return any(start in text for start in self._added_begin) and self._added.search(text) is not None
 
     def _look_up(self, flat: list[str], first: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the place of each word in the memory, learning the new ones: ``(words,)``.
@@ -118,17 +128,22 @@ class WordMemory:
         :param first: which words begin a text: no space stands before them
         """
         if not self._leading_space:
-            self._learn(self._first, set(flat) - self._first.keys(), behind=False)
-            return np.fromiter(map(self._first.__getitem__, flat), np.int64, len(flat))
-        beginnings = [flat[place] for place in first.tolist()]
+            return self._places(self._first, flat, behind=False)
         begins = np.zeros(len(flat), dtype=bool)
         begins[first] = True
-        behind = [flat[place] for place in np.flatnonzero(~begins).tolist()]
-        self._learn(self._first, set(beginnings) - self._first.keys(), behind=False)
-        self._learn(self._later, set(behind) - self._later.keys(), behind=True)
         index = np.empty(len(flat), dtype=np.int64)
-        index[begins] = np.fromiter(map(self._first.__getitem__, beginnings), np.int64, len(beginnings))
-        index[~begins] = np.fromiter(map(self._later.__getitem__, behind), np.int64, len(behind))
+        for memory, chosen, behind in ((self._first, begins, False), (self._later, ~begins, True)):
+            words = [flat[place] for place in np.flatnonzero(chosen).tolist()]
+            index[chosen] = self._places(memory, words, behind=behind)
+        return index
+
+    def _places(self, memory: dict[str, int], words: list[str], *, behind: bool) -> NDArray[np.int64]:
+        """Return where words are remembered, learning the new ones: ``(words,)``."""
+        index = np.fromiter(map(memory.get, words, repeat(-1)), np.int64, len(words))
+        new = np.flatnonzero(index < 0).tolist()
+        if new:
+            self._learn(memory, {words[place] for place in new}, behind=behind)
+            index[new] = [memory[words[place]] for place in new]
         return index
 
     def _learn(self, memory: dict[str, int], new: set[str], *, behind: bool) -> None:
@@ -136,20 +151,40 @@ class WordMemory:
 
         :param behind: as they are behind a space; a letter stands in for the word before
         """
-        if not new:
-            return
         words = sorted(new)
         cut = 2 if behind else 0
         encodings = self._backend.encode_batch(
             [f"a {word}" if behind else word for word in words], add_special_tokens=False
         )
         ids, spans, sizes = _flat(encodings, skip=1 if behind else 0)
-        memory.update(
-            zip(words, range(len(self._boundaries) - 1, len(self._boundaries) - 1 + len(words)), strict=True)
-        )
+        first = len(self._boundaries) - 1
+        memory.update(zip(words, range(first, first + len(words)), strict=True))
         self._boundaries = np.concatenate([self._boundaries, self._boundaries[-1] + np.cumsum(sizes)])
         self._ids = np.concatenate([self._ids, ids])
         self._spans = np.concatenate([self._spans, spans - np.int32(cut)])
+
+    def _joined(
+        self, index: NDArray[np.int64], flat: list[str], n_words: NDArray[np.int64], *, gap: int
+    ) -> FlatTokens:
+        """Put the tokens of words together to those of texts.
+
+        :param index: ``(words,)``: where each word is remembered
+        :param flat: the words themselves, for their lengths
+        :param n_words: ``(texts,)``
+        :param gap: characters between two words of a text
+        """
+        ends = np.cumsum(np.fromiter(map(len, flat), np.int64, len(flat)) + gap)
+        place = np.concatenate([[0], ends[:-1]]) if len(flat) else ends
+        boundaries = offsets_of(n_words)
+        place -= np.repeat(place[boundaries[:-1][n_words > 0]], n_words[n_words > 0])
+        n_tokens = self._boundaries[index + 1] - self._boundaries[index]
+        tokens = ranges(self._boundaries[index], n_tokens)
+        shift = np.repeat(place, n_tokens).astype(np.int32)
+        return FlatTokens(
+            input_ids=self._ids[tokens],
+            offset_mapping=self._spans[tokens] + shift[:, None],
+            offsets=offsets_of(n_tokens)[boundaries],
+        )
 
     def _by_tokenizer(self, texts: Sequence[str]) -> FlatTokens:
         ids, spans, sizes = _flat(self._backend.encode_batch(list(texts), add_special_tokens=False), skip=0)

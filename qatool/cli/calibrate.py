@@ -1,0 +1,83 @@
+"""``qatool calibrate``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from qatool.cli.command import OptionsCommand
+from qatool.cli.work import at_work
+from qatool.logs import harmless
+from qatool.options import CalibrateOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qatool.commands.calibrate import CalibrateResult
+    from qatool.evaluation.calibration import Quality
+
+
+def calibrate(options: CalibrateOptions) -> None:
+    """Import what the work needs only now, so that help and errors come at once."""
+    with at_work(options) as observer:
+        from qatool.commands.calibrate import run, told
+
+        result = run(options, observer=observer)
+    if options.json:
+        found = {
+            "temperature": result.temperature,
+            "no_answer_threshold": result.no_answer_threshold,
+            "questions": result.questions,
+            "left_out": result.left_out,
+            "before": told(result.before),
+            "after": told(result.after),
+            "settings": str(result.settings),
+            "stored": result.stored,
+        }
+        click.echo(json.dumps(found, indent=2))
+    elif not options.quiet:
+        for line in _lines(result):
+            click.echo(harmless(line))
+
+
+def _lines(result: CalibrateResult) -> Iterator[str]:
+    left_out = f", {result.left_out:,} bad rows left out" if result.left_out else ""
+    yield f"{result.questions:,} questions{left_out}"
+    yield f"temperature {result.temperature:g}"
+    if result.no_answer_threshold is None:
+        yield "no-answer threshold not fitted: every question has an answer"
+    else:
+        yield f"no-answer threshold {result.no_answer_threshold:.6g}"
+    yield ""
+    yield "              before     after"
+    for label, name, digits in (
+        ("exact", "exact", 2),
+        ("F1", "f1", 2),
+        ("log loss", "nll", 4),
+        ("calib. error", "ece", 4),
+    ):
+        before, after = (getattr(one, name) for one in (result.before, result.after))
+        yield f"{label:<12}{before:>8.{digits}f}  {after:>8.{digits}f}"
+    yield ""
+    yield "reliability: mean score, and share of best spans that are right"
+    yield "          before              after"
+    yield from map("  ".join, zip(_bins(result.before), _bins(result.after), strict=True))
+    yield ""
+    yield f"stored in {result.settings}" if result.stored else f"nothing stored ({result.settings} is as it was)"
+
+
+def _bins(found: Quality) -> list[str]:
+    return [f"    {one.confidence:>6.3f}  {one.exact:>6.3f}" for one in found.bins]
+
+
+command = OptionsCommand(
+    "calibrate",
+    options_class=CalibrateOptions,
+    callback=calibrate,
+    help="""Fit a model's temperature and no-answer threshold on labelled questions it was not trained on.
+
+    Both are stored in qatool.json in the model's folder, and extract uses them from then on.
+    """,
+)

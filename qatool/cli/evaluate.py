@@ -1,0 +1,41 @@
+"""``qatool evaluate``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from qatool.cli.command import OptionsCommand
+from qatool.errors import QualityGateError
+from qatool.logs import harmless
+from qatool.options import EvaluateOptions
+
+
+def evaluate(options: EvaluateOptions) -> None:
+    """Import what the work needs only now, so that help and errors come at once."""
+    from qatool.commands.evaluate import run
+    from qatool.evaluation.table import table_lines
+
+    result = run(options)
+    if options.json:
+        click.echo(json.dumps(result.figures, indent=2))
+    else:
+        for line in table_lines(result.figures):
+            click.echo(harmless(line))
+    if not result.passed:
+        raise QualityGateError(
+            f"F1 is {result.figures['f1']:.2f}, below --min-f1 {options.min_f1:g}; improve the answers or lower it"
+        )
+
+
+command = OptionsCommand(
+    "evaluate",
+    options_class=EvaluateOptions,
+    callback=evaluate,
+    help="""Compare answers with references: EM and F1 as the official SQuAD scripts define them.
+
+    Also what no-answer thresholds would do, whether scores mean what they say, which kinds of questions are hard,
+    and whether other answers are better.
+    """,
+)

@@ -1,0 +1,84 @@
+"""What ``qatool inspect`` shows of an answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from qatool.logs import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qatool.commands.inspect import InspectedAnswer
+    from qatool.evaluation.highlight import Piece
+
+_BEST_STYLE = "bold black on yellow"
+_OTHER_STYLE = "underline"
+
+
+def show_answer(shown: InspectedAnswer) -> None:
+    """Show the question, the decision, the candidates and, if known, their context on standard output."""
+    lines = _lines(shown)
+    context = shown.context
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        if context is not None:
+            lines += ["", "".join(map(_plain, context))]
+        sys.stdout.writelines(f"{harmless(line)}\n" for line in lines)
+        return
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for number, line in enumerate(lines):
+        console.print(Text(harmless(line), style="bold" if number < 2 else ""))
+    if context is not None:
+        console.print()
+        text = Text()
+        for piece in context:
+            style = "dim" if piece.is_gap else {None: "", 0: _BEST_STYLE}.get(piece.rank, _OTHER_STYLE)
+            text.append(harmless(_flat(piece)), style=style)
+        console.print(Padding(text, (0, 2)))
+
+
+def _lines(shown: InspectedAnswer) -> list[str]:
+    values = shown.values
+    lines = [f"answer {values['id']} (row {shown.row})", f"question: {values['question']}"]
+    if values["error"] is not None:
+        return [*lines, f"rejected: {values['error']}"]
+    lines += [f"{_decision(values)} (no-answer score {values['no_answer_score']:.4f})", _windows(values)]
+    lines += [
+        f"{rank}. {one['score']:.4f}  {one['answer_start']}-{one['answer_end']}  {one['answer']}"
+        for rank, one in enumerate(shown.candidates, 1)
+    ]
+    if shown.context is None and shown.candidates:
+        lines.append("to see them in their context, name the input with --corpus")
+    return lines
+
+
+def _decision(values: Mapping[str, Any]) -> str:
+    if values["answer"] is None:
+        return "decided: no answer"
+    return f"decided: {values['answer']}"
+
+
+def _windows(values: Mapping[str, Any]) -> str:
+    total, read = values["n_windows"], values["n_windows_read"]
+    if not total:
+        return "windows: none, the question or the context is empty"
+    of_all = "" if read == total else f", {read} of them read"
+    return f"windows: {total}{of_all}, the best span in window {values['window']}"
+
+
+def _plain(piece: Piece) -> str:
+    """Return the best candidate in double angle brackets, the others in single ones with their rank."""
+    text = _flat(piece)
+    if piece.rank is None:
+        return text
+    return f">>{text}<<" if piece.rank == 0 else f"{piece.rank + 1}>{text}<"
+
+
+def _flat(piece: Piece) -> str:
+    return " … " if piece.is_gap else " ".join(piece.text.split("\n")).replace("\t", " ").replace("\r", " ")

@@ -1,0 +1,32 @@
+"""``qatool status``."""
+
+from __future__ import annotations
+
+import click
+
+from qatool.cli.command import OptionsCommand
+from qatool.logs import harmless
+from qatool.options import StatusOptions
+
+
+def status(options: StatusOptions) -> None:
+    """Print how far an extraction is."""
+    from qatool.commands.status import as_json, lines, run
+
+    state = run(options)
+    if options.json:
+        click.echo(as_json(state))
+        return
+    for line in lines(state):
+        click.echo(harmless(line))
+
+
+command = OptionsCommand(
+    "status",
+    options_class=StatusOptions,
+    callback=status,
+    help="""Tell how far the extraction into OUTPUT is: examples, speed and time left.
+
+    Looks at what the run wrote and disturbs nothing; it also works while the run is under way.
+    """,
+)

@@ -1,0 +1,233 @@
+"""``qatool calibrate``: temperature and no-answer threshold of a model, fitted on labelled questions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qatool.errors import InputError, UsageError
+from qatool.evaluation.calibration import (
+    Outcome,
+    UnreachableError,
+    fit_precision,
+    fit_temperature,
+    fit_threshold,
+    likelihood,
+    quality,
+)
+from qatool.evaluation.references import accepted_texts
+from qatool.evaluation.scoring import expected_answers
+from qatool.extraction.setup import prepare
+from qatool.extraction.shards import cut_shards
+from qatool.files.atomic import write_json
+from qatool.files.corpus import open_corpus
+from qatool.files.labels import LABEL_FIELDS
+from qatool.files.paths import resolve
+from qatool.files.rows import excerpt
+from qatool.logs import SilentObserver, log_event
+from qatool.models.recorded import RecordedBackend
+from qatool.models.settings import SETTINGS_FILE, ModelSettings
+from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
+from qatool.spans.decode import decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qatool.evaluation.calibration import Quality
+    from qatool.evaluation.scoring import Expected
+    from qatool.extraction.extractor import Extractor, PreparedShard
+    from qatool.logs import Observer
+    from qatool.options import CalibrateOptions
+    from qatool.schema import Example
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateResult:
+    """What was fitted, and what it changes on the questions it was fitted on."""
+
+    temperature: float
+    no_answer_threshold: float | None
+    """``None``: not fitted, because every question has an answer."""
+    before: Quality
+    after: Quality
+    questions: int
+    left_out: int
+    """Rows that could not be used (``--on-error skip``)."""
+    settings: Path
+    """``qatool.json`` beside the weights."""
+    stored: bool
+
+
+def run(options: CalibrateOptions, *, observer: Observer | None = None) -> CalibrateResult:
+    """Fit temperature and threshold; the model reads every window once.
+
+    :param observer: is told how the work goes on
+    :raises QatoolError: see :mod:`qatool.errors`
+    """
+    observer = observer or SilentObserver()
+    folder = Path(options.model)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; the fitted values are stored beside the model's weights")
+    settings = ModelSettings.load(options.model)
+    examples, left_out = _examples(options)
+    expected = expected_answers([_labels(example) for example in examples], "squad2.0")
+    setup = prepare(_extraction(options), planned={}, kept={})
+    model = _Model(setup.extractor, examples, cut_shards(examples, setup.shard_limits), observer)
+    has_unanswerable = not all(right.has_answer for right in expected)
+    always = not has_unanswerable or setup.extractor.decision.always_answer
+    before = quality(
+        model.outcome(settings.temperature),
+        expected,
+        None if always else _or_default(settings.no_answer_threshold),
+    )
+    observer.message("fitting the temperature")
+    temperature = fit_temperature(lambda value: likelihood(model.outcome(value), expected))
+    outcome = model.outcome(temperature)
+    threshold = _threshold(options, outcome, expected) if has_unanswerable else None
+    after = quality(outcome, expected, threshold)
+    result = CalibrateResult(
+        temperature=temperature,
+        no_answer_threshold=threshold,
+        before=before,
+        after=after,
+        questions=len(examples),
+        left_out=left_out,
+        settings=folder / SETTINGS_FILE,
+        stored=not options.dry_run,
+    )
+    if result.stored:
+        _store(result, options)
+    return result
+
+
+def _examples(options: CalibrateOptions) -> tuple[list[Example], int]:
+    """Return the labelled questions, and how many rows were left out.
+
+    :raises InputError: a row is bad, too many are, or none is left
+    """
+    corpus = open_corpus(resolve([options.on]), column=options.column, optional=LABEL_FIELDS, limit=options.limit)
+    kept: list[Example] = []
+    left_out = 0
+    for example in corpus.examples():
+        if example.error is None:
+            kept.append(example)
+            continue
+        if options.on_error == "fail":
+            raise InputError(
+                f"{example.where}: {example.error}; mend the row, or add --on-error skip to leave such rows out"
+            )
+        left_out += 1
+        if options.max_errors is not None and left_out > options.max_errors:
+            raise InputError(f"{left_out} rows are bad, more than --max-errors {options.max_errors}; mend them")
+        log_event("left out", row=example.where, reason=example.error)
+    if not kept:
+        raise InputError(f"--on {excerpt(options.on)}: holds no question to calibrate on; name labelled questions")
+    return kept, left_out
+
+
+def _labels(example: Example) -> tuple[str, ...]:
+    return accepted_texts(*(example.kept.get(name) for name in LABEL_FIELDS), place=example.where)
+
+
+def _extraction(options: CalibrateOptions) -> ExtractOptions:
+    """Return the options of the extraction whose scores are calibrated."""
+    return ExtractOptions(
+        inputs=(options.on,),
+        output="-",
+        model=options.model,
+        max_length=options.max_length,
+        stride=options.stride,
+        max_question_length=options.max_question_length,
+        max_answer_length=options.max_answer_length,
+        backend=options.backend,
+        device=options.device,
+        precision=options.precision,
+        batch_tokens=options.batch_tokens,
+        allow_pickle=options.allow_pickle,
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def _or_default(threshold: float | None) -> float:
+    return DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold
+
+
+def _threshold(options: CalibrateOptions, outcome: Outcome, expected: Sequence[Expected]) -> float:
+    if options.precision_at is None:
+        return fit_threshold(outcome, expected).threshold
+    try:
+        return fit_precision(outcome, expected, options.precision_at).threshold
+    except UnreachableError as error:
+        raise UsageError(
+            f"--precision-at {options.precision_at:g}: no threshold reaches it on these questions; the best "
+            f"precision is {error.best:.3f}, ask for that or less"
+        ) from None
+
+
+class _Model:
+    """Answers the same questions at any temperature; the model itself runs the first time only."""
+
+    def __init__(self, extractor: Extractor, examples: Sequence[Example], shards: Any, observer: Observer) -> None:
+        self._backend = RecordedBackend(extractor.backend)
+        self._extractor = replace(extractor, backend=self._backend)
+        self._observer = observer
+        self._shards: list[PreparedShard] = [self._extractor.prepare(shard) for shard in shards]
+        self._is_first = True
+        observer.started(len(examples), "reading")
+
+    def outcome(self, temperature: float) -> Outcome:
+        """Return what the model says of every question at a temperature."""
+        self._backend.rewind()
+        extractor = replace(
+            self._extractor,
+            decoder=decoder(
+                "native",
+                top_k=1,
+                max_answer_length=self._extractor.decoder.search.max_answer_length,
+                temperature=temperature,
+            ),
+        )
+        best: list[str | None] = []
+        scores, no_answer = [], []
+        for shard in self._shards:
+            table = extractor.answer(shard, self._tick).table
+            best += [found[0]["answer"] if found else None for found in table["candidates"].to_pylist()]
+            scores.append(table["score"].cast("float64").to_numpy())
+            no_answer.append(table["no_answer_score"].cast("float64").to_numpy())
+            if self._is_first:
+                self._observer.advanced(table.num_rows, 0)
+        self._is_first = False
+        # A question the model failed on has neither score.
+        return Outcome(best, np.concatenate(scores), np.nan_to_num(np.concatenate(no_answer), nan=1.0))
+
+    def _tick(self, windows: int) -> None:
+        if self._is_first:
+            self._observer.advanced(0, windows)
+
+
+def _store(result: CalibrateResult, options: CalibrateOptions) -> None:
+    """Put the fitted values into ``qatool.json``, beside what else it says."""
+    try:
+        values: dict[str, Any] = json.loads(result.settings.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        values = {}
+    values["temperature"] = result.temperature
+    if result.no_answer_threshold is not None:
+        values["no_answer_threshold"] = result.no_answer_threshold
+    values["calibration"] = {
+        "on": Path(options.on).name,
+        "questions": result.questions,
+        "precision_at": options.precision_at,
+        "before": told(result.before),
+        "after": told(result.after),
+    }
+    write_json(result.settings, values)
+
+
+def told(found: Quality) -> Mapping[str, Any]:
+    """Return a quality as JSON tells it."""
+    return {**found._asdict(), "bins": [one._asdict() for one in found.bins]}

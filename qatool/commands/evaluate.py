@@ -1,0 +1,92 @@
+"""``qatool evaluate``: how good answers are, against references."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import InputError, UsageError
+from qatool.evaluation.answers import load_answers
+from qatool.evaluation.comparison import compare
+from qatool.evaluation.figures import figures
+from qatool.evaluation.judging import judge
+from qatool.evaluation.references import load_references
+from qatool.files.paths import resolve
+from qatool.files.rows import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from qatool.evaluation.answers import AnswerSet
+    from qatool.evaluation.judging import Judged
+    from qatool.evaluation.references import References
+    from qatool.options import EvaluateOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateResult:
+    """What an evaluation found."""
+
+    figures: Mapping[str, Any]
+    """As printed by ``--json``."""
+    passed: bool
+    """Whether F1 reaches ``--min-f1``; true without it."""
+
+
+def run(options: EvaluateOptions) -> EvaluateResult:
+    """Evaluate answers.
+
+    :raises InputError: a file cannot be used, or ids have no counterpart
+    :raises UsageError: the options do not fit the files
+    """
+    with _collector_paused():
+        found = _figures(options)
+    return EvaluateResult(figures=found, passed=options.min_f1 is None or found["f1"] >= options.min_f1)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from visiting millions of live texts again and again; nothing here makes cycles."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _figures(options: EvaluateOptions) -> dict[str, Any]:
+    references = load_references(resolve([options.references]), column=options.column, extra=options.slice_by)
+    judged = _judged(options, references, options.answers)
+    for name in options.slice_by:
+        if name not in judged.extra:
+            raise InputError(f"--slice-by {excerpt(name)}: neither references nor answers have this column; check it")
+    found = figures(judged, resamples=options.resamples, slice_by=options.slice_by)
+    if options.compare is not None:
+        other = _judged(options, references, options.compare, is_other=True)
+        found["compare"] = compare(judged, other, resamples=options.resamples, partial=options.partial)
+    return found
+
+
+def _judged(options: EvaluateOptions, references: References, path: str, *, is_other: bool = False) -> Judged:
+    """Load answers and hold them against the references; the other ones keep their own decisions."""
+    if is_other:
+        answers = load_answers(path)
+    else:
+        answers = load_answers(path, no_answer_scores=options.no_answer_scores, extra=options.slice_by)
+        answers = _decided(options, answers)
+    return judge(answers, references, path=path, partial=options.partial, rules=options.rules)
+
+
+def _decided(options: EvaluateOptions, answers: AnswerSet) -> AnswerSet:
+    if options.no_answer_threshold is None:
+        return answers
+    if answers.no_answer_score is None:
+        raise UsageError(
+            "--no-answer-threshold: these answers have no no_answer_score to decide by; give --no-answer-scores or "
+            "drop it"
+        )
+    return answers.decided_at(options.no_answer_threshold)

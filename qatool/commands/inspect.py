@@ -1,0 +1,143 @@
+"""``qatool inspect``: one example of what qatool made, as a model sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import InputError, UsageError
+from qatool.evaluation.answerrows import find_answer, is_answers
+from qatool.evaluation.contexts import Asked, find_contexts
+from qatool.evaluation.highlight import pieces
+from qatool.features.layout import is_features
+from qatool.features.reader import FeaturesFolder, StoredExample
+from qatool.files.paths import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qatool.evaluation.highlight import Piece
+    from qatool.options import InspectOptions
+
+AROUND = 240
+"""Characters of context shown either side of a candidate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedWindow:
+    """A window: its tokens as text, and where its label points."""
+
+    number: int
+    tokens: Sequence[str]
+    """Special tokens as the tokenizer spells them, the others as they stand in question or context."""
+    context: tuple[int, int]
+    """The half-open range of the context's tokens."""
+    label: tuple[int, int] | None
+    """The half-open range of the answer's tokens; ``None``: it points at the null position, or there is none."""
+    label_text: str
+    """The characters of the context that the label covers; ``""`` without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedExample:
+    """An example of a folder of features."""
+
+    row: int
+    id: str
+    question: str
+    answers: Sequence[tuple[str, int]] | None
+    """Text and offset; ``None``: not labelled."""
+    error: str | None
+    n_windows: int
+    """Windows it was cut into; fewer are stored when some were dropped."""
+    windows: Sequence[InspectedWindow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedAnswer:
+    """A row of answers."""
+
+    row: int
+    values: Mapping[str, Any]
+    """Its columns."""
+    context: Sequence[Piece] | None
+    """Where the candidates stand, marked with their ranks; ``None``: no corpus was named."""
+
+    @property
+    def candidates(self) -> Sequence[Mapping[str, Any]]:
+        """Best first."""
+        return self.values["candidates"] or ()
+
+
+def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
+    """Return the example or the answer asked for.
+
+    :raises InputError: the path is nothing that can be inspected, or holds no such example
+    :raises UsageError: a corpus is named for features, which hold their contexts
+    """
+    path = Path(options.path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    if is_features(path):
+        if options.corpus is not None:
+            raise UsageError(f"--corpus: {path} holds features, which have their contexts with them; drop it")
+        return _of_features(FeaturesFolder(path), options)
+    if is_answers(path):
+        return _of_answers(path, options)
+    raise InputError(
+        f"{path}: cannot be inspected; name a folder that qatool prep made, or answers that qatool extract wrote"
+    )
+
+
+def _of_answers(path: Path, options: InspectOptions) -> InspectedAnswer:
+    row, values = find_answer(path, row=options.row, name=options.id)
+    if options.corpus is None:
+        return InspectedAnswer(row=row, values=values, context=None)
+    mark = values["fingerprint"]
+    wanted = {} if mark is None else {mark: Asked(values["question"] or "", values.get("document_id"))}
+    contexts = find_contexts(resolve([options.corpus]), wanted, column=options.column)
+    if mark is not None and mark not in contexts:
+        raise InputError(
+            f"--corpus {options.corpus}: does not hold the question and context of this answer; name the very input "
+            "it was found in"
+        )
+    spans = [(one["answer_start"], one["answer_end"]) for one in values["candidates"] or ()]
+    context = pieces(contexts[mark], spans, around=AROUND) if mark is not None else []
+    return InspectedAnswer(row=row, values=values, context=context)
+
+
+def _of_features(folder: FeaturesFolder, options: InspectOptions) -> InspectedExample:
+    if len(folder) == 0:
+        raise InputError(f"{folder.path}: holds no example")
+    row = options.row
+    if row is None:
+        row = folder.first_labelled() if options.id is None else folder.row_of(options.id)
+    stored = folder.example(row)
+    answers = stored.values["answers"]
+    return InspectedExample(
+        row=row,
+        id=stored.values["id"] or "",
+        question=stored.values["question"] or "",
+        answers=None if answers is None else list(zip(answers["text"], answers["answer_start"], strict=True)),
+        error=stored.values["error"],
+        n_windows=stored.values["n_windows"],
+        windows=[_window(values, stored, folder.manifest.special_tokens) for values in stored.windows],
+    )
+
+
+def _window(values: Mapping[str, Any], stored: StoredExample, special: Mapping[str, str]) -> InspectedWindow:
+    question, context = stored.values["question"], stored.values["context"]
+    first, end = values["context_start"], values["context_end"]
+    start = values["start_positions"]
+    pieces = zip(values["input_ids"], values["offset_mapping"], strict=True)
+    tokens = [
+        (context if first <= place < end else question)[begin:stop] or special.get(str(token), f"<{token}>")
+        for place, (token, (begin, stop)) in enumerate(pieces)
+    ]
+    label, text = None, ""
+    if start is not None and first <= start < end:
+        label = start, values["end_positions"] + 1
+        offsets = values["offset_mapping"]
+        text = context[offsets[start][0] : offsets[values["end_positions"]][1]]
+    return InspectedWindow(number=values["window"], tokens=tokens, context=(first, end), label=label, label_text=text)

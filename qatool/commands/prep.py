@@ -1,0 +1,301 @@
+"""``qatool prep``: windowed, labelled features on disk, with an audit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import EnvironmentUnfitError, InputError, Interrupted, ResumeRefusedError, Terminated
+from qatool.features.audit import COUNTS, Audit
+from qatool.features.duplicates import Duplicates
+from qatool.features.layout import AUDIT_NAME, CARD, CARD_NAME, MANIFEST_NAME, REJECTS_NAME, Manifest
+from qatool.features.maker import FeatureMaker
+from qatool.features.shards import cut_shards
+from qatool.features.writer import PartWriter, Thinning, input_hashes, name_parts, share_out
+from qatool.files.atomic import reporting, write_bytes, write_json
+from qatool.files.corpus import open_corpus
+from qatool.files.labels import LABEL_FIELDS
+from qatool.files.partfolder import publish
+from qatool.files.paths import resolve
+from qatool.files.targets import Target, check_target
+from qatool.jobs.lock import Lock
+from qatool.jobs.processes import in_order, usable_cores
+from qatool.jobs.stopping import Stop
+from qatool.logs import SilentObserver, log_event
+from qatool.models.settings import ModelSettings, longest_input
+from qatool.models.sizes import resolve_size
+from qatool.options import DECODE_PRESETS
+from qatool.windows.tokenizer import PairTokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from qatool.features.maker import Report
+    from qatool.files.corpus import Corpus
+    from qatool.files.paths import Source
+    from qatool.logs import Observer
+    from qatool.options import PrepOptions
+    from qatool.schema import Example
+
+_LOCK_NAME = "lock"
+_STAGING_NAME = "features"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepResult:
+    """What a preparation made."""
+
+    audit: Mapping[str, Any]
+    """As in ``audit.json``."""
+    folder: Path
+    seconds: float
+    load_seconds: float
+    """Of these, until the tokenizer was loaded."""
+    rejects: Path | None
+    """Where the rejected examples are listed, if there are any."""
+
+
+def run(options: PrepOptions, *, observer: Observer | None = None) -> PrepResult:
+    """Make features of every example of the input.
+
+    :param observer: is told how the work goes on
+    :raises QatoolError: see :mod:`qatool.errors`; rejected examples do not raise, ``audit["rejected"]`` counts them
+    """
+    output = Path(options.output)
+    check_target(Target(kind="folder", path=output))
+    stop = Stop()
+    with _workplace(output.with_name(output.name + ".qatool")) as (folder, lock), stop.listening():
+        try:
+            return _Preparation(options, output, folder, lock, stop, observer or SilentObserver()).run()
+        except (Interrupted, Terminated) as ending:
+            done = "interrupted" if isinstance(ending, Interrupted) else "terminated"
+            raise type(ending)(f"{done}; {output} is as it was, the same command starts over") from None
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[tuple[Path, Lock]]:
+    """Give the locked, empty run folder of an output, and its lock; it is removed unless it holds rejects.
+
+    :raises ResumeRefusedError: it holds the unfinished work of another command
+    """
+    if (folder / "plan.json").exists():
+        raise ResumeRefusedError(
+            f"{folder}: holds unfinished work of qatool extract; finish that first, or remove the folder"
+        )
+    with reporting(folder):
+        folder.mkdir(exist_ok=True)
+    with Lock(folder / _LOCK_NAME) as lock:
+        _clear(folder)
+        try:
+            yield folder, lock
+        finally:
+            _clear(folder, spare=REJECTS_NAME)
+            if not (folder / REJECTS_NAME).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(folder: Path, *, spare: str = "") -> None:
+    """Remove what an earlier run, ended by force, has left."""
+    for path in folder.iterdir():
+        if path.name == spare:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _LOCK_NAME:
+            path.unlink(missing_ok=True)
+
+
+class _Preparation:
+    """One run of ``qatool prep`` inside its locked run folder."""
+
+    def __init__(
+        self, options: PrepOptions, output: Path, folder: Path, lock: Lock, stop: Stop, observer: Observer
+    ) -> None:
+        self._options = options
+        self._output = output
+        self._folder = folder
+        self._lock = lock
+        self._stop = stop
+        self._observer = observer
+        self._staging = folder / _STAGING_NAME
+        self._workers = options.workers or usable_cores()
+
+    def run(self) -> PrepResult:
+        """Do it all: read, label, cut, write, count, and give the folder its name."""
+        began = time.monotonic()
+        options = self._options
+        sources = resolve(options.inputs, stdin_spool=self._folder)
+        corpus = open_corpus(
+            sources, column=options.column, optional=LABEL_FIELDS, limit=options.limit, on_error=options.on_error
+        )
+        maker = _maker(options)
+        load_seconds = time.monotonic() - began
+        with reporting(self._output):
+            self._staging.mkdir()
+        self._observer.started(corpus.total(), "preparing")
+        audit = Audit(maker.size.max_length)
+        reports = self._write_parts(corpus, maker, audit)
+        self._observer.message("writing the manifest")
+        self._thin(maker, audit, [report["windows_without_answer"] for report in reports])
+        name_parts(self._staging, len(reports))
+        told = self._seal(sources, maker, audit, reports)
+        self._lock.check()
+        publish(self._staging, self._output)
+        if audit.counts["unlabelled"] and (audit.counts["answerable"] or audit.counts["unanswerable"]):
+            log_event("some examples have no label: their start_positions are null", rows=audit.counts["unlabelled"])
+        return PrepResult(
+            audit=told,
+            folder=self._output,
+            seconds=time.monotonic() - began,
+            load_seconds=load_seconds,
+            rejects=self._output / REJECTS_NAME if audit.counts["rejected"] else None,
+        )
+
+    def _write_parts(self, corpus: Corpus, maker: FeatureMaker, audit: Audit) -> list[Mapping[str, int]]:
+        """Write all parts; return the counts of each."""
+        kept: list[Mapping[str, int]] = []
+        seen = {name: Duplicates(self._made(name)) for name in ("duplicate_examples", "duplicate_ids")}
+        shards = cut_shards(self._checked(corpus))
+        task = PartWriter(maker=maker, folder=self._staging)
+        for report in in_order(task, shards, workers=self._workers, check=self._stop.check):
+            audit.add(report)
+            self._take_rejects(report, audit)
+            seen["duplicate_examples"].add(report.pairs)
+            seen["duplicate_ids"].add(report.ids)
+            names = ("examples", "windows", "windows_without_answer", "windows_with_answer")
+            kept.append({name: report.counts[name] for name in names})
+            self._observer.advanced(report.counts["examples"], report.counts["windows"])
+        for name, digests in seen.items():
+            audit.counts[name] = digests.count()
+        return kept
+
+    def _made(self, name: str) -> Path:
+        folder = self._folder / name
+        with reporting(folder):
+            folder.mkdir()
+        return folder
+
+    def _checked(self, corpus: Corpus) -> Iterator[Example]:
+        for example in corpus.examples():
+            if example.error is not None and self._options.on_error == "fail":
+                raise InputError(
+                    f"{example.where}: {example.error}; mend the row, or add --on-error skip to set such rows aside"
+                )
+            yield example
+
+    def _take_rejects(self, report: Report, audit: Audit) -> None:
+        """List rejected examples.
+
+        :raises InputError: there may be none (``--strict``), or there are too many
+        """
+        if not report.rejects:
+            return
+        if self._options.strict:
+            first = report.rejects[0]
+            raise InputError(
+                f"{first['where']}: {first['reason']}; mend the row, or drop --strict to set such rows aside"
+            )
+        limit, rejected = self._options.max_errors, audit.counts["rejected"]
+        too_many = limit is not None and rejected > limit
+        # After too many, the list stays in the run folder; else it becomes part of the features.
+        path = self._staging / REJECTS_NAME
+        lines = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in report.rejects)
+        with reporting(path), path.open("ab") as stream:
+            stream.write(lines.encode("utf-8", "backslashreplace"))
+        if too_many:
+            kept = path.replace(self._folder / REJECTS_NAME)
+            raise InputError(
+                f"{rejected} rows were rejected, more than --max-errors {limit}; "
+                f"see {kept}, mend them or raise --max-errors"
+            )
+
+    def _thin(self, maker: FeatureMaker, audit: Audit, negatives: Sequence[int]) -> None:
+        """Drop windows without an answer as ``--negatives-per-positive`` asks."""
+        ratio = self._options.negatives_per_positive
+        if ratio is None:
+            return
+        keep = share_out(negatives, round(ratio * audit.counts["windows_with_answer"]))
+        task = Thinning(folder=self._staging, max_length=maker.size.max_length, keep=keep)
+        parts = (index for index, count in enumerate(negatives) if keep[index] < count)
+        for lengths in in_order(task, parts, workers=self._workers, check=self._stop.check):
+            audit.drop(lengths)
+
+    def _seal(
+        self, sources: Sequence[Source], maker: FeatureMaker, audit: Audit, parts: Sequence[Mapping[str, int]]
+    ) -> dict[str, Any]:
+        """Write what describes the features, the manifest last; return the audit."""
+        size, tokenizer = maker.size, maker.tokenizer
+        disk_bytes = sum(path.stat().st_size for path in self._staging.glob("*.parquet"))
+        told = audit.as_json(disk_bytes=disk_bytes)
+        write_json(self._staging / AUDIT_NAME, told)
+        write_bytes(self._staging / CARD_NAME, CARD.encode())
+        template = tokenizer.template
+        special = sorted({*template.prefix, *template.middle, *template.suffix})
+        manifest = Manifest(
+            tokenizer=tokenizer.fingerprint,
+            special_tokens={str(token): tokenizer.token(token) for token in special},
+            max_length=size.max_length,
+            stride=size.stride,
+            max_question_length=size.question_budget,
+            answers=maker.answers,
+            negatives_per_positive=self._options.negatives_per_positive,
+            counts={name: audit.counts[name] for name in COUNTS},
+            inputs=input_hashes(sources),
+            files=_files(self._staging, parts),
+        )
+        write_json(self._staging / MANIFEST_NAME, manifest.as_json())
+        return told
+
+
+def _files(folder: Path, parts: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
+    """Return the rows of each pair of files as they stand on disk."""
+    from pyarrow import parquet
+
+    from qatool.features.layout import features_name
+
+    return [
+        {
+            "features": int(parquet.read_metadata(folder / features_name(index, len(parts))).num_rows),
+            "examples": part["examples"],
+        }
+        for index, part in enumerate(parts)
+    ]
+
+
+def _maker(options: PrepOptions) -> FeatureMaker:
+    """Load the tokenizer and resolve the size of windows.
+
+    :raises EnvironmentUnfitError: there is no model, or its tokenizer does not load
+    :raises UsageError: window sizes that the model cannot read
+    """
+    name = options.model or os.environ.get("QATOOL_MODEL")
+    if not name:
+        raise EnvironmentUnfitError(
+            "no model: name the one whose tokenizer to use with --model DIR|HUB_ID or the variable QATOOL_MODEL"
+        )
+    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code, light=True)
+    tokenizer.remember_words()
+    size = resolve_size(
+        options,
+        ModelSettings.load(name),
+        n_special=tokenizer.template.n_special,
+        limit=longest_input(_config(name), tokenizer.model_max_length),
+        max_question_length=options.max_question_length or DECODE_PRESETS["native"].max_question_length,
+    )
+    return FeatureMaker(tokenizer=tokenizer, size=size, answers=options.answers)
+
+
+def _config(model: str) -> SimpleNamespace:
+    """Return the configuration of a model in a folder, empty where there is none: a tokenizer alone will do."""
+    try:
+        values = json.loads((Path(model) / "config.json").read_bytes())
+    except (OSError, ValueError):
+        values = {}
+    return SimpleNamespace(**(values if isinstance(values, dict) else {}))

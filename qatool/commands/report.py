@@ -1,0 +1,204 @@
+"""``qatool report``: one self-contained page about a file of answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qatool.errors import InputError, OutputError
+from qatool.evaluation.answerrows import answers_at, is_answers
+from qatool.evaluation.answers import load_answers
+from qatool.evaluation.contexts import Asked, find_contexts
+from qatool.evaluation.figures import figures
+from qatool.evaluation.highlight import pieces
+from qatool.evaluation.judging import judge
+from qatool.evaluation.references import load_references
+from qatool.evaluation.report.charts import (
+    length_chart,
+    precision_recall_chart,
+    reliability_chart,
+    require_matplotlib,
+    score_chart,
+    speed_chart,
+)
+from qatool.evaluation.report.choice import choose
+from qatool.evaluation.report.page import Card, Figure, page
+from qatool.files.atomic import write_bytes
+from qatool.files.paths import resolve
+from qatool.logs import log_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qatool.evaluation.answers import AnswerSet
+    from qatool.evaluation.judging import Judged
+    from qatool.evaluation.report.choice import Group
+    from qatool.options import ReportOptions
+
+AROUND = 160
+"""Characters of context shown either side of a candidate."""
+_MARKED = 5
+"""Candidates marked in a context."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportResult:
+    """What a report shows."""
+
+    output: Path
+    answers: int
+    shown: int
+    without_context: int
+    """Answers shown whose context the corpus does not have."""
+    size: int
+    """Of the page, in bytes."""
+
+
+def run(options: ReportOptions) -> ReportResult:
+    """Make the page.
+
+    :raises EnvironmentUnfitError: the extra ``report`` is not installed
+    :raises InputError: a file cannot be used
+    :raises OutputError: the page cannot be written
+    """
+    require_matplotlib()
+    path, output = Path(options.answers), Path(options.output)
+    if not output.parent.is_dir():
+        raise OutputError(f"{output}: the folder {output.parent} does not exist; create it first")
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    if not is_answers(path):
+        raise InputError(f"{path}: holds no answers; name what qatool extract wrote")
+    answers = load_answers(options.answers)
+    if not len(answers):
+        raise InputError(f"{path}: holds no answer; there is nothing to report")
+    judged = _judged(options, answers)
+    found = None if judged is None else figures(judged, resamples=options.resamples)
+    summary = _summary(path)
+    groups = choose(answers, judged, most=options.most)
+    cards, without_context = _cards(options, path, groups, judged)
+    text = page(
+        title=path.name,
+        figures=_figures(answers, found, summary),
+        charts=_charts(answers, found, summary),
+        groups=groups,
+        cards=cards,
+        total=len(answers),
+    )
+    data = text.encode("utf-8", "replace")
+    write_bytes(output, data)
+    return ReportResult(
+        output=output,
+        answers=len(answers),
+        shown=len(cards),
+        without_context=without_context,
+        size=len(data),
+    )
+
+
+def _judged(options: ReportOptions, answers: AnswerSet) -> Judged | None:
+    if options.references is None:
+        return None
+    references = load_references(resolve([options.references]), column=options.column)
+    return judge(answers, references, path=options.answers, partial=options.partial, rules="squad2.0")
+
+
+def _summary(path: Path) -> Mapping[str, Any]:
+    """Return what the extraction told of itself, empty when its summary is not there any more."""
+    beside = path.with_name(path.name + ".summary.json")
+    try:
+        values = json.loads(beside.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log_event("the summary cannot be read", file=str(beside), reason=str(error))
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _cards(
+    options: ReportOptions, path: Path, groups: Sequence[Group], judged: Judged | None
+) -> tuple[list[Card], int]:
+    """Return a card for each row of the groups, in their order, and how many lack their context."""
+    reasons: dict[int, list[str]] = {}
+    for group in groups:
+        for row in group.rows:
+            reasons.setdefault(row, []).append(group.name)
+    values = answers_at(path, sorted(reasons))
+    contexts: dict[bytes, str] = {}
+    if options.corpus is not None:
+        wanted = {
+            one["fingerprint"]: Asked(one["question"] or "", one.get("document_id"))
+            for one in values.values()
+            if one["fingerprint"] is not None
+        }
+        contexts = find_contexts(resolve([options.corpus]), wanted, column=options.column)
+    place = {} if judged is None else {name: row for row, name in enumerate(judged.answers.ids)}
+    cards = []
+    without = 0
+    for row, names in reasons.items():
+        one = values[row]
+        context = contexts.get(one["fingerprint"])
+        without += options.corpus is not None and context is None and one["error"] is None
+        at = place.get(one["id"])
+        spans = [(c["answer_start"], c["answer_end"]) for c in (one["candidates"] or ())[:_MARKED]]
+        cards.append(
+            Card(
+                row=row,
+                values=one,
+                groups=names,
+                context=None if context is None else pieces(context, spans, around=AROUND),
+                references=None if judged is None or at is None else judged.references[at],
+                exact=None if judged is None or at is None else float(judged.decided.exact[at]),
+                f1=None if judged is None or at is None else float(judged.decided.f1[at]),
+            )
+        )
+    return cards, without
+
+
+def _figures(answers: AnswerSet, found: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> list[Figure]:
+    """Return the headline figures: counts, quality, speed."""
+    total = len(answers)
+    answered = sum(map(bool, answers.decided))
+    rejected = int(np.count_nonzero(answers.rejected))
+    heads = [
+        Figure(label="questions", value=f"{total:,}"),
+        Figure(label="answered", value=f"{answered:,}", note=f"{100 * answered / total:.1f} %"),
+        Figure(label="no answer", value=f"{total - answered - rejected:,}"),
+        Figure(label="rejected", value=f"{rejected:,}"),
+    ]
+    if found is not None:
+        for label, name in (("exact match", "exact"), ("F1", "f1")):
+            low, high = found["intervals"][name]
+            heads.append(Figure(label=label, value=f"{found[name]:.2f}", note=f"95 %: {low:.1f} to {high:.1f}"))
+        if found["total"] < total:
+            heads.append(Figure(label="with a reference", value=f"{found['total']:,}"))
+        if "ece" in found:
+            heads.append(Figure(label="calibration error", value=f"{found['ece']:.3f}"))
+    if isinstance(pace := summary.get("examples_per_second"), int | float):
+        note = " ".join(str(summary[name]) for name in ("device", "precision") if summary.get(name))
+        heads.append(Figure(label="examples a second", value=f"{pace:,.1f}", note=note))
+    return heads
+
+
+def _charts(answers: AnswerSet, found: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return captions and charts of what there is to draw."""
+    charts = []
+    given = np.fromiter(map(bool, answers.decided), np.bool_, len(answers))
+    if answers.score is not None:
+        scored = ~np.isnan(answers.score)
+        charts.append(("Scores", score_chart(answers.score[given & scored], answers.score[~given & scored])))
+    lengths = np.array([len(text) for text in answers.decided if text], dtype=np.int64)
+    charts.append(("Answer lengths", length_chart(lengths)))
+    if found is not None and "ece" in found:
+        charts.append(("Reliability of scores", reliability_chart(found["reliability"], found["ece"])))
+        curve = found["precision_recall"]
+        charts.append(("Precision and recall by score", precision_recall_chart(curve["points"], curve["area"])))
+    entries = summary.get("speed")
+    if isinstance(entries, list) and len(entries) > 1:
+        charts.append(("Speed", speed_chart(entries)))
+    return charts

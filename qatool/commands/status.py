@@ -1,0 +1,118 @@
+"""``qatool status``: how far an extraction is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import InputError, UsageError
+from qatool.files.targets import parse_target
+from qatool.jobs.state import RunState, read_state
+from qatool.logs import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from qatool.options import StatusOptions
+
+
+def run(options: StatusOptions) -> Mapping[str, Any]:
+    """Return the state of the extraction into ``options.output``.
+
+    Keys: ``output``; ``state``: ``running``, ``stopped`` or ``done``; ``examples``, ``total``, ``share``,
+    ``answered``, ``rejected``, ``shards``; ``examples_per_second``, ``windows_per_second``, ``seconds_left``;
+    ``process``, ``host``, ``since``; ``exit_code`` and ``reason`` of the last start that ended. Unknown is null.
+
+    :raises UsageError: standard output has no state
+    :raises InputError: there is no such extraction
+    """
+    target = parse_target(options.output)
+    if target.kind == "stdout":
+        raise UsageError("OUTPUT -: standard output has no state; name the output of an extraction")
+    path = target.path
+    state = read_state(path.with_name(path.name + ".qatool"))
+    if state is not None and (state.running or state.shards or not path.exists()):
+        return _unfinished(options.output, state)
+    if path.exists():
+        return _done(options.output, path.with_name(path.name + ".summary.json"))
+    raise InputError(f"{path}: no extraction into it has been started here; check the path")
+
+
+def as_json(state: Mapping[str, Any]) -> str:
+    """Return the state as one line of JSON."""
+    return json.dumps(state)
+
+
+def lines(state: Mapping[str, Any]) -> list[str]:
+    """Return the state in words."""
+    count = f"{state['examples']:,} examples" if state["examples"] is not None else "an unknown number of examples"
+    if state["state"] == "done":
+        answered = "" if state["answered"] is None else f", {state['answered']:,} answered"
+        rejected = f", {state['rejected']:,} rejected" if state["rejected"] else ""
+        return [f"{state['output']}: done, {count}{answered}{rejected}"]
+    if state["total"]:
+        count = f"{state['examples']:,} of {state['total']:,} examples ({100 * state['share']:.1f} %)"
+    told = [f"{state['output']}: {state['state']}, {count} in {state['shards']:,} shards"]
+    if state["rejected"]:
+        told.append(f"{state['rejected']:,} rows rejected")
+    if state["examples_per_second"]:
+        pace = f"{state['examples_per_second']:,.1f} examples/s, {state['windows_per_second']:,.1f} windows/s"
+        left = "" if state["seconds_left"] is None else f", {duration(state['seconds_left'])} left"
+        told.append(f"{pace}{left}")
+    if state["state"] == "running":
+        told.append(f"process {state['process']} on {state['host']} since {state['since']}")
+    elif state["exit_code"] is not None:
+        told.append(f"the last start ended with exit code {state['exit_code']}: {state['reason']}")
+    else:
+        told.append("the last start was killed; the same command continues")
+    return told
+
+
+def _unfinished(output: str, state: RunState) -> dict[str, Any]:
+    examples = state.counts.get("examples", 0)
+    stopped = state.stopped or {}
+    return {
+        "output": output,
+        "state": "running" if state.running else "stopped",
+        "examples": examples,
+        "total": state.total,
+        "share": round(examples / state.total, 4) if state.total else None,
+        "answered": state.counts.get("answered", 0),
+        "rejected": state.counts.get("rejected", 0),
+        "shards": state.shards,
+        "examples_per_second": _rounded(state.examples_per_second),
+        "windows_per_second": _rounded(state.windows_per_second),
+        "seconds_left": _rounded(state.seconds_left),
+        "process": state.owner.get("pid"),
+        "host": state.owner.get("host"),
+        "since": state.owner.get("since"),
+        "exit_code": None if state.running else stopped.get("exit_code"),
+        "reason": None if state.running else stopped.get("reason"),
+    }
+
+
+def _done(output: str, beside: Path) -> dict[str, Any]:
+    """Return what the summary beside a finished output tells, if it is there."""
+    try:
+        summary = json.loads(beside.read_bytes())
+    except (OSError, ValueError):
+        summary = {}
+    if not isinstance(summary, dict):
+        summary = {}
+    examples = summary.get("examples")
+    same = ("answered", "rejected", "shards", "examples_per_second", "windows_per_second", "exit_code")
+    return {
+        "output": output,
+        "state": "done",
+        "examples": examples,
+        "total": examples,
+        "share": 1.0,
+        **{key: summary.get(key) for key in same},
+        "seconds_left": 0.0,
+        **dict.fromkeys(("process", "host", "since", "reason")),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

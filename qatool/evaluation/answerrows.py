@@ -1,0 +1,126 @@
+"""Single rows of an answers file, all columns of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qatool.errors import InputError
+from qatool.files.formats import open_reader
+from qatool.files.paths import resolve
+from qatool.files.rows import excerpt, where
+from qatool.files.streams import reading
+from qatool.files.targets import SUCCESS_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qatool.files.paths import Source
+
+_COLUMNS = {"id", "question", "answer", "candidates", "fingerprint", "error"}
+_LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndjson.zst")
+
+
+def is_answers(path: Path) -> bool:
+    """Whether a path looks like answers that qatool extract wrote."""
+    if path.is_dir():
+        return (path / SUCCESS_NAME).is_file()
+    if path.suffix.lower() == ".parquet":
+        try:
+            return set(pq.read_schema(path).names) >= _COLUMNS
+        except (OSError, pa.ArrowException):
+            return False
+    return path.name.lower().endswith(_LINE_SUFFIXES)
+
+
+def find_answer(path: Path, *, row: int | None, name: str | None) -> tuple[int, dict[str, Any]]:
+    """Return the place of an answer and its columns; the first one by default.
+
+    :param row: 0-based
+    :param name: an id
+    :raises InputError: there is no such answer, or the file cannot be read
+    """
+    passed = 0
+    for source in resolve([str(path)]):
+        found, rows = (_in_parquet if source.format == "parquet" else _in_lines)(
+            source, None if row is None else row - passed, name
+        )
+        if found is not None:
+            return passed + found[0], found[1]
+        passed += rows
+    if passed == 0:
+        raise InputError(f"{path}: holds no answer")
+    if name is not None:
+        raise InputError(f"{path}: none of its {passed:,} answers has the id {excerpt(name)}; check --id")
+    raise InputError(f"{path}: has no row {row}; there are {passed:,}, from 0")
+
+
+def answers_at(path: Path, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the columns of some answers by their 0-based place.
+
+    :param rows: ascending
+    :raises InputError: the file cannot be read
+    """
+    found: dict[int, dict[str, Any]] = {}
+    wanted = set(rows)
+    passed = 0
+    for source in resolve([str(path)]):
+        if source.format == "parquet":
+            with reading(source), pq.ParquetFile(source.path, pre_buffer=False) as file:
+                for group in range(file.num_row_groups):
+                    size = file.metadata.row_group(group).num_rows
+                    here = [row for row in rows if passed <= row < passed + size]
+                    if here:
+                        places = pa.array([row - passed for row in here])
+                        table = file.read_row_group(group).take(places)
+                        found.update(zip(here, table.to_pylist(), strict=True))
+                    passed += size
+        else:
+            for line in open_reader(source).rows():
+                if passed in wanted and line.values is not None:
+                    found[passed] = line.values | {"fingerprint": _decoded(line.values.get("fingerprint"))}
+                passed += 1
+    return found
+
+
+_Found = tuple[int, dict[str, Any]]
+
+
+def _in_parquet(source: Source, row: int | None, name: str | None) -> tuple[_Found | None, int]:
+    """Return the row looked for, and how many there are."""
+    passed = 0
+    with reading(source), pq.ParquetFile(source.path, pre_buffer=False) as file:
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            at = (row or 0) - passed
+            if name is not None:
+                at = pc.index(file.read_row_group(group, columns=["id"])["id"], pa.scalar(name)).as_py()
+            if 0 <= at < rows:
+                table = file.read_row_group(group).slice(at, 1)
+                return (passed + at, table.to_pylist()[0]), rows
+            passed += rows
+    return None, passed
+
+
+def _in_lines(source: Source, row: int | None, name: str | None) -> tuple[_Found | None, int]:
+    passed = 0
+    for line in open_reader(source).rows():
+        values = line.values or {}
+        if line.error is not None or not {"id", "answer", "candidates"} <= values.keys():
+            raise InputError(f"{where(source, line)}: is no answer of qatool extract; name what it wrote")
+        if passed == (row or 0) if name is None else values["id"] == name:
+            mark = values.get("fingerprint")
+            return (passed, values | {"fingerprint": _decoded(mark)}), passed
+        passed += 1
+    return None, passed
+
+
+def _decoded(mark: Any) -> bytes | None:
+    try:
+        return bytes.fromhex(mark) if isinstance(mark, str) else None
+    except ValueError:
+        return None

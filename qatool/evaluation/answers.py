@@ -1,0 +1,290 @@
+"""Answers to evaluate: what ``qatool extract`` writes, or the ``{id: text}`` JSON of the official SQuAD scripts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qatool.errors import InputError
+from qatool.files.formats import open_reader
+from qatool.files.paths import resolve
+from qatool.files.rows import excerpt, where
+from qatool.files.streams import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from qatool.files.paths import Source
+
+_TEXTS = ("id", "question", "answer", "error")
+_NUMBERS = ("score", "no_answer_score", "n_windows")
+_CANDIDATES = "candidates.list.element.answer"
+_BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerSet:
+    """Answers in the order of their file; ``n`` of them."""
+
+    ids: list[str]
+    decided: list[str | None]
+    """The decision; ``None`` or empty: no answer."""
+    best: list[str | None]
+    """The best text whatever the decision, ``None`` where there is none."""
+    rejected: NDArray[np.bool_]
+    """``(n,)``: rows that were never answered."""
+    score: NDArray[np.float64] | None
+    """``(n,)``: of the best text, NaN where there is none; ``None`` when the file has no scores."""
+    no_answer_score: NDArray[np.float64] | None
+    """``(n,)``, or ``None`` when the file has none."""
+    n_windows: NDArray[np.float64] | None
+    """``(n,)``, or ``None`` when the file does not tell."""
+    candidates: list[pa.Array]
+    """Texts of the ranked candidates: chunks of lists of strings, ``n`` lists in all; empty when not told."""
+    questions: list[str | None]
+    extra: Mapping[str, list[Any]]
+    """Values of further columns that the file has."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def decided_at(self, threshold: float) -> AnswerSet:
+        """Return the answers as they would be with this no-answer threshold."""
+        scores = self.no_answer_score
+        if scores is None:
+            raise ValueError("no no-answer scores to decide by")
+        none = (scores > threshold) | np.isnan(scores)
+        decided = [None if no else text for no, text in zip(none.tolist(), self.best, strict=True)]
+        return replace(self, decided=decided)
+
+    def take(self, rows: NDArray[np.int64]) -> AnswerSet:
+        """Return only these rows, in this order."""
+        places = rows.tolist()
+        candidates = [pa.chunked_array(self.candidates).take(pa.array(rows))] if self.candidates else []
+        return AnswerSet(
+            ids=[self.ids[row] for row in places],
+            decided=[self.decided[row] for row in places],
+            best=[self.best[row] for row in places],
+            rejected=self.rejected[rows],
+            score=None if self.score is None else self.score[rows],
+            no_answer_score=None if self.no_answer_score is None else self.no_answer_score[rows],
+            n_windows=None if self.n_windows is None else self.n_windows[rows],
+            candidates=[chunk for lists in candidates for chunk in lists.chunks],
+            questions=[self.questions[row] for row in places],
+            extra={name: [values[row] for row in places] for name, values in self.extra.items()},
+        )
+
+    def candidate_lists(self) -> Iterator[list[str]]:
+        """Yield the ranked candidates of each answer."""
+        for chunk in self.candidates:
+            for first in range(0, len(chunk), _BATCH_ROWS):
+                for texts in chunk.slice(first, _BATCH_ROWS).to_pylist():
+                    yield texts or []
+
+
+def load_answers(path: str, *, no_answer_scores: str | None = None, extra: Sequence[str] = ()) -> AnswerSet:
+    """Read answers from a file or a folder of parts.
+
+    :param no_answer_scores: a JSON file ``{id: score}`` beside answers in SQuAD's JSON
+    :param extra: further columns, left out where the file has none of that name
+    :raises InputError: it cannot be read, holds no answers, or an id twice
+    """
+    sources = resolve([path])
+    if [source.format for source in sources] == ["json"] and sources[0].compression is None:
+        answers = _predictions(sources[0])
+        return answers if no_answer_scores is None else _scored(answers, no_answer_scores)
+    found = _Rows(extra)
+    for source in sources:
+        if source.format == "parquet":
+            _read_parquet(source, found)
+        elif source.format == "jsonl":
+            _read_lines(source, found)
+        else:
+            raise InputError(f"{source.path}: answers are .parquet, .jsonl, a folder of parts, or SQuAD's .json")
+    _check_unique(path, found.texts["id"])
+    return found.answers()
+
+
+class _Rows:
+    """Columns as they come in, row by row or batch by batch."""
+
+    def __init__(self, extra: Sequence[str]) -> None:
+        self.texts: dict[str, list[Any]] = {name: [] for name in _TEXTS}
+        self.numbers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in _NUMBERS}
+        self.candidates: list[pa.Array] = []
+        self.extra: dict[str, list[Any]] = {name: [] for name in extra}
+        self.absent = {"candidates", *_NUMBERS, *extra}
+        """Columns that no file has had so far."""
+
+    def answers(self) -> AnswerSet:
+        numbers = {
+            name: None if name in self.absent else np.concatenate([np.empty(0), *chunks])
+            for name, chunks in self.numbers.items()
+        }
+        decided = self.texts["answer"]
+        lists = [] if "candidates" in self.absent else self.candidates
+        first = [text for chunk in lists for text in _first_texts(chunk)]
+        best = (
+            [given if one is None else one for given, one in zip(decided, first, strict=True)] if first else decided
+        )
+        return AnswerSet(
+            ids=self.texts["id"],
+            decided=decided,
+            best=best,
+            rejected=np.array([error is not None for error in self.texts["error"]], dtype=np.bool_),
+            candidates=lists,
+            questions=self.texts["question"],
+            extra={name: values for name, values in self.extra.items() if name not in self.absent},
+            **numbers,
+        )
+
+
+def _first_texts(lists: pa.Array) -> list[str | None]:
+    """Return the first entry of each list, ``None`` for empty ones and nulls."""
+    offsets = lists.offsets.to_numpy()
+    filled = np.diff(offsets) > 0
+    return list(lists.values.take(pa.array(offsets[:-1], mask=~filled)).to_pylist())
+
+
+def _read_parquet(source: Source, found: _Rows) -> None:
+    with reading(source), pq.ParquetFile(source.path, pre_buffer=False) as file:
+        there = file.schema_arrow.names
+        for name in ("id", "answer"):
+            if name not in there:
+                raise InputError(f"{source.path}: no column {name!r}; name answers that qatool extract wrote")
+        simple = [name for name in (*_TEXTS, *_NUMBERS, *found.extra) if name in there]
+        wanted = [*simple, _CANDIDATES] if "candidates" in there else simple
+        found.absent.difference_update(there)
+        for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
+            rows = batch.num_rows
+            for column in (found.texts, found.extra):
+                for name, values in column.items():
+                    values.extend(_values(batch[name], name) if name in there else [None] * rows)
+            for name, chunks in found.numbers.items():
+                chunks.append(_numbers(batch[name]) if name in there else np.full(rows, np.nan))
+            found.candidates.append(_candidate_texts(batch["candidates"]) if "candidates" in there else _none(rows))
+
+
+def _values(column: pa.Array, name: str) -> list[Any]:
+    """Return the values of a column; ids are text, whatever they are in the file."""
+    values: list[Any] = (column.cast(pa.string()) if name == "id" else column).to_pylist()
+    return values
+
+
+def _numbers(column: pa.Array) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _candidate_texts(column: pa.Array) -> pa.Array:
+    """Return lists of texts from lists of structs that hold nothing but texts; nulls become empty lists."""
+    lengths = column.value_lengths().fill_null(0).to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), column.flatten().field("answer"))
+
+
+def _none(rows: int) -> pa.Array:
+    return pa.array([[]] * rows, pa.list_(pa.string()))
+
+
+def _read_lines(source: Source, found: _Rows) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in (*_TEXTS, *_NUMBERS, *found.extra, "candidates")}
+    for row in open_reader(source).rows():
+        if row.error is not None or row.values is None:
+            raise InputError(f"{where(source, row)}: {row.error}; name answers that qatool extract wrote")
+        if not isinstance(row.values.get("id"), str) or "answer" not in row.values:
+            raise InputError(f"{where(source, row)}: no id or no answer; name answers that qatool extract wrote")
+        found.absent.difference_update(row.values)
+        for name, values in columns.items():
+            values.append(row.values.get(name))
+    try:
+        for name in _TEXTS:
+            found.texts[name] += pa.array(columns[name], pa.string()).to_pylist()
+        for name in _NUMBERS:
+            found.numbers[name].append(_numbers(pa.array(columns[name], pa.float64())))
+        texts = [[one["answer"] for one in entry or ()] for entry in columns["candidates"]]
+        found.candidates.append(pa.array(texts, pa.list_(pa.string())))
+    except (pa.ArrowException, TypeError, KeyError) as error:
+        raise InputError(
+            f"{source.path}: a value is of another type than in qatool's answers ({str(error).splitlines()[0]})"
+        ) from None
+    for name in found.extra:
+        found.extra[name] += columns[name]
+
+
+def _predictions(source: Source) -> AnswerSet:
+    values = _read_mapping(source.path)
+    for name, text in values.items():
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"{source.path}: the answer of {excerpt(name)} is {excerpt(text)}, not text; mend it")
+    texts = list(values.values())
+    return AnswerSet(
+        ids=list(values),
+        decided=texts,
+        best=texts,
+        rejected=np.zeros(len(texts), dtype=np.bool_),
+        score=None,
+        no_answer_score=None,
+        n_windows=None,
+        candidates=[],
+        questions=[None] * len(texts),
+        extra={},
+    )
+
+
+def _scored(answers: AnswerSet, path: str) -> AnswerSet:
+    """Return the answers with their no-answer scores, in the order of the scores: ties keep it, as officially."""
+    scores = _read_mapping(Path(path))
+    place = {name: row for row, name in enumerate(answers.ids)}
+    for name, score in scores.items():
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            raise InputError(f"{path}: the score of {excerpt(name)} is {excerpt(score)}, not a number; mend it")
+    missing = [name for name in answers.ids if name not in scores]
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing):,} of {len(answers):,} answers have no score, the first {excerpt(missing[0])}; "
+            "score every answer"
+        )
+    order = np.array([place[name] for name in scores if name in place], dtype=np.int64)
+    values = np.array([scores[name] for name in scores if name in place], dtype=np.float64)
+    return replace(answers.take(order), no_answer_score=values)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    :raises InputError: it cannot be read, is no object, or has a key twice
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            _check_unique(str(path), [name for name, _ in pairs])
+        return found
+
+    try:
+        values = json.loads(path.read_bytes(), object_pairs_hook=unique)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no JSON ({error}); mend the file") from None
+    if not isinstance(values, dict):
+        raise InputError(f'{path}: is no JSON object; expected {{"id": ...}}, as the official SQuAD scripts take it')
+    return values
+
+
+def _check_unique(path: str, ids: list[str]) -> None:
+    if len(set(ids)) == len(ids):
+        return
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise InputError(f"{path}: the id {excerpt(name)} is there twice; ids must be unique to be evaluated")
+        seen.add(name)

@@ -1,0 +1,156 @@
+"""Fit what makes scores mean what they say: a temperature, then a no-answer threshold.
+
+A temperature divides all logits (Guo et al., "On Calibration of Modern Neural Networks", 2017). It is chosen by the
+negative log likelihood of what a score claims: that the best span is an exact match. That of an unanswerable question
+never is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from qatool.evaluation.curves import Threshold, applicable_threshold
+from qatool.evaluation.reliability import Bin, calibration_error, reliability_bins
+from qatool.evaluation.scoring import score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from qatool.evaluation.scoring import Expected, Scores
+
+LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 0.1, 10.0
+_STEPS = 14
+_SHRINK = (math.sqrt(5) - 1) / 2
+_LEAST_PROBABILITY = 1e-6
+
+
+class Outcome(NamedTuple):
+    """What a model says of ``n`` labelled questions, at one temperature."""
+
+    best: Sequence[str | None]
+    """The best text of each, whatever the decision."""
+    score: NDArray[np.float64]
+    """``(n,)``, NaN where there is no span."""
+    no_answer_score: NDArray[np.float64]
+    """``(n,)``"""
+
+
+class Quality(NamedTuple):
+    """How good scores and decisions are."""
+
+    nll: float
+    """Mean negative log likelihood of the scores, in nats."""
+    ece: float
+    """Calibration error of the scores."""
+    bins: list[Bin]
+    exact: float
+    """Of the decisions, in per cent."""
+    f1: float
+    """Likewise."""
+
+
+class UnreachableError(ValueError):
+    """No threshold reaches the precision asked for; holds the best there is, in [0, 1]."""
+
+    def __init__(self, best: float) -> None:
+        super().__init__(f"the best precision is {best:.3f}")
+        self.best = best
+
+
+def best_scores(outcome: Outcome, expected: Sequence[Expected]) -> Scores:
+    """Return EM and F1 of the best texts."""
+    return score(outcome.best, expected, "squad2.0")
+
+
+def likelihood(outcome: Outcome, expected: Sequence[Expected]) -> float:
+    """Return the mean negative log likelihood that the scores give to what is true of the best spans, in nats."""
+    claimed = np.clip(np.nan_to_num(outcome.score), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    right = _right(outcome, expected) > 0
+    return float(-np.log(np.where(right, claimed, 1 - claimed)).mean())
+
+
+def _right(outcome: Outcome, expected: Sequence[Expected]) -> NDArray[np.float64]:
+    """Return whether each best text is right, ``(n,)``; that of an unanswerable question never is."""
+    has_answer = np.array([right.has_answer for right in expected])
+    return np.where(has_answer, best_scores(outcome, expected).exact, 0.0)
+
+
+def fit_temperature(loss: Callable[[float], float]) -> float:
+    """Return the temperature of least loss, by golden-section search over its logarithm.
+
+    :param loss: has one minimum between the least and the largest temperature
+    """
+    low, high = math.log(LEAST_TEMPERATURE), math.log(LARGEST_TEMPERATURE)
+    left, right = high - _SHRINK * (high - low), low + _SHRINK * (high - low)
+    at_left, at_right = loss(math.exp(left)), loss(math.exp(right))
+    for _ in range(_STEPS):
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _SHRINK * (high - low)
+            at_left = loss(math.exp(left))
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _SHRINK * (high - low)
+            at_right = loss(math.exp(right))
+    return round(math.exp((low + high) / 2), 4)
+
+
+def fit_threshold(outcome: Outcome, expected: Sequence[Expected]) -> Threshold:
+    """Return the no-answer threshold of the best F1."""
+    return applicable_threshold(
+        best_scores(outcome, expected).f1,
+        outcome.no_answer_score,
+        answered=_answered(outcome),
+        has_answer=np.array([right.has_answer for right in expected]),
+    )
+
+
+def fit_precision(outcome: Outcome, expected: Sequence[Expected], precision: float) -> Threshold:
+    """Return the threshold that answers most while this share of the answers given is exact, and that share.
+
+    :param precision: in [0, 1]
+    :raises UnreachableError: no threshold does
+    """
+    answered = _answered(outcome)
+    right = _right(outcome, expected)[answered]
+    doubt = outcome.no_answer_score[answered]
+    order = np.argsort(doubt, kind="stable")
+    ordered = doubt[order]
+    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    reached = np.flatnonzero(last & (share >= precision))
+    if not len(reached):
+        raise UnreachableError(float(share[last].max(initial=0.0)))
+    place = int(reached[-1])
+    above = ordered[place + 1] if place + 1 < len(ordered) else 1.0
+    return Threshold(100.0 * float(share[place]), float((ordered[place] + above) / 2))
+
+
+def quality(outcome: Outcome, expected: Sequence[Expected], threshold: float | None) -> Quality:
+    """Return how good the scores are, and the decisions at a threshold.
+
+    :param threshold: no answer is decided above it; ``None``: always answer
+    """
+    decided = _answered(outcome)
+    if threshold is not None:
+        decided &= outcome.no_answer_score <= threshold
+    texts = [text if given else None for text, given in zip(outcome.best, decided.tolist(), strict=True)]
+    exact, f1 = score(texts, expected, "squad2.0")
+    there = ~np.isnan(outcome.score)
+    bins = reliability_bins(outcome.score[there], _right(outcome, expected)[there])
+    return Quality(
+        nll=likelihood(outcome, expected),
+        ece=calibration_error(bins),
+        bins=bins,
+        exact=100 * float(exact.mean()),
+        f1=100 * float(f1.mean()),
+    )
+
+
+def _answered(outcome: Outcome) -> NDArray[np.bool_]:
+    return np.fromiter(map(bool, outcome.best), np.bool_, len(outcome.best))

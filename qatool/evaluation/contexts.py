@@ -1,0 +1,69 @@
+"""The contexts of answers, found again in the corpus they came from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from qatool.files.fields import id_or, parse_columns, require, text_problem
+from qatool.files.formats import open_reader
+from qatool.schema import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qatool.files.paths import Source
+
+
+class Asked(NamedTuple):
+    """What is known of an answer whose context is wanted."""
+
+    question: str
+    document_id: str | None
+    """Of the document it was asked of, when questions came apart."""
+
+
+def find_contexts(
+    sources: Sequence[Source], wanted: Mapping[bytes, Asked], *, column: Sequence[str] = ()
+) -> dict[bytes, str]:
+    """Return the context of each wanted fingerprint that the corpus has; what has changed since is not found.
+
+    :param sources: rows with question and context, or documents when questions came apart
+    :param wanted: by fingerprint of question and context
+    :param column: ``NEW=OLD``: read column OLD as NEW
+    :raises InputError: a file cannot be read, or has no contexts
+    """
+    columns = parse_columns(column, (), documents=False)
+    of_document: defaultdict[str, list[tuple[bytes, str]]] = defaultdict(list)
+    for mark, asked in wanted.items():
+        if asked.document_id is not None:
+            of_document[asked.document_id].append((mark, asked.question))
+    found: dict[bytes, str] = {}
+    for source in sources:
+        reader = open_reader(source)
+        require(source, reader, columns, ("context",))
+        prefix = f"{source.name}:" if len(sources) > 1 else ""
+        for row in reader.rows(columns.named(("id", "question", "context"))):
+            values = row.values or {}
+            context, question = (values.get(columns.of(name)) for name in ("context", "question"))
+            if row.error is not None or text_problem("context", values, columns.of("context")):
+                continue
+            if isinstance(question, str):
+                asked_here = [question]
+            else:
+                name = id_or(values.get(columns.of("id")), f"{prefix}{row.number}")
+                asked_here = [text for _, text in of_document.get(name, ())]
+            for text in asked_here:
+                if not _is_valid(text):
+                    continue
+                mark = fingerprint(text, context or "")
+                if mark in wanted:
+                    found[mark] = context or ""
+            if len(found) == len(wanted):
+                return found
+    return found
+
+
+def _is_valid(text: str) -> bool:
+    """Whether a text is Unicode throughout; what holds a lone surrogate was never answered."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)

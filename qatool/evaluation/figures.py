@@ -1,0 +1,145 @@
+"""All figures of an evaluation, under the names of the official SQuAD scripts where those have one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qatool.evaluation.bootstrap import interval
+from qatool.evaluation.curves import best_threshold, precision_recall, thinned
+from qatool.evaluation.reliability import calibration_error, reliability_bins
+from qatool.evaluation.scoring import hit_ranks
+from qatool.evaluation.slices import answer_lengths, column_values, question_words, sliced, window_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from qatool.evaluation.judging import Judged
+
+CURVE_POINTS = 101
+RECALL_RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
+_BUILT_IN_SLICES = {"question word": "question_word", "answer length": "answer_length", "windows": "windows"}
+
+
+def figures(judged: Judged, *, resamples: int, slice_by: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the figures of judged answers; means are in per cent, all else in [0, 1].
+
+    :param resamples: of the bootstrap behind each interval
+    :param slice_by: columns to slice by, besides the built-in slices
+    """
+    answers = judged.answers
+    found = {
+        **_official(judged),
+        "rules": judged.rules,
+        "answered": int(np.count_nonzero(judged.answered)),
+        "no_answer": int(np.count_nonzero(~judged.answered & ~answers.rejected)),
+        "rejected": int(np.count_nonzero(answers.rejected)),
+        "without_reference": judged.without_reference,
+        "without_answer": judged.without_answer,
+        "intervals": _intervals(judged, resamples),
+        "resamples": resamples,
+    }
+    if answers.no_answer_score is not None:
+        found |= _thresholds(judged, answers.no_answer_score)
+    if answers.score is not None:
+        found |= _confidence(judged, answers.score)
+    if answers.candidates:
+        found["recall_at_k"] = _recall_at_k(judged)
+    found["slices"] = {
+        name: sliced(labels, judged.decided, resamples) for name, labels in _labels(judged, slice_by).items()
+    }
+    return found
+
+
+def _groups(judged: Judged) -> dict[str, NDArray[np.bool_]]:
+    groups = {"HasAns_": judged.has_answer, "NoAns_": ~judged.has_answer}
+    return {name: rows for name, rows in groups.items() if rows.any()}
+
+
+def _official(judged: Judged) -> dict[str, Any]:
+    exact, f1 = judged.decided
+    found: dict[str, Any] = {"exact": _per_cent(exact), "f1": _per_cent(f1), "total": len(exact)}
+    for name, rows in _groups(judged).items():
+        found[f"{name}exact"] = _per_cent(exact[rows])
+        found[f"{name}f1"] = _per_cent(f1[rows])
+        found[f"{name}total"] = int(np.count_nonzero(rows))
+    if judged.rules == "squad1.1":
+        found["exact_match"] = found["exact"]
+    return found
+
+
+def _per_cent(values: NDArray[np.float64]) -> float:
+    return 100.0 * float(values.sum()) / len(values)
+
+
+def _intervals(judged: Judged, resamples: int) -> dict[str, Any]:
+    exact, f1 = (100 * values for values in judged.decided)
+    found = {"exact": interval(exact, resamples), "f1": interval(f1, resamples)}
+    for name, rows in _groups(judged).items():
+        found[f"{name}exact"] = interval(exact[rows], resamples)
+        found[f"{name}f1"] = interval(f1[rows], resamples)
+    return found
+
+
+def _thresholds(judged: Judged, no_answer_score: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what the best no-answer thresholds would give, and the official areas under precision and recall."""
+    found: dict[str, Any] = {}
+    for name, values in zip(("exact", "f1"), judged.best, strict=True):
+        best = best_threshold(
+            values,
+            no_answer_score,
+            answered=judged.has_best,
+            has_answer=judged.has_answer,
+            rejected=judged.answers.rejected,
+        )
+        found |= {f"best_{name}": best.value, f"best_{name}_thresh": best.threshold}
+    oracle = judged.has_answer.astype(np.float64)
+    for name, values in (*zip(("exact", "f1"), judged.best, strict=True), ("oracle", oracle)):
+        curve = precision_recall(values, no_answer_score, has_answer=judged.has_answer)
+        found[f"pr_{name}_ap"] = 100.0 * curve.area
+    return found
+
+
+def _confidence(judged: Judged, score: NDArray[np.float64]) -> dict[str, Any]:
+    """Return precision and recall by score, and whether confidence means what it says."""
+    rows = ~np.isnan(score)
+    if not rows.any():
+        return {}
+    exact = np.where(judged.has_answer, judged.best.exact, 0.0)
+    curve = precision_recall(exact[rows], -score[rows], has_answer=judged.has_answer[rows])
+    curve = curve._replace(threshold=-curve.threshold)
+    bins = reliability_bins(score[rows], exact[rows])
+    found = {
+        "precision_recall": {"area": curve.area, "points": thinned(curve, CURVE_POINTS)},
+        "ece": calibration_error(bins),
+        "reliability": [one._asdict() for one in bins],
+    }
+    if (given := rows & judged.answered).any():
+        found["answered_ece"] = calibration_error(reliability_bins(score[given], exact[given]))
+    return found
+
+
+def _recall_at_k(judged: Judged) -> dict[str, float]:
+    """Return the share of answerable questions with an exact match among the first ``k`` candidates, in per cent."""
+    rows = np.flatnonzero(judged.has_answer)
+    if not len(rows):
+        return {}
+    longest = max(int(chunk.value_lengths().to_numpy().max()) for chunk in judged.answers.candidates if len(chunk))
+    if longest == 1:
+        return {"1": _per_cent(judged.best.exact[rows])}
+    ranks = hit_ranks(judged.answers.candidate_lists(), judged.expected, judged.best.exact > 0)[rows]
+    wanted = [k for k in RECALL_RANKS if k < longest] + [longest]
+    return {str(k): 100.0 * float(np.mean((ranks >= 0) & (ranks < k))) for k in wanted}
+
+
+def _labels(judged: Judged, slice_by: Sequence[str]) -> dict[str, list[str | None]]:
+    labels = {
+        _BUILT_IN_SLICES["question word"]: question_words(judged.questions),
+        _BUILT_IN_SLICES["answer length"]: answer_lengths(judged.references),
+    }
+    if judged.answers.n_windows is not None:
+        labels[_BUILT_IN_SLICES["windows"]] = window_counts(judged.answers.n_windows)
+    return labels | {name: column_values(judged.extra[name]) for name in slice_by}

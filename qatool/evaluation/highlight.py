@@ -1,0 +1,75 @@
+"""An answer and its runners-up in their context: pieces of text, some of them marked."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LONGEST_WORD = 20
+
+
+class Piece(NamedTuple):
+    """A stretch of a context."""
+
+    text: str
+    rank: int | None = None
+    """0-based rank of the best candidate it belongs to; ``None``: of none."""
+    is_gap: bool = False
+    """Whether it stands for context left out."""
+
+
+def pieces(context: str, spans: Sequence[tuple[int, int]], *, around: int) -> list[Piece]:
+    """Cut a context into pieces, and leave out what is far from all candidates.
+
+    :param spans: half-open ranges of the candidates, best first; where they overlap the better one is shown
+    :param around: characters kept either side of each; without spans, the first ``2 * around``
+    """
+    ranges = _ranges(context, spans, around)
+    found: list[Piece] = []
+    last = 0
+    for first, end in ranges:
+        if first > last:
+            found.append(Piece("…", is_gap=True))
+        cuts = sorted({first, end, *(cut for span in spans for cut in span if first < cut < end)})
+        for left, right in itertools.pairwise(cuts):
+            rank = next((rank for rank, (start, stop) in enumerate(spans) if start <= left and right <= stop), None)
+            found.append(Piece(context[left:right], rank))
+        last = end
+    if last < len(context):
+        found.append(Piece("…", is_gap=True))
+    return found
+
+
+def _ranges(context: str, spans: Sequence[tuple[int, int]], around: int) -> list[tuple[int, int]]:
+    """Return the ranges to show, in order, none touching another."""
+    wanted = sorted((_back(context, start - around), _forth(context, end + around)) for start, end in spans)
+    ranges: list[tuple[int, int]] = []
+    for first, end in wanted or [(0, _forth(context, 2 * around))]:
+        if ranges and first <= ranges[-1][1] + 1:
+            ranges[-1] = ranges[-1][0], max(ranges[-1][1], end)
+        else:
+            ranges.append((first, end))
+    return ranges
+
+
+def _back(context: str, place: int) -> int:
+    """Return the start of the word at ``place``, unless that is far."""
+    if place <= 0:
+        return 0
+    for at in range(place, max(0, place - _LONGEST_WORD), -1):
+        if context[at - 1].isspace():
+            return at
+    return place
+
+
+def _forth(context: str, place: int) -> int:
+    """Return the end of the word at ``place``, unless that is far."""
+    if place >= len(context):
+        return len(context)
+    for at in range(place, min(len(context), place + _LONGEST_WORD)):
+        if context[at].isspace():
+            return at
+    return place

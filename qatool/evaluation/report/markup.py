@@ -1,0 +1,46 @@
+"""From text of a corpus to markup that only shows it."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from qatool.logs import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qatool.evaluation.highlight import Piece
+
+
+def shown(text: object, *, longest: int = 400) -> str:
+    """Return text for the inside of an element or a quoted attribute.
+
+    Markup is escaped; control characters and those that change the direction of text are spelled out; line breaks
+    stay. What is too long is cut.
+    """
+    full = str(text)
+    kept = full if len(full) <= longest else f"{full[:longest]}…"
+    lines = kept.replace("\r\n", "\n").split("\n")
+    return html.escape("\n".join(map(harmless, lines)), quote=True)
+
+
+def isolated(text: object, *, longest: int = 400) -> str:
+    """Return text as an element of its own direction, so that what stands around it keeps its order."""
+    return f"<bdi>{shown(text, longest=longest)}</bdi>"
+
+
+def marked(context: Sequence[Piece]) -> str:
+    """Return a context with its candidates marked, the best one most."""
+    parts = []
+    for piece in context:
+        text = shown(piece.text, longest=4000)
+        if piece.is_gap:
+            parts.append('<span class="gap"> … </span>')
+        elif piece.rank is None:
+            parts.append(text)
+        elif piece.rank == 0:
+            parts.append(f"<mark>{text}</mark>")
+        else:
+            parts.append(f'<mark class="other" title="candidate {piece.rank + 1}">{text}</mark>')
+    return f'<p class="context" dir="auto">{"".join(parts)}</p>'

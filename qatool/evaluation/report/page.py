@@ -1,0 +1,173 @@
+"""The report's page: what was chosen, counted and drawn, put together as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qatool.evaluation.report.assets import SCRIPT, STYLE
+from qatool.evaluation.report.markup import isolated, marked, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qatool.evaluation.highlight import Piece
+    from qatool.evaluation.report.choice import Group
+
+CARDS_BYTES = 4_000_000
+"""Bytes that cards may take, so that the page stays below 5 MB."""
+_CANDIDATES_SHOWN = 5
+_REFERENCES_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """An answer to show."""
+
+    row: int
+    values: Mapping[str, Any]
+    """The columns of the answer."""
+    groups: Sequence[str]
+    context: Sequence[Piece] | None
+    """``None``: not known."""
+    references: Sequence[str] | None
+    """``None``: not known; empty: the question has no answer."""
+    exact: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A number worth a place at the head of the page."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def page(
+    *,
+    title: str,
+    figures: Sequence[Figure],
+    charts: Sequence[tuple[str, str]],
+    groups: Sequence[Group],
+    cards: Sequence[Card],
+    total: int,
+) -> str:
+    """Return the page.
+
+    :param title: the answers' name
+    :param charts: captions and SVG elements
+    :param cards: in the order they are shown in; as many as there is room for are
+    :param total: answers there are
+    """
+    made: list[str] = []
+    size = 0
+    for card in cards:
+        text = _card(card)
+        size += len(text.encode("utf-8", "replace"))
+        if size > CARDS_BYTES:
+            break
+        made.append(text)
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    heads = "".join(
+        f"<div><dt>{shown(one.label)}</dt><dd>{shown(one.value)}"
+        f"{f'<small>{shown(one.note)}</small>' if one.note else ''}</dd></div>"
+        for one in figures
+    )
+    drawn = "".join(f"<figure><figcaption>{shown(name)}</figcaption>{svg}</figure>" for name, svg in charts)
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{shown(title)}</title><style>{STYLE}</style></head>
+<body>
+<header><h1>{isolated(title)}</h1></header>
+<main>
+<dl class="figures">{heads}</dl>
+<section aria-label="Charts"><h2>Charts</h2><div class="charts">{drawn}</div></section>
+<section aria-label="Answers"><h2>Answers</h2>
+<p class="soft">{shown(_statement(groups, len(made), total), longest=2000)}</p>
+<div class="bar" hidden role="search">
+<input id="search" type="search" placeholder="Search (press /)" aria-label="Search in the answers shown">
+<button type="button" data-group="" aria-pressed="true">all</button>{_buttons(groups)}
+<span id="count" class="soft" role="status"></span></div>
+{"".join(made)}
+</section>
+</main>
+<footer class="soft"><p>Keys: / search, j and k next and previous, Escape shows all. Made by qatool.</p></footer>
+<script>{SCRIPT}</script>
+</body></html>
+"""
+
+
+def _buttons(groups: Sequence[Group]) -> str:
+    return "".join(
+        f'<button type="button" data-group="{group.name}" aria-pressed="false">{group.title}</button>'
+        for group in groups
+    )
+
+
+def _statement(groups: Sequence[Group], cards: int, total: int) -> str:
+    """Say what is shown of what there is."""
+    if cards == total:
+        return f"All {total:,} answers are shown. Figures and charts count all of them."
+    parts = ", ".join(f"{len(group.rows):,} of {group.total:,} {group.title}" for group in groups)
+    return (
+        f"{cards:,} of {total:,} answers are shown, a choice: {parts}; an answer may be among several. "
+        "Figures and charts count all answers."
+    )
+
+
+def _card(card: Card) -> str:
+    values = card.values
+    question = "(no question)" if values["question"] is None else values["question"]
+    parts = [
+        f"<h3>{isolated(question, longest=500)}</h3>",
+        f'<p class="tags">{isolated(values["id"], longest=120)} · row {card.row} {_verdict(card)}</p>',
+        _decision(values),
+    ]
+    if card.references is not None:
+        texts = " · ".join(isolated(text, longest=200) for text in card.references[:_REFERENCES_SHOWN])
+        parts.append(f"<p>Expected: {texts or 'no answer'}</p>")
+    if card.context is not None:
+        parts.append(marked(card.context))
+    if len(candidates := values.get("candidates") or ()) > 1:
+        parts.append(_candidates(candidates))
+    return f'<article tabindex="0" data-groups="{" ".join(card.groups)}">{"".join(parts)}</article>\n'
+
+
+def _verdict(card: Card) -> str:
+    if card.exact is None or card.f1 is None:
+        return ""
+    if card.exact:
+        return '<span class="right">right</span>'
+    return f'<span class="wrong">wrong, F1 {card.f1:.2f}</span>'
+
+
+def _decision(values: Mapping[str, Any]) -> str:
+    if values["error"] is not None:
+        return f'<p class="wrong">Rejected: {isolated(values["error"])}</p>'
+    scores = " ".join(
+        f"{label} {values[name]:.3f}"
+        for label, name in (("score", "score"), ("no-answer score", "no_answer_score"))
+        if values.get(name) is not None
+    )
+    answer = "<em>no answer</em>" if values["answer"] is None else f"<strong>{isolated(values['answer'])}</strong>"
+    return f'<p>{answer} <span class="soft">{scores}</span></p>'
+
+
+def _candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
+    rows = "".join(
+        f'<li>{isolated(one["answer"], longest=200)} <span class="soft">{one["score"]:.3f}</span></li>'
+        for one in candidates[:_CANDIDATES_SHOWN]
+        if one.get("score") is not None
+    )
+    return f"<details><summary>candidates</summary><ol>{rows}</ol></details>"

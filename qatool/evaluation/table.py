@@ -1,0 +1,167 @@
+"""The figures of an evaluation as lines for the screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_CHANGES_SHOWN = 10
+_GROUPS = (("all", ""), ("answerable", "HasAns_"), ("unanswerable", "NoAns_"))
+_LONGEST_LABEL = 32
+
+
+def table_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return what :func:`~qatool.evaluation.figures.figures` found as lines of text.
+
+    :param found: also with ``compare``, if there was a comparison
+    """
+    return [
+        *_counts(found),
+        "",
+        *_main(found),
+        *_thresholds(found),
+        *_confidence(found),
+        *_recall(found),
+        *_slices(found["slices"]),
+        *(_comparison(found["compare"]) if "compare" in found else ()),
+    ]
+
+
+def _counts(found: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"{found['total']:,} questions: {found['answered']:,} answered, {found['no_answer']:,} no answer, "
+        f"{found['rejected']:,} rejected"
+    )
+    if found["without_reference"] or found["without_answer"]:
+        yield (
+            f"left out: {found['without_reference']:,} answers without a reference, "
+            f"{found['without_answer']:,} references without an answer"
+        )
+
+
+def _main(found: Mapping[str, Any]) -> list[str]:
+    rows = [("", "questions", "exact", "95 %", "F1", "95 %")]
+    for label, name in _GROUPS:
+        if f"{name}total" in found:
+            rows.append(
+                (
+                    label,
+                    f"{found[f'{name}total']:,}",
+                    *_mean(found[f"{name}exact"], found["intervals"][f"{name}exact"]),
+                    *_mean(found[f"{name}f1"], found["intervals"][f"{name}f1"]),
+                )
+            )
+    return _aligned(rows)
+
+
+def _mean(value: float, interval: Sequence[float]) -> tuple[str, str]:
+    return f"{value:.2f}", f"{interval[0]:.1f}-{interval[1]:.1f}"
+
+
+def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
+    if "best_f1" not in found or "NoAns_total" not in found:
+        return
+    yield ""
+    for name, label in (("f1", "F1"), ("exact", "exact")):
+        yield (
+            f"best threshold for {label}: {found[f'best_{name}']:.2f} with no answer above "
+            f"{found[f'best_{name}_thresh']:.6g}"
+        )
+    areas = ", ".join(f"{found[f'pr_{name}_ap']:.2f} by {name}" for name in ("exact", "f1", "oracle"))
+    yield f"area under precision and recall, by no-answer score: {areas}"
+
+
+def _confidence(found: Mapping[str, Any]) -> Iterator[str]:
+    if "precision_recall" in found:
+        yield ""
+        yield f"area under precision and recall, by score: {100 * found['precision_recall']['area']:.2f}"
+    if "ece" not in found:
+        return
+    of_answers = f", {found['answered_ece']:.4f} of the answers given" if "answered_ece" in found else ""
+    yield f"calibration error of scores: {found['ece']:.4f}{of_answers}"
+    yield from _aligned(
+        [
+            ("  score", "mean", "exact", "questions"),
+            *(
+                (
+                    f"  {one['lowest']:.3f}-{one['highest']:.3f}",
+                    f"{one['confidence']:.3f}",
+                    f"{one['exact']:.3f}",
+                    f"{one['total']:,}",
+                )
+                for one in found["reliability"]
+            ),
+        ]
+    )
+
+
+def _recall(found: Mapping[str, Any]) -> Iterator[str]:
+    if len(recall := found.get("recall_at_k", {})) > 1:
+        yield ""
+        shown = ", ".join(f"{value:.2f} among {k}" for k, value in recall.items())
+        yield f"exact answers among the first candidates: {shown}"
+
+
+def _slices(slices: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    for name, rows in slices.items():
+        if not rows:
+            continue
+        yield ""
+        yield from _aligned(
+            [
+                (f"by {name.replace('_', ' ')}", "questions", "exact", "95 %", "F1", "95 %"),
+                *(
+                    (
+                        f"  {_short(row['value'])}",
+                        f"{row['total']:,}",
+                        *_mean(row["exact"], row["exact_interval"]),
+                        *_mean(row["f1"], row["f1_interval"]),
+                    )
+                    for row in rows
+                ),
+            ]
+        )
+
+
+def _comparison(found: Mapping[str, Any]) -> Iterator[str]:
+    yield ""
+    yield f"the other answers, against these ({found['total']:,} questions):"
+    for name, label in (("exact", "exact"), ("f1", "F1")):
+        low, high = found[name]["interval"]
+        verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+        yield (
+            f"  {label} {found[name]['gain']:+.2f} (95 %: {low:+.2f} to {high:+.2f}), better in "
+            f"{100 * found[name]['better_share']:.1f} % of resamples: {verdict}"
+        )
+    yield (
+        f"  {found['changed']:,} answers changed: {found['became_right']:,} became right, "
+        f"{found['became_wrong']:,} became wrong"
+    )
+    flips = [one for one in found["changes"] if one["exact_before"] != one["exact_after"]]
+    for one in flips[:_CHANGES_SHOWN]:
+        sign = "+" if one["exact_after"] else "-"
+        yield f"  {sign} {_short(one['id'])}: {_answer(one['before'])} -> {_answer(one['after'])}"
+    if len(flips) > _CHANGES_SHOWN:
+        yield f"  … and {len(flips) - _CHANGES_SHOWN:,} more; --json lists all"
+
+
+def _answer(text: str | None) -> str:
+    return "no answer" if text is None else f'"{_short(text)}"'
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells in columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,153 @@
+"""``--dry-run``: how much work there is and what it will take, from a count of the input and a measured probe."""
+
+from __future__ import annotations
+
+import random
+import resource
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qatool.extraction.job import columns_of
+from qatool.extraction.shards import Shard, cut_shards
+from qatool.jobs.folder import read_marker
+from qatool.logs import duration
+from qatool.schema import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qatool.extraction.setup import Setup
+    from qatool.files.corpus import Corpus
+    from qatool.jobs.folder import RunFolder
+    from qatool.schema import Example
+
+SAMPLE = 256
+"""Examples, drawn evenly from all, that are tokenised; and read as far as the time for it goes."""
+PROBE_SECONDS = 3.0
+_BYTES_A_CONTEXT_BYTE = 40
+"""Memory of a tokenised and answered shard for each byte of its contexts, measured."""
+_SHARDS_HELD = 2
+"""The one in hand and the one prepared ahead."""
+
+
+@dataclass
+class _Counts:
+    examples: int = 0
+    rejected: int = 0
+    first_reject: str | None = None
+    shards: int = 0
+    done_shards: int = 0
+    done_examples: int = 0
+    largest_shard: int = 0
+    """In bytes of context."""
+    sample: list[Example] = field(default_factory=list)
+    usable: int = 0
+
+
+def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None) -> dict[str, Any]:
+    """Count the input and measure the work on a sample of it.
+
+    :param folder: of an unfinished run that would be continued; it is only looked at
+    :returns: ``examples``, ``rejected`` and ``first_reject``, ``shards``; of them ``done_examples`` and
+        ``done_shards``; ``windows``, ``tokens`` and ``seconds`` for the rest, estimated from the sample unless
+        ``exact``; ``memory_bytes`` and ``disk_bytes``
+    """
+    counts = _count(setup, corpus, folder)
+    left = counts.examples - counts.done_examples
+    scale = left / max(1, counts.examples) * counts.usable / max(1, len(counts.sample))
+    prepared = setup.extractor.prepare(_shard(counts.sample))
+    lengths = prepared.examples.lengths
+    seconds_each, bytes_each = _probe(setup, counts.sample)
+    bytes_held = _SHARDS_HELD * _BYTES_A_CONTEXT_BYTE * counts.largest_shard
+    return {
+        "examples": counts.examples,
+        "rejected": counts.rejected,
+        "first_reject": counts.first_reject,
+        "shards": counts.shards,
+        "done_examples": counts.done_examples,
+        "done_shards": counts.done_shards,
+        "windows": round(len(lengths) * scale),
+        "tokens": round(int(lengths.sum()) * scale),
+        "exact": len(counts.sample) == counts.usable and counts.done_examples == 0,
+        "seconds": None if seconds_each is None else round(seconds_each * len(lengths) * scale, 1),
+        "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + bytes_held,
+        # Parts and the output, both there until the run folder goes.
+        "disk_bytes": None if bytes_each is None else round(2 * bytes_each * counts.examples),
+        "device": setup.extractor.backend.device,
+    }
+
+
+def forecast_lines(told: Mapping[str, Any]) -> list[str]:
+    """Return a forecast in words."""
+    about = "" if told["exact"] else "about "
+    lines = [f"{told['examples']:,} examples in {told['shards']:,} shards"]
+    if told["done_shards"]:
+        lines.append(f"{told['done_examples']:,} of them, {told['done_shards']:,} shards, are done")
+    if told["rejected"]:
+        lines.append(f"{told['rejected']:,} bad rows; the first: {told['first_reject']}")
+    lines.append(f"{about}{told['windows']:,} windows, {told['tokens']:,} tokens to read")
+    if told["seconds"] is not None:
+        lines.append(f"about {duration(told['seconds'])} on {told['device']}")
+    lines.append(f"about {told['memory_bytes'] / 1e9:.1f} GB of memory")
+    if told["disk_bytes"] is not None:
+        lines.append(f"about {told['disk_bytes'] / 1e6:,.1f} MB of disk while running, half of it after")
+    return lines
+
+
+def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None) -> _Counts:
+    """Cut the input into shards and draw a sample (reservoir sampling, Vitter's algorithm R)."""
+    counts = _Counts()
+    draw = random.Random(0)  # noqa: S311 (a sample, not a secret)
+    for shard in cut_shards(corpus.examples(), setup.shard_limits, columns=columns_of(setup.extractor)):
+        counts.shards += 1
+        counts.examples += len(shard.examples)
+        size = sum(len((example.context or "").encode("utf-8", "replace")) for example in shard.examples)
+        counts.largest_shard = max(counts.largest_shard, size)
+        if folder is not None:
+            marker = read_marker(folder.marker(shard.index))
+            if marker is not None and (marker.identity, marker.content_hash) == (folder.identity, shard.content_hash):
+                counts.done_shards += 1
+                counts.done_examples += len(shard.examples)
+        for example in shard.examples:
+            if example.error is not None:
+                counts.rejected += 1
+                counts.first_reject = counts.first_reject or f"{example.where}: {example.error}"
+                continue
+            counts.usable += 1
+            if len(counts.sample) < SAMPLE:
+                counts.sample.append(example)
+            elif (place := draw.randrange(counts.usable)) < SAMPLE:
+                counts.sample[place] = example
+    return counts
+
+
+def _shard(sample: list[Example]) -> Shard:
+    marks = [fingerprint(example.question or "", example.context or "") for example in sample]
+    return Shard(index=0, first_row=0, examples=tuple(sample), fingerprints=marks)
+
+
+def _probe(setup: Setup, sample: list[Example]) -> tuple[float | None, float | None]:
+    """Answer growing parts of the sample until the time is up.
+
+    :returns: seconds a window and bytes of output an example, ``None`` without any
+    """
+    if not sample:
+        return None, None
+    extractor = setup.extractor
+    size, spent, written = 1, 0.0, 0
+    extractor.answer(extractor.prepare(_shard(sample[:1])))  # the first is slow and tells nothing
+    while True:
+        began = time.monotonic()
+        part = extractor.answer(extractor.prepare(_shard(sample[:size])))
+        spent = time.monotonic() - began
+        sink = pa.BufferOutputStream()
+        pq.write_table(part.table, sink, compression="zstd")
+        written = sink.getvalue().size
+        if size == len(sample) or spent > PROBE_SECONDS / 4:
+            windows = part.counts["windows_read"]
+            return spent / windows if windows else None, written / size
+        size = min(4 * size, len(sample))

@@ -1,0 +1,105 @@
+"""Processes that work on a stream of items: results in order, a bounded number of items under way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qatool.errors import EnvironmentUnfitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 2
+"""Items under way for each process."""
+_POLL_S = 0.1
+_task: Callable[[Any], Any] | None = None
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def in_order(task: Callable[[T], R], items: Iterable[T], *, workers: int, check: Callable[[], None]) -> Iterator[R]:
+    """Yield ``task(item)`` for every item, in order, computed by processes.
+
+    The task is sent to each process once, by pickling; the processes are started afresh and share nothing with
+    this one. One worker, or a single item, needs no process.
+
+    :param check: called often; may raise to stop
+    :raises EnvironmentUnfitError: a process died
+    """
+    stream = iter(items)
+    first = list(islice(stream, 2))
+    stream = chain(first, stream)
+    if workers == 1 or len(first) < 2:
+        for item in stream:
+            check()
+            yield task(item)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(task,))
+    waiting: deque[Future[R]] = deque()
+    others = set(multiprocessing.active_children())
+    try:
+        for item in stream:
+            check()
+            waiting.append(pool.submit(_work, item))
+            while len(waiting) > AHEAD * workers or (waiting and waiting[0].done()):
+                yield _result(waiting.popleft(), check)
+        while waiting:
+            yield _result(waiting.popleft(), check)
+    except BaseException as error:
+        # What they are at is of no use any more, and may take long.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise EnvironmentUnfitError(
+                "a worker process died (killed from outside, or out of memory); start again with fewer --workers"
+            ) from error
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[R], check: Callable[[], None]) -> R:
+    while True:
+        check()
+        try:
+            return future.result(timeout=_POLL_S)
+        except NotYet:
+            if future.done():
+                return future.result()
+
+
+def _begin(task: Callable[[Any], Any]) -> None:
+    """Set up a worker process. Ctrl-C reaches it too, but it is the parent that ends it."""
+    global _task  # noqa: PLW0603 one task a process, sent once
+    _task = task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="qatool-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(item: Any) -> Any:
+    if _task is None:
+        raise RuntimeError("the worker was never set up")
+    return _task(item)

@@ -1,0 +1,108 @@
+"""How far a run is, told from its folder by somebody else; writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qatool.jobs.folder import RunFolder, read_marker
+from qatool.jobs.lock import is_held, owner_of
+from qatool.jobs.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_TAIL_BYTES = 256 << 10
+"""How much of the end of the log is read: some thousand shards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """What the folder of a run tells."""
+
+    running: bool
+    owner: Mapping[str, Any]
+    """Of the lock: ``pid``, ``host``, ``since``; of the last run when none is running."""
+    shards: int
+    """Parts that are done."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Of those parts."""
+    total: int | None = None
+    """Examples there are, ``None`` where that cannot be told."""
+    examples_per_second: float | None = None
+    """Of the current or last start."""
+    windows_per_second: float | None = None
+    stopped: Mapping[str, Any] | None = None
+    """How the last start ended, as logged: ``exit_code``, ``reason``, ``time``; ``None`` when it was killed."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What the remaining examples will take at that speed."""
+        if self.total is None or not self.examples_per_second:
+            return None
+        return max(0, self.total - self.counts.get("examples", 0)) / self.examples_per_second
+
+
+def read_state(path: Path) -> RunState | None:
+    """Return the state of the run folder at ``path``; ``None`` when there is none."""
+    folder = RunFolder(path)
+    if not path.is_dir():
+        return None
+    markers = [read_marker(marker) for marker in folder.done.glob("*.json")]
+    whole = [marker for marker in markers if marker is not None]
+    counts: Counter[str] = Counter()
+    for marker in whole:
+        counts.update(marker.counts)
+    plan = Plan.load(folder.plan)
+    shards, stopped = _last_start(folder.log)
+    examples, windows, seconds = (sum(shard.get(key, 0) for shard in shards) for key in _SUMMED)
+    return RunState(
+        running=is_held(folder.lock.path),
+        owner={key: value for key, value in owner_of(folder.lock.path).items() if key in ("pid", "host", "since")},
+        shards=len(whole),
+        counts=dict(counts),
+        total=None if plan is None else plan.examples,
+        examples_per_second=examples / seconds if seconds else None,
+        windows_per_second=windows / seconds if seconds else None,
+        stopped=stopped,
+    )
+
+
+_SUMMED = ("examples", "windows", "seconds")
+
+
+def _last_start(log: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return the shards the last start did, as logged, and how it ended, if it did."""
+    shards: list[dict[str, Any]] = []
+    stopped = None
+    for event in _events(log):
+        match event.get("event"):
+            case "started":
+                shards, stopped = [], None
+            case "shard done" if not event.get("resumed"):
+                shards.append(event)
+            case "stopped":
+                stopped = event
+    return shards, stopped
+
+
+def _events(log: Path) -> list[dict[str, Any]]:
+    """Return the events at the end of a log; lines that are cut are passed over."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            lines = stream.read().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found

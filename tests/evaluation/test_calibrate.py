@@ -1,0 +1,154 @@
+"""``qatool calibrate``: what is fitted, where it is stored, and that ``extract`` uses it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from support import FIXTURES
+
+from qatool import cli
+from qatool.evaluation.calibration import (
+    Outcome,
+    UnreachableError,
+    fit_precision,
+    fit_temperature,
+    fit_threshold,
+    likelihood,
+    quality,
+)
+from qatool.evaluation.scoring import expected_answers
+
+
+@pytest.fixture
+def model(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    rows = [json.loads(line) for line in (FIXTURES / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    short = [row for row in rows if len(row["context"]) < 900]
+    wanted = [row for row in short if row["answers"]["text"]][:14] + [row for row in short if row["is_impossible"]][
+        :15
+    ]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wanted))
+    return tmp_path / "model"
+
+
+def calibrated(capsys, *words: str) -> dict:
+    assert cli.run(["calibrate", "model", "--on", "dev.jsonl", "--json", *words]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def test_values_are_stored_and_extract_uses_them(model, capsys) -> None:
+    (model / "qatool.json").write_text(json.dumps({"stride": 16, "trained_on": "fixtures"}))
+    found = calibrated(capsys)
+    stored = json.loads((model / "qatool.json").read_text())
+    assert (found["questions"], found["stored"], stored["stride"], stored["trained_on"]) == (29, True, 16, "fixtures")
+    assert stored["temperature"] == found["temperature"] != 1.0
+    assert stored["no_answer_threshold"] == found["no_answer_threshold"]
+    assert stored["calibration"]["on"] == "dev.jsonl"
+    assert found["after"]["nll"] < found["before"]["nll"]
+    assert found["after"]["f1"] >= found["before"]["f1"]
+    assert cli.run(["extract", "dev.jsonl", "--model", "model", "-o", "a.parquet", "-q"]) == 0
+    about = json.loads(pq.read_metadata("a.parquet").metadata[b"qatool"])["options"]
+    assert (about["temperature"], about["no_answer_threshold"]) == (
+        stored["temperature"],
+        stored["no_answer_threshold"],
+    )
+    assert cli.run(["evaluate", "a.parquet", "--references", "dev.jsonl", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["ece"] == pytest.approx(found["after"]["ece"], abs=1e-4)
+    assert figures["f1"] == pytest.approx(found["after"]["f1"])
+
+
+def test_a_dry_run_stores_nothing(model, capsys) -> None:
+    before = sorted(path.name for path in model.iterdir())
+    assert calibrated(capsys, "--dry-run", "--limit", "16")["questions"] == 16
+    assert sorted(path.name for path in model.iterdir()) == before
+
+
+def test_the_table(model, capsys) -> None:
+    assert cli.run(["calibrate", "model", "--on", "dev.jsonl", "--limit", "16"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "16 questions"
+    assert lines[1].startswith("temperature ")
+    assert [line.split()[0] for line in lines[5:9]] == ["exact", "F1", "log", "calib."]
+    assert lines[-1] == "stored in model/qatool.json"
+
+
+def test_questions_that_all_have_an_answer_fit_no_threshold(model, capsys) -> None:
+    found = calibrated(capsys, "--limit", "14")
+    assert found["no_answer_threshold"] is None
+    assert "no_answer_threshold" not in json.loads((model / "qatool.json").read_text())
+
+
+def test_a_fitted_threshold_counts_for_a_model_that_knows_no_unanswerable_questions(model, capsys) -> None:
+    (model / "qatool.json").write_text(json.dumps({"knows_no_answer": False}))
+    calibrated(capsys)
+    assert cli.run(["extract", "dev.jsonl", "--model", "model", "-o", "a.parquet", "-q"]) == 0
+    assert json.loads(pq.read_metadata("a.parquet").metadata[b"qatool"])["options"]["always_answer"] is False
+
+
+def test_bad_rows(model, capsys, tmp_path) -> None:
+    lines = (tmp_path / "dev.jsonl").read_text().splitlines()
+    (tmp_path / "dev.jsonl").write_text("\n".join([*lines[:10], '{"question": null, "context": "x"}', *lines[10:]]))
+    assert cli.run(["calibrate", "model", "--on", "dev.jsonl"]) == 3
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "Error: dev.jsonl:11: question is null; mend the row, or add --on-error skip to leave such rows out"
+    )
+    assert calibrated(capsys, "--on-error", "skip", "--limit", "16")["left_out"] == 1
+
+
+PROBLEMS = {
+    "gone --on dev.jsonl": "gone: is no folder; the fitted values are stored beside the model's weights",
+    "model --on empty.jsonl": "--on 'empty.jsonl': holds no question to calibrate on; name labelled questions",
+    "model --on plain.jsonl": (
+        "plain.jsonl:1: is not labelled: neither answers nor is_impossible says anything; label the row"
+    ),
+    "model --on dev.jsonl --precision-at 1.5": "--precision-at 1.5: must lie above 0 and not above 1",
+    "model --on -": "--on -: standard input cannot be read here; name a file",
+}
+
+
+@pytest.mark.parametrize(("words", "message"), PROBLEMS.items())
+def test_problems(model, capsys, tmp_path, words, message) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "plain.jsonl").write_text('{"question": "Who?", "context": "She."}\n')
+    assert cli.run(["calibrate", *words.split()]) == (2 if message.startswith(("--precision-at", "--on -:")) else 3)
+    assert f"Error: {message}\n" in capsys.readouterr().err
+
+
+def outcome(*rows: tuple[str | None, float, float]) -> Outcome:
+    best, score, no_answer_score = zip(*rows, strict=True)
+    return Outcome(best, np.array(score), np.array(no_answer_score))
+
+
+EXPECTED = expected_answers([("cat",), ("dog",), (), ("owl",)], "squad2.0")
+FOUND = outcome(("cat", 0.9, 0.1), ("cow", 0.6, 0.2), ("ant", 0.3, 0.6), (None, math.nan, 1.0))
+
+
+def test_likelihood_by_hand() -> None:
+    expected = -(math.log(0.9) + math.log(0.4) + math.log(0.7) + math.log(1 - 1e-6)) / 4
+    assert likelihood(FOUND, EXPECTED) == pytest.approx(expected)
+
+
+def test_the_threshold_of_the_best_f1() -> None:
+    found = fit_threshold(FOUND, EXPECTED)
+    assert (found.value, found.threshold) == (50.0, pytest.approx(0.4))
+    assert quality(FOUND, EXPECTED, found.threshold).f1 == 50.0
+    assert quality(FOUND, EXPECTED, None).f1 == 25.0
+
+
+def test_the_threshold_of_a_precision() -> None:
+    assert fit_precision(FOUND, EXPECTED, 1.0).threshold == pytest.approx(0.15)
+    assert fit_precision(FOUND, EXPECTED, 0.5).threshold == pytest.approx(0.4)
+    with pytest.raises(UnreachableError, match=r"the best precision is 0\.000"):
+        fit_precision(outcome(("cow", 0.6, 0.2)), EXPECTED[:1], 0.5)
+
+
+@pytest.mark.parametrize("best", [0.3, 1.0, 2.5])
+def test_the_temperature_of_least_loss(best) -> None:
+    assert fit_temperature(lambda value: (math.log(value) - math.log(best)) ** 2) == pytest.approx(best, rel=0.01)

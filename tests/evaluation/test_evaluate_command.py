@@ -1,0 +1,383 @@
+"""``qatool evaluate``: every input, every message, every exit code."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from evalhelpers import answer, reference, write_answers, write_json, write_references
+from support import FIXTURES
+
+from qatool import cli
+
+ROWS = (
+    answer("q1", "the cat", "the cat", "dog", score=0.9, no_answer_score=0.05),
+    answer("q2", "a dog", "a dog", "two cows", score=0.6, no_answer_score=0.2),
+    answer("q3", None, "mouse", score=0.3, no_answer_score=0.7),
+    answer("q4", "owl", "owl", score=0.4, no_answer_score=0.3),
+)
+REFERENCES = (
+    reference("q1", "cat", "the cats", topic="pets"),
+    reference("q2", "two cows", question="How many cows?", topic="farm"),
+    reference("q3", topic="pets"),
+    reference("q4", topic=None),
+)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_answers(tmp_path / "answers.parquet", *ROWS)
+    write_references(tmp_path / "ref.jsonl", *REFERENCES)
+    return tmp_path
+
+
+def figures(capsys, *words: str) -> dict:
+    assert cli.run(["evaluate", *words, "--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def fails(capsys, code: int, *words: str) -> list[str]:
+    assert cli.run(["evaluate", *words]) == code
+    captured = capsys.readouterr()
+    return captured.err.splitlines()
+
+
+def test_figures_of_answers(files, capsys) -> None:
+    found = figures(capsys, "answers.parquet", "--references", "ref.jsonl", "--slice-by", "topic")
+    assert {key: found[key] for key in ("exact", "f1", "total", "HasAns_exact", "NoAns_exact", "NoAns_total")} == {
+        "exact": 50.0,
+        "f1": 50.0,
+        "total": 4,
+        "HasAns_exact": 50.0,
+        "NoAns_exact": 50.0,
+        "NoAns_total": 2,
+    }
+    assert (found["answered"], found["no_answer"], found["rejected"]) == (3, 1, 0)
+    assert (found["best_f1"], found["best_f1_thresh"]) == (75.0, pytest.approx(0.05))
+    assert found["recall_at_k"] == {"1": 50.0, "2": 100.0}
+    assert [(row["value"], row["total"]) for row in found["slices"]["topic"]] == [
+        ("pets", 2),
+        ("farm", 1),
+        ("null", 1),
+    ]
+    assert [row["value"] for row in found["slices"]["question_word"]] == ["what", "how many"]
+    # One answer a bin: right with 0.9, wrong with 0.6, 0.3 and 0.4, that of an unanswerable question among them.
+    assert found["ece"] == pytest.approx((0.1 + 0.6 + 0.3 + 0.4) / 4)
+    assert found["answered_ece"] == pytest.approx((0.1 + 0.6 + 0.4) / 3)
+    assert found["precision_recall"]["points"][0] == {
+        "threshold": pytest.approx(0.9),
+        "precision": 1.0,
+        "recall": 0.5,
+        "kept": 1,
+    }
+    low, high = found["intervals"]["exact"]
+    assert 0 <= low < 50 < high <= 100
+
+
+def test_the_table(files, capsys) -> None:
+    assert cli.run(["evaluate", "answers.parquet", "--references", "ref.jsonl"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "4 questions: 3 answered, 1 no answer, 0 rejected"
+    assert [line.split() for line in lines[2:4]] == [
+        ["questions", "exact", "95", "%", "F1", "95", "%"],
+        ["all", "4", "50.00", "0.0-100.0", "50.00", "0.0-100.0"],
+    ]
+    assert "best threshold for F1: 75.00 with no answer above 0.05" in lines
+    assert "exact answers among the first candidates: 50.00 among 1, 100.00 among 2" in lines
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "answers.jsonl.gz", "answers", "answers.json"])
+def test_every_kind_of_answers_gives_the_same_figures(files, capsys, name) -> None:
+    expected = figures(capsys, "answers.parquet", "--references", "ref.jsonl")
+    lines = "".join(json.dumps(row) + "\n" for row in pq.read_table("answers.parquet").to_pylist()).encode()
+    path = files / name
+    if name == "answers":
+        path.mkdir()
+        write_answers(path / "part-00000.parquet", *ROWS[:1])
+        write_answers(path / "part-00001.parquet", *ROWS[1:])
+        (path / "_SUCCESS").write_text("{}")
+    elif name.endswith(".json"):
+        write_json(path, {row["id"]: row["answer"] for row in ROWS})
+    else:
+        path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+    found = figures(capsys, name, "--references", "ref.jsonl")
+    if name.endswith(".json"):
+        assert "ece" not in found
+        expected = {key: expected[key] for key in ("exact", "f1", "total", "HasAns_f1", "NoAns_f1", "intervals")}
+    assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["ref.json", "ref.parquet", "ref.csv", "squad.json"])
+def test_every_kind_of_references_gives_the_same_figures(files, capsys, name) -> None:
+    expected = figures(capsys, "answers.parquet", "--references", "ref.jsonl")
+    if name == "squad.json":
+        questions = [
+            {"id": row["id"], "question": row["question"], "answers": [
+                {"text": text, "answer_start": 0} for text in row["answers"]["text"]
+            ], "is_impossible": not row["answers"]["text"]}
+            for row in REFERENCES
+        ]  # fmt: skip
+        data = [{"title": "T", "paragraphs": [{"context": "It is so.", "qas": questions}]}]
+        write_json(files / name, {"version": "2.0", "data": data})
+    elif name == "ref.parquet":
+        pq.write_table(pa.Table.from_pylist(list(REFERENCES)), files / name)
+    elif name == "ref.csv":
+        import csv
+
+        with (files / name).open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["id", "question", "answers"])
+            writer.writerows([[row["id"], row["question"], json.dumps(row["answers"])] for row in REFERENCES])
+    else:
+        write_json(files / name, list(REFERENCES))
+    assert figures(capsys, "answers.parquet", "--references", name) == expected
+
+
+def test_text_lists_and_integer_ids_will_do_as_references(files, capsys) -> None:
+    write_references(files / "r.jsonl", {"id": 7, "answers": ["cat"]}, {"id": 8, "is_impossible": True})
+    write_json(files / "p.json", {"7": "The Cat", "8": ""})
+    assert figures(capsys, "p.json", "--references", "r.jsonl")["exact"] == 100.0
+
+
+def test_rows_without_an_id_go_by_their_number(files, capsys) -> None:
+    write_references(files / "r.jsonl", {"labels": {"text": ["cat"]}}, {"labels": {"text": []}})
+    write_json(files / "p.json", {"0": "cat", "1": "cat"})
+    words = ("p.json", "--references", "r.jsonl", "--column", "answers=labels")
+    assert figures(capsys, *words)["exact"] == 50.0
+
+
+def test_a_rejected_row_is_wrong_even_where_there_is_no_answer(files, capsys) -> None:
+    rows = [answer("q3", None, error="context is null", score=None, no_answer_score=None), *ROWS[:2], ROWS[3]]
+    write_answers(files / "a.parquet", *rows)
+    found = figures(capsys, "a.parquet", "--references", "ref.jsonl")
+    assert (found["rejected"], found["NoAns_exact"], found["best_exact"]) == (1, 0.0, 50.0)
+
+
+def test_deciding_anew(files, capsys) -> None:
+    words = ("answers.parquet", "--references", "ref.jsonl", "--no-answer-threshold")
+    assert figures(capsys, *words, "0.25")["NoAns_exact"] == 100.0
+    found = figures(capsys, *words, "1")
+    assert (found["answered"], found["NoAns_exact"], found["HasAns_exact"]) == (4, 0.0, 50.0)
+
+
+def test_no_answer_scores_beside_predictions(files, capsys) -> None:
+    write_json(files / "p.json", {row["id"]: row["candidates"][0]["answer"] for row in ROWS})
+    write_json(files / "s.json", {row["id"]: row["no_answer_score"] for row in ROWS})
+    found = figures(capsys, "p.json", "--references", "ref.jsonl", "--no-answer-scores", "s.json")
+    assert (found["exact"], found["best_exact"], found["best_exact_thresh"]) == (25.0, 75.0, 0.05)
+
+
+def test_comparison(files, capsys) -> None:
+    write_json(files / "b.json", {"q1": "cat", "q2": "two cows", "q3": "", "q4": ""})
+    found = figures(capsys, "answers.parquet", "--references", "ref.jsonl", "--compare", "b.json")["compare"]
+    assert (found["exact"]["gain"], found["changed"], found["became_right"], found["became_wrong"]) == (50.0, 3, 2, 0)
+    assert found["changes"][1] == {
+        "id": "q2",
+        "before": "a dog",
+        "after": "two cows",
+        "exact_before": 0,
+        "exact_after": 1,
+        "f1_before": 0.0,
+        "f1_after": 1.0,
+    }
+    assert cli.run(["evaluate", "answers.parquet", "--references", "ref.jsonl", "--compare", "b.json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  3 answers changed: 2 became right, 0 became wrong" in lines
+    assert '  + q4: "owl" -> no answer' in lines
+
+
+def test_a_file_compared_with_itself_gains_nothing(files, capsys) -> None:
+    words = ("answers.parquet", "--references", "ref.jsonl", "--compare", "answers.parquet")
+    found = figures(capsys, *words)["compare"]
+    assert found["f1"] == {"gain": 0.0, "interval": [0.0, 0.0], "better_share": 0.0}
+    assert found["changes"] == []
+
+
+def test_the_gate(files, capsys) -> None:
+    words = ("answers.parquet", "--references", "ref.jsonl", "--min-f1")
+    assert cli.run(["evaluate", *words, "50"]) == 0
+    capsys.readouterr()
+    assert fails(capsys, 10, *words, "50.5") == [
+        "Error: F1 is 50.00, below --min-f1 50.5; improve the answers or lower it"
+    ]
+
+
+def test_unmatched_ids(files, capsys) -> None:
+    write_json(files / "p.json", {"q1": "cat", "q2": "", "zz": "x"})
+    assert fails(capsys, 3, "p.json", "--references", "ref.jsonl") == [
+        "Error: p.json: 1 of 3 answers have no reference, the first 'zz'; add --partial to evaluate what matches",
+        "Error: p.json: 2 of 4 references have no answer, the first 'q3'; add --partial to evaluate what matches",
+    ]
+    found = figures(capsys, "p.json", "--references", "ref.jsonl", "--partial")
+    assert (found["total"], found["exact"], found["without_reference"], found["without_answer"]) == (2, 50.0, 1, 2)
+    assert cli.run(["evaluate", "p.json", "--references", "ref.jsonl", "--partial"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "left out: 1 answers without a reference, 2 references without an answer"
+    )
+
+
+def test_partial_rows_of_a_table_stay_aligned(files, capsys) -> None:
+    write_references(files / "some.jsonl", REFERENCES[2], REFERENCES[1])
+    found = figures(capsys, "answers.parquet", "--references", "some.jsonl", "--partial")
+    assert (found["total"], found["exact"], found["recall_at_k"]) == (2, 50.0, {"1": 0.0, "2": 100.0})
+
+
+def test_nothing_matches(files, capsys) -> None:
+    write_json(files / "p.json", {"x": "cat"})
+    assert fails(capsys, 3, "p.json", "--references", "ref.jsonl", "--partial") == [
+        "Error: p.json: no answer has a reference of its id; name the references these answers belong to"
+    ]
+
+
+def test_the_other_answers_must_be_to_the_same_questions(files, capsys) -> None:
+    write_json(files / "b.json", {"q1": "cat"})
+    words = ("answers.parquet", "--references", "ref.jsonl", "--compare", "b.json")
+    assert fails(capsys, 3, *words) == [
+        "Error: b.json: 3 of 4 references have no answer, the first 'q2'; add --partial to evaluate what matches"
+    ]
+    assert figures(capsys, *words, "--partial")["compare"]["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": "x", "a": "y"}', "p.json: the id 'a' is there twice; ids must be unique to be evaluated"),
+        ('{"a": 3}', "p.json: the answer of 'a' is 3, not text; mend it"),
+        ("[1]", 'p.json: is no JSON object; expected {"id": ...}, as the official SQuAD scripts take it'),
+    ],
+)
+def test_bad_predictions(files, capsys, content, message) -> None:
+    (files / "p.json").write_text(content)
+    assert fails(capsys, 3, "p.json", "--references", "ref.jsonl") == [f"Error: {message}"]
+
+
+def test_ids_twice_in_a_table(files, capsys) -> None:
+    write_answers(files / "a.parquet", ROWS[0], ROWS[0])
+    assert fails(capsys, 3, "a.parquet", "--references", "ref.jsonl") == [
+        "Error: a.parquet: the id 'q1' is there twice; ids must be unique to be evaluated"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([REFERENCES[0], REFERENCES[0]], "r.jsonl:2: the id 'q1' is already that of r.jsonl:1; make ids unique"),
+        (
+            [{"id": "q1", "question": "?"}],
+            "r.jsonl:1: is not labelled: neither answers nor is_impossible says anything; label the row",
+        ),
+        (
+            [{**REFERENCES[0], "is_impossible": True}],
+            "r.jsonl:1: is_impossible contradicts answers: it is true, yet there are some; drop either",
+        ),
+        ([{"id": 1.5, "answers": []}], "r.jsonl:1: id is float, neither text nor an integer; mend the row"),
+    ],
+)
+def test_bad_references(files, capsys, rows, message) -> None:
+    write_references(files / "r.jsonl", *rows)
+    assert fails(capsys, 3, "answers.parquet", "--references", "r.jsonl") == [f"Error: {message}"]
+
+
+def test_other_files_are_no_answers_and_no_references(files, capsys) -> None:
+    pq.write_table(pa.table({"id": ["q1"], "text": ["x"]}), files / "t.parquet")
+    (files / "notes.txt").write_text("x")
+    (files / "broken.jsonl").write_text("{\n")
+    assert fails(capsys, 3, "t.parquet", "--references", "ref.jsonl") == [
+        "Error: t.parquet: no column 'answer'; name answers that qatool extract wrote"
+    ]
+    assert fails(capsys, 3, "ref.jsonl", "--references", "ref.jsonl") == [
+        "Error: ref.jsonl:1: no id or no answer; name answers that qatool extract wrote"
+    ]
+    assert fails(capsys, 3, "answers.parquet", "--references", "notes.txt") == [
+        "Error: notes.txt: a text file holds no labels; name labelled rows"
+    ]
+    assert fails(capsys, 3, "answers.parquet", "--references", "t.parquet")[0].startswith(
+        "Error: t.parquet: no column 'answers'; there are 'id', 'text'"
+    )
+    assert fails(capsys, 3, "gone.parquet", "--references", "ref.jsonl") == [
+        "Error: gone.parquet: no such file or folder; check the path"
+    ]
+    (line,) = fails(capsys, 3, "broken.jsonl", "--references", "ref.jsonl")
+    assert line.startswith("Error: broken.jsonl:1: ")
+
+
+def test_no_answers_at_all(files, capsys) -> None:
+    pq.write_table(pq.read_table("answers.parquet").slice(0, 0), "a.parquet")
+    assert fails(capsys, 3, "a.parquet", "--references", "ref.jsonl", "--partial") == [
+        "Error: a.parquet: no answer has a reference of its id; name the references these answers belong to"
+    ]
+
+
+def test_integer_ids_of_a_table_are_text(files, capsys) -> None:
+    pq.write_table(pa.table({"id": [1, 2], "answer": ["cat", None]}), "a.parquet")
+    write_references(files / "r.jsonl", {"id": 1, "answers": ["cat"]}, {"id": "2", "answers": []})
+    assert figures(capsys, "a.parquet", "--references", "r.jsonl")["exact"] == 100.0
+
+
+def test_scores_for_every_prediction(files, capsys) -> None:
+    write_json(files / "p.json", {"q1": "", "q2": "", "q3": "", "q4": ""})
+    write_json(files / "s.json", {"q1": 0.5, "q3": 0.1})
+    words = ("p.json", "--references", "ref.jsonl", "--no-answer-scores", "s.json")
+    assert fails(capsys, 3, *words) == [
+        "Error: s.json: 2 of 4 answers have no score, the first 'q2'; score every answer"
+    ]
+    write_json(files / "s.json", {"q1": "0.5"})
+    assert fails(capsys, 3, *words) == ["Error: s.json: the score of 'q1' is '0.5', not a number; mend it"]
+
+
+def test_squad_1_1_knows_no_unanswerable_questions(files, capsys) -> None:
+    words = ("answers.parquet", "--references", "ref.jsonl", "--rules", "squad1.1")
+    assert fails(capsys, 3, *words) == [
+        "Error: answers.parquet: 2 questions are unanswerable, which SQuAD 1.1 does not know; drop --rules squad1.1"
+    ]
+    write_references(files / "r.jsonl", reference("q1", "."))
+    write_json(files / "p.json", {"q1": "the"})
+    found = figures(capsys, "p.json", "--references", "r.jsonl", "--rules", "squad1.1")
+    assert (found["exact_match"], found["f1"]) == (100.0, 0.0)
+
+
+def test_usage(files, capsys) -> None:
+    words = ("answers.parquet", "--references", "ref.jsonl")
+    assert fails(capsys, 2, *words, "--no-answer-scores", "s", "--min-f1", "101", "--resamples", "5") == [
+        "Error: --resamples 5: must be at least 100",
+        "Error: --no-answer-scores: only answers in SQuAD's JSON lack scores of their own; drop it",
+        "Error: --min-f1 101.0: is in per cent; give a number from 0 to 100",
+    ]
+    write_json(files / "p.json", {"q1": "", "q2": "", "q3": "", "q4": ""})
+    (line,) = fails(capsys, 2, "p.json", "--references", "ref.jsonl", "--no-answer-threshold", "0.5")
+    assert line.startswith("Error: --no-answer-threshold: these answers have no no_answer_score to decide by; give")
+    assert fails(capsys, 3, *words, "--slice-by", "x\x1by") == [
+        "Error: --slice-by 'x\\x1by': neither references nor answers have this column; check it"
+    ]
+
+
+def test_a_column_of_the_answers_can_be_sliced_by(files, capsys) -> None:
+    rows = [{**row, "lang": "en\x1b[31m"} for row in ROWS]
+    write_answers(files / "a.parquet", *rows, kept=[pa.field("lang", pa.string())])
+    assert cli.run(["evaluate", "a.parquet", "--references", "ref.jsonl", "--slice-by", "lang"]) == 0
+    out = capsys.readouterr().out
+    assert "en\\x1b[31m" in out
+    assert "\x1b" not in out
+
+
+def test_the_fixtures_evaluate_themselves(tmp_path, capsys) -> None:
+    rows = [json.loads(line) for line in (FIXTURES / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    path = write_json(tmp_path / "p.json", {row["id"]: (row["answers"]["text"] or [""])[-1] for row in rows})
+    found = figures(capsys, str(path), "--references", str(FIXTURES / "corpus.parquet"))
+    assert (found["exact"], found["f1"], found["total"]) == (100.0, 100.0, len(rows))
+
+
+def test_nothing_heavy_is_imported(files) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from qatool import cli; "
+        "code = cli.run(['evaluate', 'answers.parquet', '--references', 'ref.jsonl']); "
+        "sys.exit(code or ('torch' in sys.modules) or ('transformers' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

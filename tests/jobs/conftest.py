@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# Processes under test import the patches by name.
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+
+from jobs_tools import rows, write_rows
+from processes import Runner
+
+
+@pytest.fixture
+def runner(tmp_path: Path, tiny_model: Path):
+    """A folder with 200 small examples, which are 10 shards."""
+    write_rows(tmp_path / "in.jsonl", rows(200))
+    runner = Runner(tmp_path, tiny_model)
+    yield runner
+    for process in runner.started:
+        if process.process.is_alive():
+            process.process.kill()
+            process.process.join()
+
+
+@pytest.fixture
+def whole(runner: Runner) -> bytes:
+    """The bytes of an uninterrupted run."""
+    runner.done("in.jsonl")
+    data = runner.output.read_bytes()
+    runner.output.unlink()
+    return data

@@ -1,0 +1,217 @@
+"""Changes made inside a process under test: delays to be hit by a signal, counts, faults."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+
+def slow() -> None:
+    """Let every shard take ``SLOW`` seconds longer."""
+    from qatool.extraction.extractor import Extractor
+
+    plain = Extractor.answer
+
+    def answer(self, prepared, tick=lambda _: None):
+        end = time.monotonic() + float(os.environ["SLOW"])
+        while time.monotonic() < end:
+            tick(0)
+            time.sleep(0.002)
+        return plain(self, prepared, tick)
+
+    Extractor.answer = answer
+
+
+def count() -> None:
+    """Append the shard to the file ``COUNT`` whenever the model begins one; go a little slower."""
+    from qatool.extraction.extractor import Extractor
+
+    plain = Extractor.answer
+
+    def answer(self, prepared, tick=lambda _: None):
+        with Path(os.environ["COUNT"]).open("a") as stream:
+            stream.write(f"{prepared.shard.index}\n")
+        time.sleep(float(os.environ.get("SLOW", "0")))
+        return plain(self, prepared, tick)
+
+    Extractor.answer = answer
+
+
+def pause_before_marker() -> None:
+    """Stop the process by itself (SIGSTOP) when the second marker is about to take its name."""
+    import signal
+
+    from qatool.jobs.folder import RunFolder
+
+    plain = RunFolder.mark
+
+    def mark(self, unit, part, **more):
+        if unit.index == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return plain(self, unit, part, **more)
+
+    RunFolder.mark = mark
+
+
+def pause_before_part() -> None:
+    """Stop the process by itself (SIGSTOP) when it has answered the second shard and is to write its part."""
+    import signal
+
+    from qatool.jobs.folder import RunFolder
+
+    plain = RunFolder.commit
+
+    def commit(self, unit, part, **more):
+        if unit.index == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return plain(self, unit, part, **more)
+
+    RunFolder.commit = commit
+
+
+def no_flock() -> None:
+    """Be on a file system that knows no ``flock``."""
+    import errno
+    import fcntl
+
+    def flock(_file, _how):
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    fcntl.flock = flock
+
+
+def no_flock_and_pause_before_part() -> None:
+    no_flock()
+    pause_before_part()
+
+
+def pause_before_final_rename() -> None:
+    """Stop the process by itself (SIGSTOP) when the output is written and is to take its name."""
+    import signal
+
+    from qatool.files.atomic import AtomicFile
+
+    plain = AtomicFile.commit
+
+    def commit(self):
+        if self.path.name == "answers.parquet":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return plain(self)
+
+    AtomicFile.commit = commit
+
+
+def no_flock_and_pause_before_final_rename() -> None:
+    no_flock()
+    pause_before_final_rename()
+
+
+def slow_model_load() -> None:
+    """Take long to load the model, in code that catches every ordinary exception."""
+    from qatool.windows.tokenizer import PairTokenizer
+
+    def load(model, *, trust_remote_code=False):
+        Path("loading").touch()
+        try:
+            time.sleep(30)
+        except Exception as error:
+            raise RuntimeError from error
+
+    PairTokenizer.load = load
+
+
+def slow_tokenizer() -> None:
+    """Take long to tokenise the third shard, as with a huge document."""
+    from qatool.extraction.extractor import Extractor
+
+    plain = Extractor.prepare
+
+    def prepare(self, shard, previous=None):
+        if shard.index == 2:
+            Path("tokenising").touch()
+            time.sleep(30)
+        return plain(self, shard, previous)
+
+    Extractor.prepare = prepare
+
+
+def slow_assembly() -> None:
+    """Take long to write the output."""
+    from qatool.jobs.folder import RunFolder
+
+    plain = RunFolder.tables
+
+    def tables(self, count, schema):
+        for table in plain(self, count, schema):
+            Path("assembling").touch()
+            time.sleep(0.3)
+            yield table
+
+    RunFolder.tables = tables
+
+
+def killed_between_output_and_clean_up() -> None:
+    """Die when the output has its name and the run folder still stands."""
+    from qatool.commands import extract
+
+    extract._Extraction._sum_up = lambda *_args, **_more: os._exit(99)
+
+
+def deaf() -> None:
+    """Never come to a point where signals are asked for."""
+    from qatool.extraction.extractor import Extractor
+
+    def answer(self, prepared, tick=lambda _: None):
+        Path("working").touch()
+        time.sleep(60)
+
+    Extractor.answer = answer
+
+
+def failing_model() -> None:
+    """Give scores that are no numbers for windows with the word of id ``NAN``, and run out of memory at ``OOM``."""
+    import torch
+
+    from qatool.models.backend import BatchTooLargeError
+    from qatool.models.constant import ConstantBackend
+
+    def logits(self, batch):
+        ids = torch.as_tensor(batch.input_ids)
+        if (ids == int(os.environ.get("OOM", "-1"))).any():
+            raise BatchTooLargeError
+        zeros = torch.zeros(ids.shape)
+        zeros[(ids == int(os.environ.get("NAN", "-1"))).any(1)] = float("nan")
+        return zeros, zeros
+
+    ConstantBackend.logits = logits
+
+
+def slow_and_ignoring_interrupts() -> None:
+    """Be in the background of a shell script."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    slow()
+
+
+def no_flock_and_slow() -> None:
+    no_flock()
+    slow()
+
+
+def full_disk() -> None:
+    """Have no room for the marker of the third shard."""
+    import errno
+
+    from qatool.files import atomic
+
+    plain = os.fsync
+
+    def fsync(descriptor):
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if "part-00002.json" in name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return plain(descriptor)
+
+    atomic.os.fsync = fsync

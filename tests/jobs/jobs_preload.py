@@ -1,0 +1,23 @@
+"""What every process of the tests would import: done once, in the process they are forked from."""
+
+import importlib
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+for name in (
+    "pandas",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+    "qatool.cli",
+    "qatool.commands.extract",
+    "qatool.commands.status",
+    "qatool.extraction.forecast",
+    "qatool.models.constant",
+    "qatool.models.torch_backend",
+):
+    importlib.import_module(name)

@@ -1,0 +1,177 @@
+"""Runs of the command line as processes of their own, quick to start: forked from one that has imported it all."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["jobs_preload"])
+
+
+@dataclass
+class Process:
+    """One start of the command line."""
+
+    process: Any
+    folder: Path
+    name: str
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait(self, timeout: float = 1800) -> int:
+        """Return the exit code; that of a killed process is minus the signal."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise TimeoutError(self.err)
+        return self.process.exitcode
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait_for(self, condition: Callable[[], object], timeout: float = 60) -> None:
+        """Wait until ``condition`` holds, while the process lives."""
+        end = time.monotonic() + timeout
+        while not condition():
+            assert self.process.is_alive(), f"ended early: {self.process.exitcode} {self.err}"
+            assert time.monotonic() < end, f"waited in vain: {self.err}"
+            time.sleep(0.005)
+
+    @property
+    def out(self) -> str:
+        path = self.folder / f"{self.name}.out"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def err(self) -> str:
+        path = self.folder / f"{self.name}.err"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def error(self) -> str:
+        """The error lines, without what is logged."""
+        return "".join(line for line in self.err.splitlines(keepends=True) if line.startswith("Error:"))
+
+
+@dataclass
+class Runner:
+    """Starts ``qatool extract`` with a model and small shards on an input and an output in ``folder``."""
+
+    folder: Path
+    model: Path
+    words: Sequence[str] = ("--backend", "constant", "--shard-rows", "20", "--progress", "none")
+    count: int = 0
+    started: list[Process] = field(default_factory=list)
+
+    def start(self, *words: str, output: str | Path = "answers.parquet", **setting: Any) -> Process:
+        """Start a run in the background.
+
+        :param setting: ``file_size`` limit in bytes, ``stdin`` path, ``stdout`` descriptor path, ``environment``,
+            ``patch``: ``module:function`` called in the process before
+        """
+        return self.raw("extract", "-o", str(output), "--model", str(self.model), *self.words, *words, **setting)
+
+    def raw(self, *words: str, **setting: Any) -> Process:
+        self.count += 1
+        name = f".run{self.count}"
+        setting = {"cwd": str(self.folder), "name": name, **setting}
+        process = _FORKS.Process(target=_serve, args=(words, setting))
+        process.start()
+        self.started.append(Process(process, self.folder, name))
+        return self.started[-1]
+
+    def run(self, *words: str, **setting: Any) -> Process:
+        """Run to the end."""
+        process = self.start(*words, **setting)
+        process.wait()
+        return process
+
+    def code(self, *words: str, **setting: Any) -> int:
+        return self.run(*words, **setting).process.exitcode
+
+    def done(self, *words: str, **setting: Any) -> Process:
+        """Run to the end, which must be a good one."""
+        process = self.run(*words, **setting)
+        assert process.process.exitcode == 0, process.err
+        return process
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "answers.parquet"
+
+    @property
+    def run_folder(self) -> Path:
+        return self.folder / "answers.parquet.qatool"
+
+    def markers(self) -> int:
+        return len(list(self.run_folder.glob("done/*.json")))
+
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.run_folder / "log.jsonl").read_text().splitlines()]
+
+    def shards_done(self, process: Process) -> int:
+        """Return how many shards this start has done."""
+        try:
+            events = self.log()
+        except (FileNotFoundError, ValueError):
+            return 0
+        starts = [place for place, event in enumerate(events) if event.get("pid") == process.pid]
+        return sum(event["event"] == "shard done" for event in events[starts[0] :]) if starts else 0
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.folder / "answers.parquet.summary.json").read_text())
+
+    def interrupted(self, *words: str, shards: int = 3, how: int = signal.SIGKILL, **setting: Any) -> Process:
+        """Start a slow run and stop it when so many shards are done."""
+        setting = {"environment": {"SLOW": "0.05"}, "patch": "jobs_patches:slow", **setting}
+        process = self.start(*words, **setting)
+        process.wait_for(lambda: self.shards_done(process) >= shards)
+        process.send(how)
+        process.wait()
+        return process
+
+
+def _serve(words: Sequence[str], setting: dict[str, Any]) -> None:
+    """Be the process: take over folder, streams and limits, then run the command line."""
+    os.chdir(setting["cwd"])
+    if setting.get("own_group"):
+        os.setsid()
+    reading = os.open(setting.get("stdin", os.devnull), os.O_RDONLY)
+    writing = os.open(setting.get("stdout", f"{setting['name']}.out"), os.O_WRONLY | os.O_CREAT, 0o644)
+    errors = os.open(f"{setting['name']}.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for number, descriptor in enumerate((reading, writing, errors)):
+        os.dup2(descriptor, number)
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, encoding="utf-8", errors=on_error, closefd=False)  # noqa: SIM115
+        for number, mode, on_error in ((0, "r", "strict"), (1, "w", "strict"), (2, "w", "backslashreplace"))
+    )
+    os.environ.update(setting.get("environment", {}))
+    if "file_size" in setting:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (setting["file_size"], setting["file_size"]))
+    if "patch" in setting:
+        module, _, function = setting["patch"].partition(":")
+        getattr(__import__(module), function)()
+    from qatool import cli
+
+    cli.main(list(words))
+
+
+def qatool(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m qatool`` as anybody would."""
+    command = [sys.executable, "-m", "qatool", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, **options)

@@ -1,0 +1,194 @@
+"""Disks, folders, rows and models that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pyarrow.parquet as pq
+import pytest
+from jobs_tools import flip_byte, rows, write_rows
+
+
+def test_a_full_disk(runner, whole) -> None:
+    process = runner.run("in.jsonl", patch="jobs_patches:full_disk")
+    assert process.wait() == 9
+    assert process.error == (
+        "Error: answers.parquet.qatool/done/part-00002.json: cannot be written: the disk is full; free some space "
+        "and start the same command again\n"
+    )
+    assert not list(runner.folder.rglob(".*.tmp"))
+    runner.done("in.jsonl")
+    assert runner.output.read_bytes() == whole
+    assert runner.summary()["resumed_shards"] == 2
+
+
+def test_a_file_size_limit(runner, whole) -> None:
+    process = runner.run("in.jsonl", file_size=12_000)
+    assert process.wait() == 9
+    assert process.error == (
+        "Error: answers.parquet: cannot be written: the file grew beyond what the file system or ulimit allows; "
+        "write elsewhere\n"
+    )
+    runner.done("in.jsonl")
+    assert runner.output.read_bytes() == whole
+    assert runner.summary()["resumed_shards"] == 10
+
+
+@pytest.mark.slow
+def test_a_small_tmpfs(runner, whole, tmp_path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", disk]).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        output = disk / "answers.parquet"
+        process = runner.run("in.jsonl", output=output)
+        assert process.wait() == 9
+        assert "the disk is full; free some space and start the same command again" in process.error
+        subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+        runner.done("in.jsonl", output=output)
+        assert output.read_bytes() == whole
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        process = runner.run("in.jsonl", output=output)
+        assert process.wait() == 9
+        assert "cannot be written" in process.error
+        assert output.read_bytes() == whole
+    finally:
+        subprocess.run(["umount", disk])
+
+
+def test_an_output_that_cannot_be_written(runner) -> None:
+    process = runner.run("in.jsonl", output="missing/answers.parquet")
+    assert process.wait() == 9
+    assert process.error == ("Error: missing/answers.parquet: the folder missing does not exist; create it first\n")
+
+
+@pytest.mark.parametrize("what", ["", "parts", "done"])
+def test_a_run_folder_removed_midway(runner, whole, what) -> None:
+    process = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.1"})
+    process.wait_for(lambda: runner.markers() >= 2)
+    shutil.rmtree(runner.run_folder / what)
+    assert process.wait() == 9
+    if not what:
+        assert process.error == (
+            "Error: answers.parquet.qatool: the run folder was removed while the run was under way; "
+            "start the same command again\n"
+        )
+    runner.done("in.jsonl")
+    assert runner.output.read_bytes() == whole
+
+
+def test_a_part_damaged_under_way_does_not_get_into_the_output(runner, whole) -> None:
+    process = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.1"})
+    process.wait_for(lambda: runner.markers() >= 2)
+    flip_byte(runner.run_folder / "parts" / "part-00000.parquet")
+    assert process.wait() == 9
+    assert process.error.startswith("Error: answers.parquet.qatool/parts/part-00000.parquet: was damaged while")
+    assert process.error.endswith("start the same command again: it is computed anew\n")
+    runner.done("in.jsonl")
+    assert runner.output.read_bytes() == whole
+
+
+def test_bad_rows_name_file_and_row(runner) -> None:
+    lines = [json.dumps(row) for row in rows(100)]
+    lines[50] = json.dumps({"question": "q?", "context": 7})
+    (runner.folder / "in.jsonl").write_text("\n".join(lines))
+    process = runner.run("in.jsonl")
+    assert process.wait() == 3
+    assert process.error.startswith("Error: in.jsonl:51: ")
+    assert "add --on-error skip to set such rows aside" in process.error
+    assert runner.markers() == 2
+    assert runner.code("in.jsonl", "--on-error", "skip", "--max-errors", "1") == 5
+
+
+def test_too_many_bad_rows(runner) -> None:
+    lines = [json.dumps(row) for row in rows(100)]
+    lines[10:14] = ["{"] * 4
+    (runner.folder / "in.jsonl").write_text("\n".join(lines))
+    process = runner.run("in.jsonl", "--on-error", "skip", "--max-errors", "3")
+    assert process.wait() == 3
+    assert process.error == (
+        "Error: 4 rows were rejected, more than --max-errors 3; see answers.parquet.qatool/rejects.jsonl, mend them "
+        "or raise --max-errors\n"
+    )
+    assert len((runner.run_folder / "rejects.jsonl").read_text().splitlines()) == 4
+    assert runner.code("in.jsonl", "--on-error", "skip") == 5
+
+
+@pytest.mark.parametrize("fault", ["NAN", "OOM"])
+def test_a_row_that_fails_in_the_model_does_not_sink_its_batch(runner, tiny_model, fault) -> None:
+    from tokenizers import Tokenizer
+
+    examples = rows(60)
+    examples[33]["context"] += " zebra?"
+    examples[34]["context"] += " zebra"
+    write_rows(runner.folder / "in.jsonl", examples)
+    tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    common = set(tokenizer.encode(" ".join(row["question"] + row["context"] for row in rows(60))).ids)
+    (rare, *_) = [i for i in tokenizer.encode("zebra").ids if i not in common]
+    setting = {"patch": "jobs_patches:failing_model", "environment": {fault: str(rare)}}
+    process = runner.run("in.jsonl", **setting)
+    assert process.wait() == 3
+    assert process.error.startswith("Error: in.jsonl:34: the model cannot read it")
+    assert runner.code("in.jsonl", "--on-error", "skip", **setting) == 5
+    table = pq.read_table(runner.output)
+    assert [i for i, error in enumerate(table["error"].to_pylist()) if error] == [33, 34]
+    assert runner.summary()["answered"] == 58
+
+
+def test_hostile_text(runner) -> None:
+    escape = "\x1b]0;owned\x07\x1b[2J[bold]markup[/bold]\r\n\u202e"
+    examples = [
+        {"id": f"a{escape}", "question": f"What {escape}?", "context": f"{escape} some text {escape}"},
+        {"id": "long line", "question": "Where?", "context": "x" * 10_000_000},
+        {"id": "many words", "question": "Where?", "context": "glacier " * 20_000},
+        *rows(3),
+    ]
+    write_rows(runner.folder / "in.jsonl", examples)
+    with (runner.folder / "in.jsonl").open("a") as stream:
+        stream.write('{"id": "s", "question": "lone \\ud800", "context": "c"}\n')
+        stream.write('{"id": "\\udfff\\u001b[2J", "question": "q", "context": null}\n')
+    process = runner.run("in.jsonl", "--on-error", "skip", "--log-format", "json", "-v", "--keep-run")
+    assert process.wait() == 5
+    log = (runner.run_folder / "log.jsonl").read_text()
+    rejects = (runner.folder / "answers.parquet.rejects.jsonl").read_text()
+    write_rows(runner.folder / "bad.jsonl", [{**examples[0], "context": None}])
+    for text in (process.err, log, rejects, runner.run("bad.jsonl", output="o.parquet").err):
+        assert not set(text) & {chr(code) for code in [*range(10), *range(11, 32), 0x7F, 0x9B, 0x202E]}
+    assert [json.loads(line)["reason"] for line in rejects.splitlines()]
+    table = pq.read_table(runner.output)
+    assert table["id"][0].as_py() == f"a{escape}"
+    assert table["question"][0].as_py() == f"What {escape}?"
+    assert table.num_rows == 8
+
+
+@pytest.mark.slow
+def test_a_million_words(runner) -> None:
+    long = {"id": "w", "question": "Who?", "context": "word " * 1_000_000}
+    write_rows(runner.folder / "in.jsonl", [*rows(1), long])
+    runner.done("in.jsonl")
+    assert runner.summary()["windows"] > 10_000
+
+
+def test_what_the_command_writes_is_not_its_input(runner) -> None:
+    inputs = runner.folder / "inputs"
+    inputs.mkdir()
+    write_rows(inputs / "in.jsonl", rows(40))
+    output, log = "inputs/answers.parquet", "inputs/log.jsonl"
+    for _ in range(2):
+        runner.done("inputs", "--log-file", log, "--keep-run", output=output)
+        assert pq.read_table(runner.folder / output)["id"].to_pylist() == [row["id"] for row in rows(40)]
+    assert "not read: what this command itself writes files=" in (runner.folder / log).read_text()
+    process = runner.run("in.jsonl", output="in.jsonl")
+    assert process.wait() == 2
+    assert process.error == "Error: INPUT in.jsonl: is also the output (-o); name another output\n"
+
+
+def test_an_earlier_folder_that_stepped_aside_is_put_back(runner) -> None:
+    runner.done("in.jsonl", output="out/")
+    (runner.folder / "out").rename(runner.folder / ".out.0123abcd.tmp")
+    assert runner.code("missing.jsonl", output="out/") == 3
+    assert (runner.folder / "out" / "_SUCCESS").exists()

@@ -1,0 +1,169 @@
+"""Only what is new; and seeing how far a run is."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from jobs_tools import rows, write_rows
+from processes import qatool
+
+
+def test_one_percent_new_rows_cost_at_most_two_percent(runner) -> None:
+    write_rows(runner.folder / "in.jsonl", rows(300))
+    runner.done("in.jsonl", "--reuse", "answers.parquet")
+    full = runner.summary()["windows_read"]
+    examples = rows(300)
+    for place in range(0, 300, 100):
+        examples.insert(place, rows(1, first=5000 + place)[0])
+    write_rows(runner.folder / "in.jsonl", examples)
+    runner.done("in.jsonl", "--reuse", "answers.parquet")
+    assert runner.summary()["windows_read"] <= 0.02 * full
+    assert runner.summary()["taken_over"] == 300
+    reused = runner.output.read_bytes()
+    runner.done("in.jsonl")
+    assert runner.output.read_bytes() == reused
+
+
+def test_reuse_of_other_work_computes_all_and_says_so_once(runner) -> None:
+    runner.done("in.jsonl", output="old.parquet")
+    done = runner.done("in.jsonl", "--reuse", "old.parquet", "--max-answer-length", "9")
+    assert done.err.count("WARNING nothing is reused: the earlier answers were made by another model") == 1
+    assert runner.summary()["taken_over"] == 0
+
+
+def test_reuse_of_what_is_no_output(runner) -> None:
+    process = runner.run("in.jsonl", "--reuse", "in.jsonl")
+    assert process.wait() == 3
+    assert process.error == (
+        "Error: --reuse in.jsonl: is no answers.parquet made by qatool; name an earlier output\n"
+    )
+    process = runner.run("in.jsonl", "--reuse", "gone.parquet")
+    assert process.wait() == 3
+    assert process.error == "Error: --reuse gone.parquet: does not exist; name an earlier output\n"
+
+
+def test_odd_and_rejected_rows_are_counted_the_same_with_reuse(runner) -> None:
+    examples = [*rows(30), {"id": "odd", "question": "Why?", "context": " "}, {"id": "bad", "question": "Why?"}]
+    write_rows(runner.folder / "in.jsonl", examples)
+    assert runner.code("in.jsonl", "--on-error", "skip") == 5
+    once = runner.output.read_bytes()
+    assert runner.code("in.jsonl", "--on-error", "skip", "--reuse", "answers.parquet") == 5
+    assert runner.output.read_bytes() == once
+    assert (runner.summary()["odd"], runner.summary()["taken_over"]) == (1, 30)
+
+
+def test_identical_pairs_within_a_shard_are_computed_once(runner) -> None:
+    examples = [{**rows(1)[0], "id": str(number)} for number in range(20)]
+    write_rows(runner.folder / "in.jsonl", examples)
+    runner.done("in.jsonl")
+    assert runner.summary()["windows"] == 20 * runner.summary()["windows_read"]
+
+
+def test_status_of_a_run(runner) -> None:
+    process = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.2"})
+    process.wait_for(lambda: runner.shards_done(process) >= 2)
+    running = runner.raw("status", "answers.parquet", "--json")
+    assert running.wait() == 0
+    state = json.loads(running.out)
+    assert (state["state"], state["total"], state["process"]) == ("running", 200, process.pid)
+    assert state["examples"] == 20 * state["shards"] >= 40
+    assert state["examples_per_second"] > 0
+    assert 0 < state["seconds_left"] < 60
+    process.send(15)
+    process.wait()
+    stopped = runner.raw("status", "answers.parquet")
+    stopped.wait()
+    lines = stopped.out.splitlines()
+    assert lines[0].startswith("answers.parquet: stopped, ")
+    assert " of 200 examples (" in lines[0]
+    assert lines[-1] == "the last start ended with exit code 143: terminated; the same command continues"
+    runner.interrupted("in.jsonl", shards=1)
+    killed = runner.raw("status", "answers.parquet")
+    killed.wait()
+    assert killed.out.splitlines()[-1] == "the last start was killed; the same command continues"
+    runner.done("in.jsonl")
+    done = runner.raw("status", "answers.parquet")
+    assert done.wait() == 0
+    assert done.out == "answers.parquet: done, 200 examples, 200 answered\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "message"),
+    [
+        ("none.parquet", 3, "none.parquet: no extraction into it has been started here; check the path"),
+        ("-", 2, "OUTPUT -: standard output has no state; name the output of an extraction"),
+    ],
+)
+def test_status_of_nothing(tmp_path, output, code, message) -> None:
+    done = qatool("status", output, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"Error: {message}\n")
+
+
+def test_status_does_not_disturb_a_start(runner) -> None:
+    looking = [runner.raw("status", "answers.parquet") for _ in range(3)]
+    process = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.01"})
+    while process.process.is_alive():
+        looking.append(runner.raw("status", "answers.parquet"))
+        looking[-1].wait()
+    assert process.wait() == 0
+
+
+def test_the_run_folder_has_a_log(runner) -> None:
+    runner.interrupted("in.jsonl", shards=2)
+    runner.done("in.jsonl", "--keep-run", "-q")
+    events = runner.log()
+    assert all({"time", "level", "event"} <= event.keys() for event in events)
+    names = [event["event"] for event in events]
+    assert (names[0], names[-1]) == ("started", "finished")
+    assert names.count("started") == 2
+    assert "resumed" in names
+    shards = [event["shard"] for event in events if event["event"] == "shard done"]
+    assert shards == sorted(set(shards))
+    assert len(shards) >= 9
+
+
+def test_progress_counts_what_is_left(runner) -> None:
+    runner.interrupted("in.jsonl", shards=4)
+    runner.words = (*runner.words[:-1], "plain")
+    done = runner.done("in.jsonl")
+    resumed = 20 * runner.summary()["resumed_shards"]
+    assert f"{200 - resumed} of {200 - resumed} examples (100.0 %)" in done.err
+
+
+def test_dry_run_tells_and_changes_nothing(runner) -> None:
+    runner.interrupted("in.jsonl", shards=3)
+    before = {path: path.stat().st_mtime_ns for path in runner.folder.rglob("*") if not path.name.startswith(".run")}
+    process = runner.run("in.jsonl", "--dry-run", "--summary", "-")
+    assert process.wait() == 0, process.err
+    told = json.loads(process.out)
+    assert (told["examples"], told["shards"], told["rejected"]) == (200, 10, 0)
+    assert told["done_shards"] == runner.markers()
+    assert told["exact"] is False
+    after = {path: path.stat().st_mtime_ns for path in runner.folder.rglob("*") if not path.name.startswith(".run")}
+    assert after == before
+    process = runner.run("in.jsonl", "--dry-run", output="new.parquet")
+    lines = process.out.splitlines()
+    assert lines[0] == "200 examples in 10 shards"
+    assert not (runner.folder / "new.parquet.qatool").exists()
+    runner.done("in.jsonl", output="new.parquet")
+    summary = json.loads((runner.folder / "new.parquet.summary.json").read_text())
+    assert lines[1].startswith(f"{summary['windows']:,} windows, ")
+
+
+def test_dry_run_names_bad_rows(runner) -> None:
+    (runner.folder / "in.jsonl").write_text("\n".join([*map(json.dumps, rows(3)), "{"]))
+    process = runner.run("in.jsonl", "--dry-run")
+    assert process.wait() == 0
+    assert process.out.splitlines()[1].startswith("1 bad rows; the first: in.jsonl:4: ")
+
+
+def test_the_summary_says_how_it_went(runner) -> None:
+    runner.done("in.jsonl", "--summary", "here.json")
+    assert json.loads((runner.folder / "here.json").read_text()) == runner.summary()
+    assert runner.summary()["exit_code"] == 0
+    metadata = json.loads(pq.read_schema(runner.output).metadata[b"qatool"])
+    assert metadata["counts"]["examples"] == 200
+    assert str(time.gmtime().tm_year) not in json.dumps(metadata["options"])

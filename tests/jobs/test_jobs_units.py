@@ -1,0 +1,322 @@
+"""The pieces jobs are made of, one by one."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qatool.errors import InputError, Interrupted, LockedError, OutOfTime, OutputError, ResumeRefusedError, Terminated
+from qatool.extraction.previous import PreviousAnswers
+from qatool.jobs.ahead import ahead
+from qatool.jobs.folder import RunFolder
+from qatool.jobs.lock import Lock, is_held
+from qatool.jobs.plan import Plan
+from qatool.jobs.seal import sealed, unsealed
+from qatool.jobs.stopping import Stop
+from qatool.jobs.work import Part
+
+
+def test_ahead_is_no_further_ahead_than_told() -> None:
+    begun = []
+
+    def items():
+        for number in range(6):
+            begun.append(number)
+            yield number
+
+    with ahead(items(), depth=1) as ready:
+        for number in ready:
+            time.sleep(0.03)
+            assert len(begun) <= number + 2
+    assert begun == list(range(6))
+
+
+def test_ahead_hands_over_errors_in_their_place() -> None:
+    def items():
+        yield 1
+        raise KeyError("gone")
+
+    with ahead(items()) as ready:
+        assert next(ready) == 1
+        with pytest.raises(KeyError, match="gone"):
+            next(ready)
+
+
+def test_a_consumer_that_waits_looks_up() -> None:
+    def poll() -> None:
+        raise Interrupted("now")
+
+    def items():
+        time.sleep(1)
+        yield 1
+
+    began = time.monotonic()
+    with pytest.raises(Interrupted), ahead(items(), poll=poll) as ready:
+        next(ready)
+    assert time.monotonic() - began < 3
+
+
+def test_leaving_ahead_ends_its_thread() -> None:
+    def items():
+        while True:
+            yield 1
+
+    before = threading.active_count()
+    with ahead(items()) as ready:
+        next(ready)
+    assert threading.active_count() == before
+
+
+@pytest.fixture
+def no_flock(monkeypatch):
+    def flock(_file, _how):
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    # Owners in this very process must not be known to be alive or dead.
+    monkeypatch.setattr("qatool.jobs.lock._process_table", lambda: os.urandom(4).hex())
+
+
+@pytest.mark.parametrize("age", [0, 599, -599])
+def test_a_heartbeat_lock_is_held(tmp_path, no_flock, age) -> None:
+    lock = Lock(tmp_path / "run" / "lock")
+    with lock:
+        touched = time.time() - age
+        os.utime(lock.path, (touched, touched))
+        assert is_held(lock.path)
+        with (
+            pytest.raises(LockedError, match=rf"another run is at work \(process {os.getpid()} on "),
+            Lock(lock.path),
+        ):
+            pass
+        lock.check()
+    assert not lock.path.exists()
+
+
+@pytest.mark.parametrize("age", [601, -601])
+def test_a_stale_heartbeat_lock_is_taken_over(tmp_path, no_flock, age) -> None:
+    old, new = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
+    with old:
+        touched = time.time() - age
+        os.utime(old.path, (touched, touched))
+        with new:
+            new.check()
+            with pytest.raises(LockedError, match="was taken for dead and another took over"):
+                old.check()
+            assert is_held(new.path)
+        assert not new.path.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_heart_beats(tmp_path, no_flock, monkeypatch) -> None:
+    monkeypatch.setattr("qatool.jobs.lock.HEARTBEAT_S", 0.02)
+    with Lock(tmp_path / "lock") as lock:
+        os.utime(lock.path, (0, 0))
+        time.sleep(0.2)
+        assert time.time() - lock.path.stat().st_mtime < 5
+
+
+def test_of_two_that_take_a_stale_lock_at_once_one_stands(tmp_path, no_flock) -> None:
+    outcomes = []
+    barrier = threading.Barrier(4)
+
+    def take() -> None:
+        barrier.wait()
+        try:
+            with Lock(tmp_path / "lock"):
+                outcomes.append(0)
+                barrier.wait()
+        except LockedError:
+            outcomes.append(7)
+            barrier.wait()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [0, 7, 7, 7]
+
+
+def test_flock_with_a_half_written_owner(tmp_path) -> None:
+    with Lock(tmp_path / "lock") as lock:
+        owner = lock.path.read_bytes()
+        lock.path.write_bytes(owner[:10])
+        with pytest.raises(LockedError, match=r"process \? on \?"), Lock(lock.path):
+            pass
+        lock.path.write_bytes(owner)
+        assert is_held(lock.path)
+    assert not is_held(lock.path)
+
+
+def test_a_removed_folder_is_no_take_over(tmp_path) -> None:
+    with Lock(tmp_path / "run" / "lock") as lock:
+        lock.path.unlink()
+        with pytest.raises(OutputError, match="the run folder was removed while the run was under way"):
+            lock.check()
+
+
+def test_stop_by_time() -> None:
+    now = [0.0]
+    stop = Stop(max_duration=60, label="1m", clock=lambda: now[0])
+    stop.check()
+    now[0] = 60
+    stop.check(may_run_out=False)
+    with pytest.raises(OutOfTime, match="--max-duration 1m: is over; the same command continues"):
+        stop.check()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
+def test_stop_by_signal(number, kind) -> None:
+    before = signal.getsignal(number)
+    stop = Stop()
+    with stop.listening():
+        os.kill(os.getpid(), number)
+        with pytest.raises(kind):
+            stop.check()
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_at_once_passes_code_that_catches_everything() -> None:
+    stop = Stop()
+    with pytest.raises(Terminated), stop.listening(), stop.at_once(), suppress(Exception):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_outside_the_main_thread_nothing_listens() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def run() -> None:
+        with Stop().listening():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+values = st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.floats(allow_nan=False), st.none()))
+
+
+@settings(max_examples=50, deadline=None)
+@given(values.filter(lambda body: body and "seal" not in body))
+def test_what_is_sealed_comes_back(body) -> None:
+    assert unsealed(json.loads(json.dumps(sealed(body)))) == body
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"seal": "x"}', "7", "null", '{"a": 1}'])
+def test_a_damaged_plan_is_none(tmp_path, text) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    assert Plan.load(path) is None
+
+
+def test_plan(tmp_path) -> None:
+    plan = Plan(identity={"model": "a", "top_k": 1}, limits={"rows": 5, "threads": 2}, output="o", examples=7)
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+    text = (tmp_path / "plan.json").read_text()
+    (tmp_path / "plan.json").write_text(text.replace('"rows": 5', '"rows": 6'))
+    assert Plan.load(tmp_path / "plan.json") is None
+    plan.check_same_work({"model": "a", "top_k": 1}, folder=tmp_path)
+    with pytest.raises(ResumeRefusedError, match=r"\(new was None and is now 3; top_k was 1 and is now 2\)"):
+        plan.check_same_work({"model": "a", "top_k": 2, "new": 3}, folder=tmp_path)
+    assert plan.overridden({"rows": 6, "threads": 2}) == ["rows 5 -> 6"]
+
+
+class _Unit:
+    index = 0
+    content_hash = "c"
+
+
+def test_a_part_comes_before_its_marker_and_both_are_synced(tmp_path, monkeypatch) -> None:
+    done = []
+    fsync, rename = os.fsync, type(tmp_path).replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append(f"sync {_name(file)}"), fsync(file)))
+    monkeypatch.setattr(
+        type(tmp_path), "replace", lambda self, to: (done.append(f"rename {to.name}"), rename(self, to))[1]
+    )
+    with RunFolder(tmp_path / "run") as folder:
+        done.clear()
+        folder.commit(_Unit(), Part(table=pa.table({"a": [1]}), counts={}), seconds=1)
+        assert done == [
+            "sync part-00000.parquet",
+            "rename part-00000.parquet",
+            "sync part-00000.json",
+            "rename part-00000.json",
+        ]
+        assert folder.finished(_Unit()) is not None
+
+
+def _name(file: int) -> str:
+    name = os.path.basename(os.readlink(f"/proc/self/fd/{file}"))  # noqa: PTH115, PTH119
+    return name[1:].rsplit(".", 2)[0] if name.startswith(".") else name
+
+
+def test_an_empty_run_folder_goes_but_not_that_of_another(tmp_path) -> None:
+    path = tmp_path / "run"
+    with RunFolder(path):
+        pass
+    assert not path.exists()
+    with RunFolder(path) as folder:
+        folder.lock.path.write_text('{"token": "another"}')
+    assert path.exists()
+
+
+def marks(*numbers: int) -> list[bytes]:
+    return [number.to_bytes(16, "little") for number in numbers]
+
+
+def answers(path, numbers, *, errors=(), first=0):
+    table = pa.table(
+        {
+            "fingerprint": pa.array(marks(*numbers), pa.binary(16)),
+            "error": pa.array(["bad" if number in errors else None for number in numbers], pa.string()),
+            "answer": [f"{path.stem} {number}" for number in numbers],
+        }
+    )
+    pq.write_table(table, path, row_group_size=3)
+    return path
+
+
+def test_previous_answers(tmp_path) -> None:
+    paths = [
+        answers(tmp_path / "a.parquet", [5, 1, 9, 2, 7, 3, 1 << 64], errors=[9]),
+        answers(tmp_path / "b.parquet", [7, 8]),
+    ]
+    previous = PreviousAnswers(paths)
+    wanted = [8, 9, 1, 4, 7, 5, 1 << 64, 1 << 65]
+    found = previous.find([*marks(*wanted), None])
+    assert (found >= 0).tolist() == [True, False, True, False, True, True, True, False, False]
+    taken = previous.take(found[found >= 0], ["answer"])
+    assert taken["answer"].to_pylist() == ["b 8", "a 1", "a 7", "a 5", f"a {1 << 64}"]
+
+
+def test_previous_answers_of_nothing(tmp_path) -> None:
+    assert PreviousAnswers([]).find(marks(1)).tolist() == [-1]
+    assert PreviousAnswers([answers(tmp_path / "a.parquet", [1])]).find([]).tolist() == []
+
+
+def test_previous_answers_that_cannot_be_read(tmp_path) -> None:
+    path = answers(tmp_path / "a.parquet", [1, 2])
+    previous = PreviousAnswers([path])
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"a\.parquet: no answers can be taken from it"):
+        PreviousAnswers([path])
+    with pytest.raises(InputError, match=r"a\.parquet: has changed while answers were taken from it"):
+        previous.take(np.array([0]), ["answer"])
