@@ -107,8 +107,6 @@ class Setting:
             return None
         if self.kind is float and type(value) is int:
             return float(value)
-        if self.kind is str and type(value) is int:
-            value = str(value)
         if type(value) is not self.kind:
             raise ValueError(self._must())
         return self._from_word(value) if isinstance(value, str) else value

@@ -27,6 +27,7 @@ MAX_WORDS = 100_000
 """Words remembered; then it begins anew, so memory stays bounded."""
 MAX_TOKENS = 1_000_000
 _CHECKED_TEXTS = 64
+_TEXT_WORDS = 256
 # Control characters vanish, and what stood around them becomes one word.
 _JOINING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # All else in ASCII that is no letter or digit is cut off by itself (punctuation) or away (space).
@@ -68,6 +69,7 @@ class WordMemory:
         self._ids: NDArray[np.int32]
         self._spans: NDArray[np.int32]
         self._boundaries: NDArray[np.int64]
+        self._lengths: NDArray[np.int64]
         self._forget()
 
     @classmethod
@@ -99,7 +101,7 @@ class WordMemory:
         n_words = np.fromiter(map(len, words), np.int64, len(words))
         flat = list(chain.from_iterable(words))
         index = self._look_up(flat, offsets_of(n_words)[:-1])
-        return self._joined(index, flat, n_words, gap=1 if self._leading_space else 0)
+        return self._joined(index, n_words, gap=1 if self._leading_space else 0)
 
     def _words(self, text: str) -> list[str]:
         """Cut a text into what can be tokenised piece by piece: at spaces and, for BERT, at ASCII punctuation.
@@ -149,34 +151,48 @@ class WordMemory:
     def _learn(self, memory: dict[str, int], new: set[str], *, behind: bool) -> None:
         """Tokenise words and remember them.
 
-        :param behind: as they are behind a space; a letter stands in for the word before
+        :param behind: as they are behind a space; a letter stands in for the word before the first
         """
-        words = sorted(new)
-        cut = 2 if behind else 0
-        encodings = self._backend.encode_batch(
-            [f"a {word}" if behind else word for word in words], add_special_tokens=False
-        )
-        ids, spans, sizes = _flat(encodings, skip=1 if behind else 0)
+        alone = sorted(word for word in new if " " in word or self._goes_whole(word) or _OTHER_SPACE.search(word))
+        self._append(memory, alone, _flat(self._backend.encode_batch(alone, add_special_tokens=False)))
+        # Many words make one text, for a text costs more than its words.
+        words = sorted(new.difference(alone))
+        lead = ["a"] if behind else []
+        for first in range(0, len(words), _TEXT_WORDS):
+            some = lead + words[first : first + _TEXT_WORDS]
+            made = _flat(self._backend.encode_batch([" ".join(some)], add_special_tokens=False))
+            starts = offsets_of(np.fromiter(map(len, some), np.int64, len(some)) + 1)[:-1]
+            spans = made.offset_mapping
+            word = np.searchsorted(starts, np.maximum(spans[:, 0], spans[:, 1] - 1), side="right") - 1
+            relative = (spans - starts[word][:, None]).astype(np.int32)
+            offsets = offsets_of(np.bincount(word, minlength=len(some)))
+            cut = offsets[len(lead)]
+            self._append(
+                memory,
+                some[len(lead) :],
+                FlatTokens(made.input_ids[cut:], relative[cut:], offsets[len(lead) :] - cut),
+            )
+
+    def _append(self, memory: dict[str, int], words: list[str], tokens: FlatTokens) -> None:
         first = len(self._boundaries) - 1
         memory.update(zip(words, range(first, first + len(words)), strict=True))
-        self._boundaries = np.concatenate([self._boundaries, self._boundaries[-1] + np.cumsum(sizes)])
-        self._ids = np.concatenate([self._ids, ids])
-        self._spans = np.concatenate([self._spans, spans - np.int32(cut)])
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
+        self._lengths = np.concatenate([self._lengths, lengths])
+        self._boundaries = np.concatenate([self._boundaries, self._boundaries[-1] + tokens.offsets[1:]])
+        self._ids = np.concatenate([self._ids, tokens.input_ids])
+        self._spans = np.concatenate([self._spans, tokens.offset_mapping])
 
-    def _joined(
-        self, index: NDArray[np.int64], flat: list[str], n_words: NDArray[np.int64], *, gap: int
-    ) -> FlatTokens:
+    def _joined(self, index: NDArray[np.int64], n_words: NDArray[np.int64], *, gap: int) -> FlatTokens:
         """Put the tokens of words together to those of texts.
 
         :param index: ``(words,)``: where each word is remembered
-        :param flat: the words themselves, for their lengths
         :param n_words: ``(texts,)``
         :param gap: characters between two words of a text
         """
-        ends = np.cumsum(np.fromiter(map(len, flat), np.int64, len(flat)) + gap)
-        place = np.concatenate([[0], ends[:-1]]) if len(flat) else ends
+        # Every text has a word, if only an empty one.
         boundaries = offsets_of(n_words)
-        place -= np.repeat(place[boundaries[:-1][n_words > 0]], n_words[n_words > 0])
+        place = offsets_of(self._lengths[index] + gap)[:-1]
+        place -= np.repeat(place[boundaries[:-1]], n_words)
         n_tokens = self._boundaries[index + 1] - self._boundaries[index]
         tokens = ranges(self._boundaries[index], n_tokens)
         shift = np.repeat(place, n_tokens).astype(np.int32)
@@ -187,8 +203,7 @@ class WordMemory:
         )
 
     def _by_tokenizer(self, texts: Sequence[str]) -> FlatTokens:
-        ids, spans, sizes = _flat(self._backend.encode_batch(list(texts), add_special_tokens=False), skip=0)
-        return FlatTokens(input_ids=ids, offset_mapping=spans, offsets=offsets_of(sizes))
+        return _flat(self._backend.encode_batch(list(texts), add_special_tokens=False))
 
     def _forget(self) -> None:
         self._first.clear()
@@ -196,17 +211,19 @@ class WordMemory:
         self._ids = np.empty(0, dtype=np.int32)
         self._spans = np.empty((0, 2), dtype=np.int32)
         self._boundaries = np.zeros(1, dtype=np.int64)
+        self._lengths = np.empty(0, dtype=np.int64)
 
 
-def _flat(
-    encodings: Sequence[Encoding], *, skip: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Return ids ``(tokens,)``, offsets ``(tokens, 2)`` and sizes ``(encodings,)``, without the first ``skip``."""
-    sizes = np.fromiter((len(encoding) - skip for encoding in encodings), np.int64, len(encodings))
+def _flat(encodings: Sequence[Encoding]) -> FlatTokens:
+    sizes = np.fromiter(map(len, encodings), np.int64, len(encodings))
     total = int(sizes.sum())
-    ids = np.fromiter(chain.from_iterable(encoding.ids[skip:] for encoding in encodings), np.int32, total)
-    spans = chain.from_iterable(chain.from_iterable(encoding.offsets[skip:] for encoding in encodings))
-    return ids, np.fromiter(spans, np.int32, 2 * total).reshape(total, 2), sizes
+    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, total)
+    spans = chain.from_iterable(chain.from_iterable(encoding.offsets for encoding in encodings))
+    return FlatTokens(
+        input_ids=ids,
+        offset_mapping=np.fromiter(spans, np.int32, 2 * total).reshape(total, 2),
+        offsets=offsets_of(sizes),
+    )
 
 
 def _same(one: FlatTokens, other: FlatTokens) -> bool:

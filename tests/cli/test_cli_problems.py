@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qatool import errors
+from qatool import cli, errors
 
 FINE = ["extract", "in.jsonl", "-o", "out.parquet", "--progress", "none"]
 A_LIST = 'must be a list of texts, like ["a", "b"]'
@@ -21,6 +21,8 @@ MISSING_OUTPUT = (
     "Error: -o/--output: missing; give it on the command line, in QATOOL_EXTRACT_OUTPUT or as output under "
     "[extract] in qatool.toml"
 )
+
+TABLES = ", ".join(f"[{name}]" for name in sorted(cli.commands.commands))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_a_problem_says_where_an_untyped_value_comes_from(qatool, monkeypatch) -
     [
         ("top-k = 1", ["qatool.toml: top-k stands outside a table; put it under [extract]"]),
         ("[extrakt]", ["qatool.toml: [extrakt] is not a command; did you mean [extract]?"]),
-        ("[zzz]", ["qatool.toml: [zzz] is not a command; there is [extract]"]),
+        ("[zzz]", [f"qatool.toml: [zzz] is not a command; there is {TABLES}"]),
         ("[extract]\ntopk = 1", ["qatool.toml [extract] topk: no such option; did you mean top-k?"]),
         ("[extract]\nzzzz = 1", ["qatool.toml [extract] zzzz: no such option"]),
         ('[extract]\ntop-k = "1"', ["qatool.toml [extract] top-k = '1': must be a whole number"]),
@@ -110,7 +112,7 @@ def test_a_problem_says_where_an_untyped_value_comes_from(qatool, monkeypatch) -
         (
             "[extract]\ntop-k = 0\nstride = 'x'\n[nope]",
             [
-                "qatool.toml: [nope] is not a command; there is [extract]",
+                f"qatool.toml: [nope] is not a command; there is {TABLES}",
                 "qatool.toml [extract] stride = 'x': must be a whole number",
                 "--top-k 0: must be at least 1 (--top-k comes from qatool.toml [extract] top-k)",
             ],
