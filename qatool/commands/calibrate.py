@@ -35,11 +35,12 @@ from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
 from qatool.spans.decode import decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from qatool.evaluation.calibration import Quality
     from qatool.evaluation.scoring import Expected
     from qatool.extraction.extractor import Extractor, PreparedShard
+    from qatool.extraction.shards import Shard
     from qatool.logs import Observer
     from qatool.options import CalibrateOptions
     from qatool.schema import Example
@@ -171,7 +172,9 @@ def _threshold(options: CalibrateOptions, outcome: Outcome, expected: Sequence[E
 class _Model:
     """Answers the same questions at any temperature; the model itself runs the first time only."""
 
-    def __init__(self, extractor: Extractor, examples: Sequence[Example], shards: Any, observer: Observer) -> None:
+    def __init__(
+        self, extractor: Extractor, examples: Sequence[Example], shards: Iterable[Shard], observer: Observer
+    ) -> None:
         self._backend = RecordedBackend(extractor.backend)
         self._extractor = replace(extractor, backend=self._backend)
         self._observer = observer

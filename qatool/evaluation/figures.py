@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 CURVE_POINTS = 101
 RECALL_RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
-_BUILT_IN_SLICES = {"question word": "question_word", "answer length": "answer_length", "windows": "windows"}
 
 
 def figures(judged: Judged, *, resamples: int, slice_by: Sequence[str] = ()) -> dict[str, Any]:
@@ -137,9 +136,9 @@ def _recall_at_k(judged: Judged) -> dict[str, float]:
 
 def _labels(judged: Judged, slice_by: Sequence[str]) -> dict[str, list[str | None]]:
     labels = {
-        _BUILT_IN_SLICES["question word"]: question_words(judged.questions),
-        _BUILT_IN_SLICES["answer length"]: answer_lengths(judged.references),
+        "question_word": question_words(judged.questions),
+        "answer_length": answer_lengths(judged.references),
     }
     if judged.answers.n_windows is not None:
-        labels[_BUILT_IN_SLICES["windows"]] = window_counts(judged.answers.n_windows)
+        labels["windows"] = window_counts(judged.answers.n_windows)
     return labels | {name: column_values(judged.extra[name]) for name in slice_by}

@@ -77,8 +77,7 @@ def prepare(options: ExtractOptions, *, planned: Mapping[str, Any], kept: Mappin
     if threshold is None:
         threshold = settings.no_answer_threshold
     decision = Decision(
-        always_answer=options.answers_always
-        or (threshold is None and not settings.knows_no_answer),
+        always_answer=options.answers_always or (threshold is None and not settings.knows_no_answer),
         no_answer_threshold=DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold,
     )
     fingerprint = backend.name if backend.name == "constant" else model_fingerprint(name)

@@ -153,7 +153,7 @@ class WordMemory:
 
         :param behind: as they are behind a space; a letter stands in for the word before the first
         """
-        alone = sorted(word for word in new if " " in word or self._goes_whole(word) or _OTHER_SPACE.search(word))
+        alone = [] if behind else sorted(word for word in new if self._stands_alone(word))
         self._append(memory, alone, _flat(self._backend.encode_batch(alone, add_special_tokens=False)))
         # Many words make one text, for a text costs more than its words.
         words = sorted(new.difference(alone))
@@ -172,6 +172,10 @@ class WordMemory:
                 some[len(lead) :],
                 FlatTokens(made.input_ids[cut:], relative[cut:], offsets[len(lead) :] - cut),
             )
+
+    def _stands_alone(self, word: str) -> bool:
+        """Whether a word cannot be learned among others: it must begin a text, or is a whole one itself."""
+        return self._leading_space or " " in word or self._goes_whole(word)
 
     def _append(self, memory: dict[str, int], words: list[str], tokens: FlatTokens) -> None:
         first = len(self._boundaries) - 1

@@ -69,22 +69,25 @@ def make(folder: Path, total: int) -> None:
         named = pa.schema([("id", pa.string()), ("question", pa.string()), ("answers", kind)])
         for name, values, shape in (("answers", rows, schema), ("references", labels, named)):
             table = pa.Table.from_pylist(values, schema=shape)
-            writers.setdefault(name, pq.ParquetWriter(folder / f"{name}.parquet", shape)).write_table(table)
+            if name not in writers:
+                writers[name] = pq.ParquetWriter(folder / f"{name}.parquet", shape)
+            writers[name].write_table(table)
     for writer in writers.values():
         writer.close()
 
 
 def measured(folder: Path, *words: str) -> dict:
     done = subprocess.run([sys.executable, "-c", MEASURED, *words], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["code"] == 0, done.stderr
+    print(found)
+    return found
 
 
 @pytest.mark.slow
 def test_a_million_answers(tmp_path) -> None:
     make(tmp_path, 1_000_000)
     found = measured(tmp_path, "evaluate", "answers.parquet", "--references", "references.parquet")
-    assert found["code"] == 0
     assert found["seconds"] < 60
     assert found["bytes"] < 2e9
 
@@ -94,6 +97,5 @@ def test_a_report_of_a_hundred_thousand(tmp_path) -> None:
     make(tmp_path, 100_000)
     words = ("report", "answers.parquet", "--references", "references.parquet", "-o", "page.html")
     found = measured(tmp_path, *words)
-    assert found["code"] == 0
     assert found["seconds"] < 60
     assert (tmp_path / "page.html").stat().st_size < 5e6
