@@ -26,7 +26,10 @@ _LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", 
 
 
 def is_answers(path: Path) -> bool:
-    """Whether a path looks like answers that qatool extract wrote."""
+    """Whether a path looks like answers that qatool extract wrote: by its columns, or those of its first line.
+
+    :raises InputError: a file of lines cannot be read
+    """
     if path.is_dir():
         return (path / SUCCESS_NAME).is_file()
     if path.suffix.lower() == ".parquet":
@@ -34,7 +37,10 @@ def is_answers(path: Path) -> bool:
             return set(pq.read_schema(path).names) >= _COLUMNS
         except (OSError, pa.ArrowException):
             return False
-    return path.name.lower().endswith(_LINE_SUFFIXES)
+    if not path.name.lower().endswith(_LINE_SUFFIXES):
+        return False
+    first = next(iter(open_reader(resolve([str(path)])[0]).rows()), None)
+    return first is None or set(first.values or ()) >= _COLUMNS
 
 
 def find_answer(path: Path, *, row: int | None, name: str | None) -> tuple[int, dict[str, Any]]:

@@ -29,7 +29,7 @@ SAMPLE = 256
 """Examples, drawn evenly from all, that are tokenised; and read as far as the time for it goes."""
 PROBE_SECONDS = 3.0
 _BYTES_A_CONTEXT_BYTE = 40
-"""Memory of a tokenised and answered shard for each byte of its contexts, measured."""
+"""Memory of a tokenised and answered shard for each byte of its contexts: a rough guide."""
 _SHARDS_HELD = 2
 """The one in hand and the one prepared ahead."""
 

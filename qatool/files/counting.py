@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from qatool.errors import InputError
+from qatool.files.parquet import footer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,10 +32,10 @@ def _rows(source: Source) -> int | None:
         if source.format == "text":
             return 1
         if source.format == "parquet":
-            return int(pq.read_metadata(source.path).num_rows)
+            return footer(source).num_rows
         if source.format == "jsonl" and source.compression is None and source.path.stat().st_size <= COUNTED_BYTES:
             with source.path.open("rb") as stream:
                 return sum(1 for line in stream if line.strip())
-    except (OSError, pa.ArrowException):
+    except (OSError, InputError):
         return None  # the reader will say what is wrong
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from qatool.files.streams import reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
     from qatool.files.paths import Source
 
@@ -37,7 +39,6 @@ class ParquetReader:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._schema: pa.Schema | None = None
 
     def columns(self) -> tuple[str, ...]:
         """Return the names of the columns.
@@ -74,10 +75,30 @@ class ParquetReader:
                 start += batch.num_rows
 
     def _arrow_schema(self) -> pa.Schema:
-        if self._schema is None:
-            with reading(self.source), pq.ParquetFile(self.source.path) as file:
-                self._schema = file.schema_arrow
-        return self._schema
+        return footer(self.source).schema
+
+
+class Footer(NamedTuple):
+    """What the end of a file tells of it."""
+
+    schema: pa.Schema
+    num_rows: int
+
+
+def footer(source: Source) -> Footer:
+    """Read the end of a file, unless it was read before and has not changed since.
+
+    :raises InputError: it cannot be read
+    """
+    with reading(source):
+        state = source.path.stat()
+        return _footer(source.path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1 << 14)
+def _footer(path: Path, _changed: int, _size: int) -> Footer:
+    with pq.ParquetFile(path) as file:
+        return Footer(file.schema_arrow, file.metadata.num_rows)
 
 
 def _value_type(declared: pa.DataType) -> pa.DataType:

@@ -105,7 +105,11 @@ NOT_FOUND = (
         (("answers.parquet", "--id", "zz"), 3, "answers.parquet: none of its 3 answers has the id 'zz'; check --id"),
         (("answers.parquet", "--corpus", "other.jsonl"), 3, NOT_FOUND),
         (("answers.parquet", "--column", "a=b"), 2, "--column: names columns of --corpus; name that too"),
-        (("corpus.jsonl",), 3, "corpus.jsonl:1: is no answer of qatool extract; name what it wrote"),
+        (
+            ("corpus.jsonl",),
+            3,
+            "corpus.jsonl: cannot be inspected; name a folder that qatool prep made, or answers that qatool extract wrote",
+        ),
     ],
 )
 def test_problems(files, capsys, words, code, message) -> None:

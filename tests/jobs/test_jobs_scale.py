@@ -56,7 +56,7 @@ def test_ten_thousand_shards_are_planned_and_resumed_in_five_seconds(runner) -> 
     assert spent < 0.010
 
 
-def test_ten_thousand_parquet_files_are_planned_in_five_seconds(runner) -> None:
+def test_ten_thousand_parquet_files_are_planned_and_resumed(runner) -> None:
     folder = runner.folder / "inputs"
     folder.mkdir()
     for number, row in enumerate(rows(10_000)):

@@ -193,7 +193,8 @@ def test_inspect(qatool, tmp_path, words) -> None:
     assert qatool("inspect", "in.jsonl") == (
         3,
         "",
-        "Error: in.jsonl: cannot be inspected; name a folder that qatool prep made\n",
+        "Error: in.jsonl: cannot be inspected; name a folder that qatool prep made, or answers that qatool extract "
+        "wrote\n",
     )
     (tmp_path / "f" / "features-00000-of-00001.parquet").unlink()
     assert qatool("inspect", "f").errors == [
