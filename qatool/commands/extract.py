@@ -307,6 +307,7 @@ class _Extraction:
         """Answer all shards; each ends up as a part in the run folder, or on standard output."""
         totals = Totals()
         began = False
+        read = shown = 0
 
         def begin() -> None:
             """Start the display when it is known how much earlier starts have done."""
@@ -318,17 +319,23 @@ class _Extraction:
             self._observer.started(left, "answering")
 
         def tick(windows: int) -> None:
+            nonlocal read, shown
             if windows and not began:
                 begin()
-            self._observer.advanced(0, windows)
+            read += windows
+            step = work.in_hand.examples_at(read) - shown
+            shown += step
+            self._observer.advanced(step, windows)
 
         def done(step: Step) -> None:
+            nonlocal read, shown
             if not step.resumed:
                 if not began:
                     begin()
                 speed.add(totals)
             if began:
-                self._observer.advanced(step.counts["examples"], 0)
+                self._observer.advanced(step.counts["examples"] - shown, 0)
+                read = shown = 0
                 self._log_shard(step)
             self._check_rejects(step, totals)
 

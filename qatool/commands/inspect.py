@@ -85,9 +85,7 @@ def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
         return _of_features(FeaturesFolder(path), options)
     if is_answers(path):
         return _of_answers(path, options)
-    raise InputError(
-        f"{path}: cannot be inspected; name a folder that qatool prep made, or answers that qatool extract wrote"
-    )
+    raise InputError(f"{path}: cannot be inspected; name what qatool prep made, or answers of qatool extract")
 
 
 def _of_answers(path: Path, options: InspectOptions) -> InspectedAnswer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qatool.errors import InputError
 from qatool.extraction.previous import PreviousAnswers
@@ -27,6 +27,17 @@ def columns_of(extractor: Extractor) -> str:
     return repr((list(extractor.kept), extractor.snippet, extractor.documents))
 
 
+class InHand(NamedTuple):
+    """How much a shard is."""
+
+    examples: int
+    windows: int
+
+    def examples_at(self, windows: int) -> int:
+        """Return how many examples ``windows`` read windows amount to, for the display."""
+        return self.examples * windows // self.windows if self.windows else 0
+
+
 class ExtractionWork:
     """Turns a corpus into parts of answers; see :class:`qatool.jobs.work.Work`.
 
@@ -49,6 +60,8 @@ class ExtractionWork:
         self._earlier = earlier
         self._skip_errors = skip_errors
         self._previous: tuple[list[Path], PreviousAnswers | None] = ([], None)
+        self.in_hand = InHand(examples=0, windows=0)
+        """The shard being answered."""
         self.samples: list[Sample] = []
         """A few answers of the first shards, with their contexts."""
 
@@ -71,6 +84,7 @@ class ExtractionWork:
 
         :raises InputError: the model cannot read a row, and those are not skipped
         """
+        self.in_hand = InHand(examples=len(prepared.shard.examples), windows=len(prepared.examples.windows))
         part = self._extractor.answer(prepared, tick)
         for reject in part.rejects if not self._skip_errors else ():
             raise InputError(f"{reject['where']}: {reject['reason']}; add --on-error skip to set such rows aside")

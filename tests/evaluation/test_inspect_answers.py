@@ -108,7 +108,7 @@ NOT_FOUND = (
         (
             ("corpus.jsonl",),
             3,
-            "corpus.jsonl: cannot be inspected; name a folder that qatool prep made, or answers that qatool extract wrote",
+            "corpus.jsonl: cannot be inspected; name what qatool prep made, or answers of qatool extract",
         ),
     ],
 )
