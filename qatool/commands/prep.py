@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qatool.errors import EnvironmentUnfitError, InputError, Interrupted, ResumeRefusedError, Terminated
 from qatool.features.audit import COUNTS, Audit
@@ -35,7 +36,7 @@ from qatool.options import DECODE_PRESETS
 from qatool.windows.tokenizer import PairTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from qatool.features.maker import Report
     from qatool.files.corpus import Corpus
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 _LOCK_NAME = "lock"
 _STAGING_NAME = "features"
+_WORKER_MODULES = ("qatool.features.writer", "qatool.features.maker", "qatool.windows.tokenizer", "tokenizers")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +75,24 @@ def run(options: PrepOptions, *, observer: Observer | None = None) -> PrepResult
     output = Path(options.output)
     check_target(Target(kind="folder", path=output))
     stop = Stop()
-    with _workplace(output.with_name(output.name + ".qatool")) as (folder, lock), stop.listening():
+    workplace = _workplace(output.with_name(output.name + ".qatool"))
+    with workplace as (folder, lock), stop.listening(), _rare_collections():
         try:
             return _Preparation(options, output, folder, lock, stop, observer or SilentObserver()).run()
         except (Interrupted, Terminated) as ending:
             done = "interrupted" if isinstance(ending, Interrupted) else "terminated"
             raise type(ending)(f"{done}; {output} is as it was, the same command starts over") from None
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the garbage collector look rarely: rows make no cycles, and it would walk those on their way every time."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextmanager
@@ -164,7 +180,7 @@ class _Preparation:
         seen = {name: Duplicates(self._made(name)) for name in ("duplicate_examples", "duplicate_ids")}
         shards = cut_shards(self._checked(corpus))
         task = PartWriter(maker=maker, folder=self._staging)
-        for report in in_order(task, shards, workers=self._workers, check=self._stop.check):
+        for report in self._in_order(task, shards):
             audit.add(report)
             self._take_rejects(report, audit)
             seen["duplicate_examples"].add(report.pairs)
@@ -175,6 +191,9 @@ class _Preparation:
         for name, digests in seen.items():
             audit.counts[name] = digests.count()
         return kept
+
+    def _in_order(self, task: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        return in_order(task, items, workers=self._workers, check=self._stop.check, preload=_WORKER_MODULES)
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name
@@ -224,7 +243,7 @@ class _Preparation:
         keep = share_out(negatives, round(ratio * audit.counts["windows_with_answer"]))
         task = Thinning(folder=self._staging, max_length=maker.size.max_length, keep=keep)
         parts = (index for index, count in enumerate(negatives) if keep[index] < count)
-        for lengths in in_order(task, parts, workers=self._workers, check=self._stop.check):
+        for lengths in self._in_order(task, parts):
             audit.drop(lengths)
 
     def _seal(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qatool.errors import EnvironmentUnfitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,13 +32,21 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_order(task: Callable[[T], R], items: Iterable[T], *, workers: int, check: Callable[[], None]) -> Iterator[R]:
+def in_order(
+    task: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int,
+    check: Callable[[], None],
+    preload: Sequence[str] = (),
+) -> Iterator[R]:
     """Yield ``task(item)`` for every item, in order, computed by processes.
 
-    The task is sent to each process once, by pickling; the processes are started afresh and share nothing with
-    this one. One worker, or a single item, needs no process.
+    The task is sent to each process once, by pickling; the processes share nothing with this one, whose threads a
+    fork would not survive. One worker, or a single item, needs no process.
 
     :param check: called often; may raise to stop
+    :param preload: modules the task needs: imported once for all processes
     :raises EnvironmentUnfitError: a process died
     """
     stream = iter(items)
@@ -49,7 +57,8 @@ def in_order(task: Callable[[T], R], items: Iterable[T], *, workers: int, check:
             check()
             yield task(item)
         return
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(task,))
     waiting: deque[Future[R]] = deque()
     others = set(multiprocessing.active_children())

@@ -190,12 +190,6 @@ def test_inspect(qatool, tmp_path, words) -> None:
     ]
     assert qatool("inspect", "f", "--id", "x").errors == ["Error: f: holds no example with the id 'x'; check --id"]
     assert qatool("inspect", "g").errors == ["Error: g: no such file or folder; check the path"]
-    assert qatool("inspect", "in.jsonl") == (
-        3,
-        "",
-        "Error: in.jsonl: cannot be inspected; name a folder that qatool prep made, or answers that qatool extract "
-        "wrote\n",
-    )
     (tmp_path / "f" / "features-00000-of-00001.parquet").unlink()
     assert qatool("inspect", "f").errors == [
         "Error: f/features-00000-of-00001.parquet: is missing; make the features again"
