@@ -1,0 +1,57 @@
+"""One frozen dataclass of options a command: every default, every help text, every check of a value.
+
+The command line is made from these fields (see ``qatool.cli.options``), so a default stands only here.
+Constructing a dataclass with values that make no sense raises one :class:`~qatool.errors.UsageError` naming
+every problem. ``None`` means "not chosen by the user": the value is then resolved from the model, the device
+or the decode preset.
+"""
+
+from qatool.options.extract import DECODE_PRESETS, DecodePreset, ExtractOptions
+from qatool.options.features import Answers, PrepOptions
+from qatool.options.flags import Flag, argument, option, required
+from qatool.options.looking import InspectOptions, ReportOptions, StatusOptions
+from qatool.options.quality import CalibrateOptions, EvaluateOptions, Rules
+from qatool.options.shared import (
+    DEFAULT_MAX_LENGTH,
+    DEFAULT_NO_ANSWER_THRESHOLD,
+    DEFAULT_STRIDE,
+    Backend,
+    Decode,
+    LogFormat,
+    OnError,
+    Precision,
+    Progress,
+    RowOptions,
+    ScreenOptions,
+    WindowOptions,
+)
+
+__all__ = [
+    "DECODE_PRESETS",
+    "DEFAULT_MAX_LENGTH",
+    "DEFAULT_NO_ANSWER_THRESHOLD",
+    "DEFAULT_STRIDE",
+    "Answers",
+    "Backend",
+    "CalibrateOptions",
+    "Decode",
+    "DecodePreset",
+    "EvaluateOptions",
+    "ExtractOptions",
+    "Flag",
+    "InspectOptions",
+    "LogFormat",
+    "OnError",
+    "Precision",
+    "PrepOptions",
+    "Progress",
+    "ReportOptions",
+    "RowOptions",
+    "Rules",
+    "ScreenOptions",
+    "StatusOptions",
+    "WindowOptions",
+    "argument",
+    "option",
+    "required",
+]

@@ -1,0 +1,193 @@
+"""Options of ``qatool extract``, and what a decode mode presets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from qatool.errors import UsageError
+from qatool.options.flags import Flag, argument, below, option, required, seconds_of
+from qatool.options.shared import (
+    DEFAULT_NO_ANSWER_THRESHOLD,
+    Backend,
+    Decode,
+    Precision,
+    WindowOptions,
+)
+
+
+class DecodePreset(NamedTuple):
+    """What a ``--decode`` mode sets where the user set nothing. Lengths in tokens; ``None``: no limit."""
+
+    max_answer_length: int
+    max_question_length: int | None
+    always_answer: bool
+
+
+DECODE_PRESETS: dict[Decode, DecodePreset] = {
+    "native": DecodePreset(max_answer_length=30, max_question_length=64, always_answer=False),
+    "squad-script": DecodePreset(max_answer_length=30, max_question_length=None, always_answer=True),
+    "hf-pipeline": DecodePreset(max_answer_length=15, max_question_length=None, always_answer=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions(WindowOptions):
+    """Options of ``qatool extract``.
+
+    :raises UsageError: a value or a combination makes no sense; names every problem found.
+    """
+
+    inputs: tuple[str, ...] = argument(
+        Flag("Files, folders, globs, or - for JSON Lines on standard input.", "Input", metavar="INPUT")
+    )
+    output: str = required(Flag("Where the answers go; - is standard output.", "Output", short="-o", metavar="PATH"))
+
+    question: tuple[str, ...] = option(
+        Flag("Ask this question of every document; repeatable.", "Input", metavar="TEXT"), default=()
+    )
+    questions: str | None = option(
+        Flag(
+            "Ask the questions of this file of every document, or of the one its document_id names.",
+            "Input",
+            metavar="FILE",
+        )
+    )
+    keep: tuple[str, ...] = option(
+        Flag("Carry this input column into the output; repeatable.", "Input", metavar="COLUMN"), default=()
+    )
+
+    model: str | None = option(
+        Flag(
+            "Model folder or hub id [env: QATOOL_MODEL].",
+            "Model",
+            metavar="DIR|HUB_ID",
+            env="QATOOL_MODEL",
+        )
+    )
+    backend: Backend = option(
+        Flag("What runs the model; constant: no model at all, for tests of scale.", "Model"), default="auto"
+    )
+    device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
+    precision: Precision = option(Flag("Arithmetic of the model.", "Model"), default="auto")
+    batch_tokens: int | None = option(Flag("Tokens a batch, padding included.", "Model", metavar="auto|N", auto=True))
+    allow_pickle: bool = option(Flag("Load weights that are not safetensors.", "Model"), default=False)
+    trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
+
+    max_windows: str | None = option(
+        Flag(
+            "Read only the K windows of a long document most relevant to the question; auto: 4, or all when the "
+            "question shares nothing telling with it [default: auto; reference decodings: all].",
+            "Windows",
+            metavar="K|all|auto",
+        )
+    )
+
+    decode: Decode = option(
+        Flag("How spans are scored, or the reference program to follow.", "Answers"), default="native"
+    )
+    max_answer_length: int | None = option(Flag("Tokens an answer may have [default: 30].", "Answers", metavar="N"))
+    top_k: int = option(Flag("Candidates kept for each example.", "Answers", metavar="K"), default=1)
+    always_answer: bool = option(Flag("Never decide that there is no answer.", "Answers"), default=False)
+    no_answer_threshold: float | None = option(
+        Flag(
+            "No answer when no_answer_score exceeds this [default: the model's, else "
+            f"{DEFAULT_NO_ANSWER_THRESHOLD}].",
+            "Answers",
+            metavar="X",
+        )
+    )
+    best_per: Literal["question"] | None = option(
+        Flag("Keep only the best answers to each question over all documents.", "Answers")
+    )
+    snippet: int | None = option(
+        Flag("Add a column with the answer and N characters either side.", "Answers", metavar="N")
+    )
+
+    shard_rows: int | None = option(Flag("Examples a shard of work.", "Run", metavar="auto|N", auto=True))
+    max_duration: str | None = option(
+        Flag("Stop after this time (30s, 50m, 8h), to be continued.", "Run", metavar="TIME")
+    )
+    reuse: str | None = option(
+        Flag(
+            "Take over the answers of this earlier output for unchanged rows; may be the output itself.",
+            "Run",
+            metavar="FILE",
+        )
+    )
+    restart: bool = option(Flag("Forget what an unfinished run has done.", "Run"), default=False)
+    keep_run: bool = option(Flag("Keep the run folder after success.", "Run"), default=False)
+    dry_run: bool = option(
+        Flag("Tell how much work there is and what it will take; change nothing.", "Run"), default=False
+    )
+    summary: str | None = option(Flag("Write the summary here too; - is standard output.", "Run", metavar="FILE|-"))
+
+    def __post_init__(self) -> None:
+        problems = [
+            *self._range_problems(),
+            *below(self, 1, "batch_tokens", "max_answer_length", "top_k", "shard_rows"),
+            *below(self, 0, "snippet"),
+            *self._row_problems(self.inputs),
+        ]
+        problems += [f"--question {text!r}: is blank; give a question" for text in self.question if not text.strip()]
+        if self.question and self.questions is not None:
+            problems.append("--question and --questions: use one of them; put every question into the file")
+        if self.best_per is not None and not self.asks_documents:
+            problems.append("--best-per: needs --question or --questions; there is one question an example otherwise")
+        if self.always_answer and self.no_answer_threshold is not None:
+            problems.append("--always-answer and --no-answer-threshold: contradict each other; drop one")
+        if self.no_answer_threshold is not None and not 0 <= self.no_answer_threshold <= 1:
+            problems.append(f"--no-answer-threshold {self.no_answer_threshold}: must lie between 0 and 1")
+        if self.max_windows is not None and not re.fullmatch(r"auto|all|0*[1-9]\d*", self.max_windows):
+            problems.append(f"--max-windows {self.max_windows}: give a number from 1, all or auto")
+        if self.max_windows not in {None, "all"} and self.decode != "native":
+            problems.append(
+                f"--max-windows {self.max_windows}: --decode {self.decode} reads all windows, as its reference does; "
+                "drop one"
+            )
+        problems += self._combination_problems()
+        if self.max_duration is not None and seconds_of(self.max_duration) is None:
+            problems.append(f"--max-duration {self.max_duration}: not a time; write 30s, 50m or 8h")
+        if self.output == "-":
+            problems += [
+                f"--{name.replace('_', '-')}: standard output (-o -) cannot be resumed; name a file with -o"
+                for name in ("restart", "keep_run", "max_duration")
+                if getattr(self, name)
+            ]
+        if self.output == "-" and self.summary == "-":
+            problems.append("--summary -: standard output already carries the answers (-o -); name a file")
+        if problems:
+            raise UsageError(*problems)
+
+    @property
+    def asks_documents(self) -> bool:
+        """Whether questions come apart from the documents."""
+        return bool(self.question) or self.questions is not None
+
+    @property
+    def max_seconds(self) -> float | None:
+        """``--max-duration`` in seconds."""
+        return None if self.max_duration is None else seconds_of(self.max_duration)
+
+    @property
+    def window_limit(self) -> int | Literal["all", "auto"]:
+        """How many windows of an example the model may read."""
+        if self.decode != "native" or self.max_windows == "all":
+            return "all"
+        return "auto" if self.max_windows in {None, "auto"} else int(self.max_windows)
+
+    @property
+    def answer_length(self) -> int:
+        """Longest answer in tokens."""
+        return self.max_answer_length or DECODE_PRESETS[self.decode].max_answer_length
+
+    @property
+    def question_length(self) -> int | None:
+        """Longest question in tokens, ``None`` for no limit of its own."""
+        return self.max_question_length or DECODE_PRESETS[self.decode].max_question_length
+
+    @property
+    def answers_always(self) -> bool:
+        """Whether every example gets an answer: asked for, or the habit of the reference followed."""
+        return self.always_answer or (self.no_answer_threshold is None and DECODE_PRESETS[self.decode].always_answer)

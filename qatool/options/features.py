@@ -1,0 +1,71 @@
+"""Options of ``qatool prep``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qatool.errors import UsageError
+from qatool.options.flags import Flag, argument, below, option, required
+from qatool.options.shared import (
+    WindowOptions,
+)
+
+Answers = Literal["first", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepOptions(WindowOptions):
+    """Options of ``qatool prep``.
+
+    :raises UsageError: a value or a combination makes no sense; names every problem found.
+    """
+
+    inputs: tuple[str, ...] = argument(
+        Flag("Files, folders, globs, or - for JSON Lines on standard input.", "Input", metavar="INPUT")
+    )
+    output: str = required(Flag("The folder that the features go to.", "Output", short="-o", metavar="FOLDER"))
+
+    model: str | None = option(
+        Flag(
+            "Model folder or hub id, of which only the tokenizer is used [env: QATOOL_MODEL].",
+            "Model",
+            metavar="DIR|HUB_ID",
+            env="QATOOL_MODEL",
+        )
+    )
+    trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
+
+    answers: Answers = option(
+        Flag("Of several answers, label the first or all of them (as lists besides).", "Labels"), default="first"
+    )
+    negatives_per_positive: float | None = option(
+        Flag(
+            "Keep a sample of the windows without an answer: R for each with one [default: all].",
+            "Labels",
+            metavar="R",
+        )
+    )
+    strict: bool = option(
+        Flag("Any rejected example is a failure, also one whose answer does not fit its context.", "Labels"),
+        default=False,
+    )
+
+    workers: int | None = option(
+        Flag("Processes; auto: one a core.", "Run", metavar="auto|N", auto=True), default=None
+    )
+
+    def __post_init__(self) -> None:
+        problems = [
+            *self._range_problems(),
+            *below(self, 1, "workers"),
+            *below(self, 0, "negatives_per_positive"),
+            *self._row_problems(self.inputs),
+            *self._combination_problems(),
+        ]
+        if self.output == "-":
+            problems.append("-o -: features are a folder and cannot go to standard output; name a folder")
+        if self.strict and self.on_error == "skip":
+            problems.append("--strict and --on-error skip: contradict each other; drop one")
+        if problems:
+            raise UsageError(*problems)

@@ -1,0 +1,64 @@
+"""How a dataclass field becomes a command-line option, and the checks options share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import field
+from typing import Any, NamedTuple
+
+
+class Flag(NamedTuple):
+    """How a field appears on the command line."""
+
+    help: str
+    group: str
+    short: str | None = None
+    metavar: str | None = None
+    auto: bool = False
+    """``auto`` is accepted and means ``None``."""
+    name: str | None = None
+    """The flag, when it is not the field's name with dashes."""
+    env: str | None = None
+    """A second environment variable, read when ``QATOOL_<COMMAND>_<OPTION>`` is not set."""
+
+
+def option(flag: Flag, *, default: Any = None) -> Any:
+    """Declare a dataclass field that is also a command-line option."""
+    return field(default=default, metadata={"flag": flag})
+
+
+def required(flag: Flag) -> Any:
+    """Declare a dataclass field that is an option without a default."""
+    return field(metadata={"flag": flag})
+
+
+def argument(flag: Flag) -> Any:
+    """Declare a dataclass field that is a positional argument; a tuple takes one or more."""
+    return field(metadata={"argument": flag})
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds that ``90``, ``30s``, ``50m``, ``8h`` or ``1h30m`` means; ``None`` for anything else."""
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    if parts is None or not any(parts.groups()):
+        return None
+    hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    return 3600.0 * hours + 60 * minutes + seconds
+
+
+def below(options: object, least: int, *names: str) -> list[str]:
+    """Return a problem for each named option that is set below ``least``."""
+    return [
+        f"--{name.replace('_', '-')} {value}: must be at least {least}"
+        for name in names
+        if (value := getattr(options, name)) is not None and value < least
+    ]
+
+
+def rename_problems(column: tuple[str, ...]) -> list[str]:
+    """Return which of the renames are none."""
+    return [
+        f"--column {rename!r}: not of the form NEW=OLD; for example --column question=q"
+        for rename in column
+        if not all(rename.partition("=")[::2])
+    ]

@@ -1,0 +1,81 @@
+"""Options of the commands that look at what others made: ``status``, ``inspect`` and ``report``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qatool.errors import UsageError
+from qatool.options.flags import Flag, argument, below, option, rename_problems, required
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusOptions:
+    """Options of ``qatool status``."""
+
+    output: str = argument(Flag("The output of an extraction: what its -o names.", "Output", metavar="OUTPUT"))
+    json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions:
+    """Options of ``qatool inspect``.
+
+    :raises UsageError: a value or a combination makes no sense; names every problem found.
+    """
+
+    path: str = argument(Flag("What qatool made: a folder of features, or answers.", "Input", metavar="PATH"))
+    corpus: str | None = option(
+        Flag("Of answers: the input they were found in, to show their contexts.", "Input", metavar="INPUT")
+    )
+    column: tuple[str, ...] = option(
+        Flag("Read column OLD of the corpus as NEW; repeatable.", "Input", metavar="NEW=OLD"), default=()
+    )
+    row: int | None = option(
+        Flag(
+            "Show the example in this row, from 0 [default: the first, of features with a label].",
+            "Example",
+            metavar="N",
+        )
+    )
+    id: str | None = option(Flag("Show the first example with this id.", "Example", metavar="ID"))
+
+    def __post_init__(self) -> None:
+        problems = [*below(self, 0, "row"), *rename_problems(self.column)]
+        if self.column and self.corpus is None:
+            problems.append("--column: names columns of --corpus; name that too")
+        if self.row is not None and self.id is not None:
+            problems.append("--row and --id: use one of them; either names the example")
+        if problems:
+            raise UsageError(*problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of ``qatool report``.
+
+    :raises UsageError: a value or a combination makes no sense; names every problem found.
+    """
+
+    answers: str = argument(Flag("What extract wrote.", "Input", metavar="ANSWERS"))
+    output: str = required(Flag("The page, .html.", "Output", short="-o", metavar="PAGE"))
+    corpus: str | None = option(
+        Flag("The input the answers were found in, to show their contexts.", "Input", metavar="INPUT")
+    )
+    references: str | None = option(Flag("Labelled rows, to tell right from wrong.", "Input", metavar="REF"))
+    column: tuple[str, ...] = option(
+        Flag("Read column OLD of corpus and references as NEW; repeatable.", "Input", metavar="NEW=OLD"), default=()
+    )
+    partial: bool = option(
+        Flag("With references: go on when ids are missing on either side.", "Input"), default=False
+    )
+    most: int = option(Flag("Answers shown of each kind.", "Output", metavar="N"), default=100)
+    resamples: int = option(Flag("Resamples of the bootstrap, for intervals.", "Output", metavar="N"), default=2000)
+
+    def __post_init__(self) -> None:
+        problems = [*below(self, 1, "most"), *below(self, 100, "resamples"), *rename_problems(self.column)]
+        if not self.output.lower().endswith((".html", ".htm")):
+            problems.append(f"-o {self.output}: is no name of a page; end it in .html")
+        if self.partial and self.references is None:
+            problems.append("--partial: has no meaning without --references; drop it")
+        if problems:
+            raise UsageError(*problems)

@@ -1,0 +1,97 @@
+"""Options that several commands share, and the values they choose from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qatool.options.flags import Flag, below, option, rename_problems
+
+Decode = Literal["native", "squad-script", "hf-pipeline"]
+Backend = Literal["auto", "torch", "constant"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Progress = Literal["auto", "bar", "plain", "none"]
+LogFormat = Literal["text", "json"]
+OnError = Literal["fail", "skip"]
+
+DEFAULT_MAX_LENGTH = 384
+DEFAULT_STRIDE = 128
+DEFAULT_NO_ANSWER_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenOptions:
+    """What a command shows while it works, and where it logs. Shared by every long-running command."""
+
+    progress: Progress = option(
+        Flag("Progress display; auto: a bar on a terminal, else a plain line every 30 s.", "Screen and logs"),
+        default="auto",
+    )
+    quiet: bool = option(Flag("Print nothing but errors.", "Screen and logs", short="-q"), default=False)
+    verbose: bool = option(Flag("Also log details.", "Screen and logs", short="-v"), default=False)
+    log_format: LogFormat = option(Flag("Format of log lines.", "Screen and logs"), default="text")
+    log_file: str | None = option(
+        Flag("Append log lines to this file instead of standard error.", "Screen and logs", metavar="FILE")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions(ScreenOptions):
+    """How rows are read. Shared by every command that reads examples."""
+
+    column: tuple[str, ...] = option(
+        Flag("Read column OLD as NEW; repeatable.", "Input", metavar="NEW=OLD"), default=()
+    )
+    limit: int | None = option(Flag("Take only the first N examples.", "Input", metavar="N"))
+    on_error: OnError = option(
+        Flag("A bad row ends the run (fail) or is set aside with its reason (skip).", "Input"), default="fail"
+    )
+    max_errors: int | None = option(
+        Flag("With --on-error skip: give up after more than N bad rows.", "Input", metavar="N")
+    )
+
+    def _row_problems(self, inputs: tuple[str, ...]) -> list[str]:
+        """Return what is wrong with the inputs and the options of rows."""
+        problems = []
+        if not inputs:
+            problems.append("INPUT: nothing to read; name a file, a folder, a glob or - for standard input")
+        if inputs.count("-") > 1:
+            problems.append("INPUT: - (standard input) can be read only once; name it once")
+        problems += rename_problems(self.column)
+        if self.max_errors is not None and self.on_error == "fail":
+            problems.append("--max-errors: has no meaning with --on-error fail; add --on-error skip")
+        return problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowOptions(RowOptions):
+    """How examples are cut into windows. Shared by every command that does."""
+
+    max_length: int | None = option(
+        Flag(f"Tokens a window [default: {DEFAULT_MAX_LENGTH}, or the model's limit].", "Windows", metavar="N")
+    )
+    stride: int | None = option(
+        Flag(f"Tokens shared by neighbouring windows [default: {DEFAULT_STRIDE}].", "Windows", metavar="N")
+    )
+    max_question_length: int | None = option(
+        Flag("Tokens of a question; longer ones are cut and counted [default: 64].", "Windows", metavar="N")
+    )
+
+    def _range_problems(self) -> list[str]:
+        """Return which numbers are too small."""
+        return [
+            *below(self, 1, "limit", "max_length", "max_question_length"),
+            *below(self, 0, "max_errors", "stride"),
+        ]
+
+    def _combination_problems(self) -> list[str]:
+        """Return which options contradict each other."""
+        problems = []
+        if self.max_length is not None and self.stride is not None and self.stride >= self.max_length:
+            problems.append(
+                f"--stride {self.stride}: windows of --max-length {self.max_length} cannot overlap "
+                "by that much; lower --stride"
+            )
+        if self.quiet and self.verbose:
+            problems.append("--quiet and --verbose: contradict each other; drop one")
+        return problems
