@@ -24,7 +24,7 @@ from qatool.files.answers import open_writer
 from qatool.files.atomic import replacing, reporting, temporary_name, write_json
 from qatool.files.corpus import open_corpus
 from qatool.files.paths import resolve
-from qatool.files.targets import check_target, parse_target
+from qatool.files.targets import Target, check_target, parse_target
 from qatool.jobs.folder import RunFolder, sweep
 from qatool.jobs.local import Totals, run_local
 from qatool.jobs.plan import Plan
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from qatool.extraction.setup import Setup
     from qatool.files.corpus import Corpus
     from qatool.files.paths import Source
-    from qatool.files.targets import Target
     from qatool.jobs.folder import Marker
     from qatool.jobs.local import Step
     from qatool.jobs.work import Part, Unit
@@ -66,6 +65,8 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
     """
     target = parse_target(options.output)
     check_target(target)
+    if options.summary not in {None, "-"}:
+        check_target(Target(kind="jsonl", path=Path(str(options.summary))))
     stop = _stop(options, target)
     with stop.listening(), ExitStack() as stack:
         folder = stack.enter_context(RunFolder(_workplace(target, stack)))

@@ -31,12 +31,13 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     if target.kind == "stdout":
         raise UsageError("OUTPUT -: standard output has no state; name the output of an extraction")
     path = target.path
-    state = read_state(path.with_name(path.name + ".qatool"))
+    state = read_state(path.with_name(path.name + ".qatool")) if path.name else None
     if state is not None and (state.running or state.shards or not path.exists()):
         return _unfinished(options.output, state)
-    if path.exists():
-        return _done(options.output, path.with_name(path.name + ".summary.json"))
-    raise InputError(f"{path}: no extraction into it has been started here; check the path")
+    summary = _summary(path.with_name(path.name + ".summary.json")) if path.name and path.exists() else None
+    if summary is None:
+        raise InputError(f"{options.output}: no extraction into it has been started here; check the path")
+    return _done(options.output, summary)
 
 
 def as_json(state: Mapping[str, Any]) -> str:
@@ -92,14 +93,17 @@ def _unfinished(output: str, state: RunState) -> dict[str, Any]:
     }
 
 
-def _done(output: str, beside: Path) -> dict[str, Any]:
-    """Return what the summary beside a finished output tells, if it is there."""
+def _summary(beside: Path) -> dict[str, Any] | None:
+    """Return the summary beside a finished output, ``None`` when there is none that extract wrote."""
     try:
         summary = json.loads(beside.read_bytes())
     except (OSError, ValueError):
-        summary = {}
-    if not isinstance(summary, dict):
-        summary = {}
+        return None
+    return summary if isinstance(summary, dict) and "answer_fingerprint" in summary else None
+
+
+def _done(output: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the summary of a finished output tells."""
     examples = summary.get("examples")
     same = ("answered", "rejected", "shards", "examples_per_second", "windows_per_second", "exit_code")
     return {

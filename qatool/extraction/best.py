@@ -29,15 +29,16 @@ def best_per_question(tables: Callable[[], Iterator[pa.Table]], *, top_k: int) -
 
     :param tables: returns the parts' tables from the start
     """
-    best: dict[str, list[_Standing]] = {}
+    # Questions with one id but other words are two questions.
+    best: dict[tuple[str, str], list[_Standing]] = {}
     rejected: list[int] = []
-    for row, table_row in _rows(tables(), ["question_id", "answer", "score", "error"]):
+    for row, table_row in _rows(tables(), ["question_id", "question", "answer", "score", "error"]):
         if table_row["error"] is not None:
             rejected.append(row)
             continue
         score = table_row["score"]
         standing = _Standing(table_row["answer"] is not None, -1.0 if score is None else score, -row)
-        held = best.setdefault(table_row["question_id"], [])
+        held = best.setdefault((table_row["question_id"], table_row["question"]), [])
         if len(held) < top_k:
             heapq.heappush(held, standing)
         else:

@@ -124,6 +124,8 @@ def _resolve_one(text: str) -> list[Source]:
             return _in_folder(path)
         # What exists literally wins, so that a file whose name holds brackets can be named.
         if path.exists():
+            if not path.is_file():
+                raise InputError(f"{printable(text)}: is no regular file and could be read only once; pipe it into -")
             return [source_of(path, path.name)]
     except (OSError, ValueError) as error:
         raise InputError(f"{printable(text)}: cannot be looked up ({error}); check the path") from None
@@ -146,7 +148,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
 
     for parent, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        # A run folder holds what a run needs to go on, not what anyone would ask.
+        folders[:] = [name for name in folders if not name.startswith((".", "_")) and not name.endswith(".qatool")]
         yield from (Path(parent, name) for name in names if not name.startswith((".", "_")))
 
 

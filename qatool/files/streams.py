@@ -33,6 +33,8 @@ def open_bytes(source: Source) -> Iterator[BinaryIO]:
             return
         # Arrow and not gzip or zstandard: its stream notices an archive that breaks off in either format.
         with source.path.open("rb") as raw:
+            if not source.path.stat().st_size:
+                raise InputError(f"{source.path}: is empty, not even an empty archive; fetch it again")
             unpacked = pa.CompressedInputStream(raw, source.compression)
             yield cast("BinaryIO", io.BufferedReader(unpacked, BUFFER_BYTES))
 

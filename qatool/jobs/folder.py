@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qatool.errors import OutputError
+from qatool.errors import EnvironmentUnfitError, InputError, OutputError, UsageError
 from qatool.files.atomic import reporting, sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
+from qatool.files.paths import SPOOL_NAME
 from qatool.jobs.lock import Lock
 from qatool.jobs.seal import blake2b, sealed, unsealed
 from qatool.logs import log_event
@@ -87,7 +88,10 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.plan.exists() and not any(self.done.glob("*.json")):
+        # What failed for its input or options before anything was done leaves nothing; what was stopped, its plan.
+        refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError) or not self.plan.exists()
+        kept = [*self.done.glob("*.json"), *self.previous_parts()]
+        if refused and not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists():
             self.remove()
         self.lock.__exit__(kind, error, trace)
 

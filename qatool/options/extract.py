@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, required, seconds_of
+from qatool.options.flags import (
+    Flag,
+    argument,
+    below,
+    clash_problems,
+    device_problems,
+    option,
+    required,
+    seconds_of,
+)
 from qatool.options.shared import (
     DEFAULT_NO_ANSWER_THRESHOLD,
     Backend,
@@ -146,6 +155,16 @@ class ExtractOptions(WindowOptions):
                 f"--max-windows {self.max_windows}: --decode {self.decode} reads all windows, as its reference does; "
                 "drop one"
             )
+        problems += device_problems(self.device)
+        if self.reuse is not None and not self.reuse.lower().endswith(".parquet"):
+            problems.append(f"--reuse {self.reuse}: answers are taken over from Parquet only; name a .parquet file")
+        problems += clash_problems(
+            {"--questions": self.questions},
+            {"-o": self.output, "--summary": self.summary, "--log-file": self.log_file},
+        )
+        problems += clash_problems(
+            dict(zip(self.inputs, self.inputs, strict=True)), {"--summary": self.summary, "--log-file": self.log_file}
+        )
         problems += self._combination_problems()
         if self.max_duration is not None and seconds_of(self.max_duration) is None:
             problems.append(f"--max-duration {self.max_duration}: not a time; write 30s, 50m or 8h")

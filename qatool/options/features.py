@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +64,9 @@ class PrepOptions(WindowOptions):
             *self._row_problems(self.inputs),
             *self._combination_problems(),
         ]
+        ratio = self.negatives_per_positive
+        if ratio is not None and not math.isfinite(ratio):
+            problems.append(f"--negatives-per-positive {ratio}: must be a finite number")
         if self.output == "-":
             problems.append("-o -: features are a folder and cannot go to standard output; name a folder")
         if self.strict and self.on_error == "skip":

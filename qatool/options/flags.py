@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Flag(NamedTuple):
@@ -53,6 +57,33 @@ def below(options: object, least: int, *names: str) -> list[str]:
         for name in names
         if (value := getattr(options, name)) is not None and value < least
     ]
+
+
+def device_problems(device: str) -> list[str]:
+    """Return what is wrong with the spelling of a device."""
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        return []
+    return [f"--device {device}: no such device; give auto, cpu, cuda or cuda:N"]
+
+
+def clash_problems(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> list[str]:
+    """Return which files would be written twice, or written over what is read.
+
+    :param read: what each thing read is called, and its path; ``None`` and ``-`` are no file
+    :param written: the same of things written
+    """
+    problems = []
+    taken = {os.path.realpath(path): label for label, path in read.items() if path not in {None, "-"} and path}
+    for label, path in written.items():
+        if path is None or path == "-":
+            continue
+        place = os.path.realpath(path)
+        if place in taken:
+            problems.append(
+                f"{label} {path}: is {taken[place]} as well, and would be written over; name another file"
+            )
+        taken[place] = label
+    return problems
 
 
 def rename_problems(column: tuple[str, ...]) -> list[str]:

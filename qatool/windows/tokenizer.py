@@ -94,6 +94,10 @@ class PairTokenizer:
         self._backend.no_truncation()
         self._backend.no_padding()
         self._words: WordMemory | None = None
+        if self._backend.get_vocab_size(with_added_tokens=True) <= len(self._backend.get_added_tokens_decoder()):
+            raise EnvironmentUnfitError(
+                f"{name}: its tokenizer knows no words; tokenizer.json or the vocabulary is missing from the folder"
+            )
         self.pad_token_id: int = tokenizer.pad_token_id or 0
         self.uses_token_types: bool = "token_type_ids" in tokenizer.model_input_names
         self.model_max_length: int = tokenizer.model_max_length

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Encoding, Tokenizer
 
-MAX_WORDS = 50000
+MAX_WORDS = 50_000
 """Words remembered; then it begins anew, so memory stays bounded."""
 MAX_TOKENS = 1_000_000
 _CHECKED_TEXTS = 64

@@ -1,0 +1,126 @@
+"""What `qatool extract` refuses before any work: files written over what is read, models without words, odd files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qatool import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Place = tuple[Path, list[str]]
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A folder with a small input, and the words that every call begins with."""
+    monkeypatch.chdir(tmp_path)
+    row = {"id": "1", "question": "Who?", "context": "Mrs Hollins has the key."}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "a.txt").write_text("Mrs Hollins has the key.")
+    (tmp_path / "b.txt").write_text("Nobody has it.")
+    (tmp_path / "q.jsonl").write_text('{"id": "q", "question": "Who?"}\n{"id": "q", "question": "What else?"}\n')
+    return tmp_path, ["extract", "--backend", "constant", "--model", str(tiny_model), "--progress", "none"]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["a.txt", "--questions", "q.jsonl", "-o", "q.jsonl"], "-o q.jsonl: is --questions as well"),
+        (["in.jsonl", "-o", "out.jsonl", "--summary", "out.jsonl"], "--summary out.jsonl: is -o as well"),
+        (["in.jsonl", "-o", "out.jsonl", "--summary", "./in.jsonl"], "--summary ./in.jsonl: is in.jsonl as well"),
+        (["in.jsonl", "-o", "out.jsonl", "--log-file", "in.jsonl"], "--log-file in.jsonl: is in.jsonl as well"),
+        (["in.jsonl", "-o", "out.jsonl", "--log-file", "out.jsonl"], "--log-file out.jsonl: is -o as well"),
+    ],
+)
+def test_no_named_file_is_written_over(place: Place, words: list[str], problem: str, capfd) -> None:
+    folder, call = place
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert cli.run([*call, *words]) == 2
+    expected = f"Error: {problem}, and would be written over; name another file\n"
+    assert capfd.readouterr().err == expected
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_summary_that_cannot_be_written_is_found_at_once(place: Place, capfd) -> None:
+    folder, call = place
+    assert cli.run([*call, "in.jsonl", "-o", "out.parquet", "--summary", "no/s.json"]) == 9
+    assert capfd.readouterr().err == "Error: no/s.json: the folder no does not exist; create it first\n"
+    assert not list(folder.glob("out*"))
+
+
+def test_a_tokenizer_without_words(place: Place, tiny_model: Path, capfd) -> None:
+    folder, call = place
+    shutil.copytree(tiny_model, folder / "model", ignore=shutil.ignore_patterns("tokenizer.json"))
+    call[call.index("--model") + 1] = "model"
+    assert cli.run([*call, "in.jsonl", "-o", "out.parquet"]) == 4
+    error = capfd.readouterr().err
+    assert error.startswith("Error: model: its tokenizer ")
+    assert error.count("\n") == 1
+
+
+def test_a_failed_first_start_leaves_nothing(place: Place, capfd) -> None:
+    folder, call = place
+    (folder / "bad.jsonl").write_text("{}\n")
+    assert cli.run([*call, "bad.jsonl", "-o", "out.parquet"]) == 3
+    assert "bad.jsonl:1: no field 'question'" in capfd.readouterr().err
+    assert not list(folder.glob("out*"))
+
+
+def test_a_pipe_with_a_name_is_no_input(place: Place, capfd) -> None:
+    folder, call = place
+    os.mkfifo(folder / "pipe.jsonl")
+    assert cli.run([*call, "pipe.jsonl", "-o", "out.parquet"]) == 3
+    expected = "Error: pipe.jsonl: is no regular file and could be read only once; pipe it into -\n"
+    assert capfd.readouterr().err == expected
+
+
+def test_an_empty_archive_is_no_empty_corpus(place: Place, capfd) -> None:
+    folder, call = place
+    (folder / "empty.jsonl.gz").touch()
+    assert cli.run([*call, "empty.jsonl.gz", "-o", "out.parquet"]) == 3
+    assert capfd.readouterr().err == "Error: empty.jsonl.gz: is empty, not even an empty archive; fetch it again\n"
+
+
+def test_run_folders_are_not_read_with_their_folder(place: Place, capfd) -> None:
+    folder, call = place
+    corpus = folder / "corpus"
+    (corpus / "old.qatool").mkdir(parents=True)
+    (corpus / "old.qatool" / "log.jsonl").write_text("{}\n")
+    shutil.copy(folder / "in.jsonl", corpus)
+    assert cli.run([*call, "corpus", "-o", "out.jsonl"]) == 0
+    assert len((folder / "out.jsonl").read_text().splitlines()) == 1
+
+
+def test_two_questions_of_one_id_are_two(place: Place, capfd) -> None:
+    folder, call = place
+    words = ["a.txt", "b.txt", "--questions", "q.jsonl", "--best-per", "question", "-o", "best.jsonl"]
+    assert cli.run([*call, *words, "--always-answer"]) == 0
+    rows = [json.loads(line) for line in (folder / "best.jsonl").read_text().splitlines()]
+    assert [row["question"] for row in rows] == ["Who?", "What else?"]
+
+
+@pytest.mark.parametrize("output", [".", "in.jsonl", "nothing.parquet"])
+def test_status_of_what_no_extraction_made(place: Place, output: str, capfd) -> None:
+    assert cli.run(["status", output]) == 3
+    assert capfd.readouterr().err == (
+        f"Error: {output}: no extraction into it has been started here; check the path\n"
+    )
+
+
+def test_every_bad_value_at_once(place: Place, capfd) -> None:
+    _, call = place
+    words = ["in.jsonl", "-o", "out.parquet", "--top-k", "0", "--device", "tpu", "--reuse", "old.jsonl"]
+    assert cli.run([*call, *words, "--max-windows", "none"]) == 2
+    assert capfd.readouterr().err.splitlines() == [
+        "Error: --top-k 0: must be at least 1",
+        "Error: --max-windows none: give a number from 1, all or auto",
+        "Error: --device tpu: no such device; give auto, cpu, cuda or cuda:N",
+        "Error: --reuse old.jsonl: answers are taken over from Parquet only; name a .parquet file",
+    ]
