@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from qatool.windows.assemble import WindowBatch
 
-CPU_BATCH_TOKENS = 4_096
+CPU_BATCH_TOKENS = 1_024
+"""Activations of more tokens than these no longer fit the caches of a core; see ``docs/decisions.md``."""
 CUDA_BATCH_TOKENS = 131_072
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -64,13 +64,15 @@ def main() -> None:
     """Measure both pairs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--examples", type=int, default=256)
+    parser.add_argument("--examples", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--windowing", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     print(f"{machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
 
     everything = load("squad1.1-dev-part-b.json")
-    windowing(options.model, everything, rounds=options.rounds)
+    if options.windowing:
+        windowing(options.model, everything, rounds=options.rounds)
 
     sample = random.Random(3).sample(everything, options.examples)
     setup = prepare(

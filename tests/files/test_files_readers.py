@@ -49,7 +49,7 @@ def test_empty_files(tmp_path):
     pq.write_table(pa.table({"question": pa.array([], pa.string())}), tmp_path / "a.parquet")
     assert told(tmp_path / "a.parquet") == []
     assert told(write(tmp_path / "a.jsonl", "")) == []
-    assert told(write(tmp_path / "a.jsonl.gz", "")) == []
+    assert told(write(tmp_path / "a.jsonl.gz", gzip.compress(b""))) == []
     assert told(write(tmp_path / "a.csv", "question,context\n")) == []
     assert told(write(tmp_path / "a.json", "[]")) == []
     path = write(tmp_path / "b.csv", "")
