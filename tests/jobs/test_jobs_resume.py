@@ -163,8 +163,20 @@ def test_restart_that_cannot_start_loses_nothing(runner) -> None:
     assert runner.markers() == before
 
 
-@pytest.mark.parametrize("what", ["plan.json", "done/part-00001.json", "parts/part-00001.parquet"])
-@pytest.mark.parametrize("how", ["flipped", "truncated", "removed"])
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [
+        ("plan.json", "truncated"),
+        ("done/part-00001.json", "flipped"),
+        ("parts/part-00001.parquet", "flipped"),
+        ("parts/part-00001.parquet", "removed"),
+        pytest.param("plan.json", "flipped", marks=pytest.mark.slow),
+        pytest.param("plan.json", "removed", marks=pytest.mark.slow),
+        pytest.param("done/part-00001.json", "truncated", marks=pytest.mark.slow),
+        pytest.param("done/part-00001.json", "removed", marks=pytest.mark.slow),
+        pytest.param("parts/part-00001.parquet", "truncated", marks=pytest.mark.slow),
+    ],
+)
 def test_damage_is_noticed_and_mended(runner, whole, what, how) -> None:
     runner.interrupted("in.jsonl")
     path = runner.run_folder / what
