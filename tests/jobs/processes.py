@@ -148,6 +148,8 @@ class Runner:
 
 def _serve(words: Sequence[str], setting: dict[str, Any]) -> None:
     """Be the process: take over folder, streams and limits, then run the command line."""
+    # Whoever started the tests in the background has SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(setting["cwd"])
     if setting.get("own_group"):
         os.setsid()

@@ -36,9 +36,15 @@ def test_reuse_of_other_work_computes_all_and_says_so_once(runner) -> None:
 
 def test_reuse_of_what_is_no_output(runner) -> None:
     process = runner.run("in.jsonl", "--reuse", "in.jsonl")
+    assert process.wait() == 2
+    assert process.error == (
+        "Error: --reuse in.jsonl: answers are taken over from Parquet only; name a .parquet file\n"
+    )
+    (runner.folder / "other.parquet").write_bytes((runner.folder / "in.jsonl").read_bytes())
+    process = runner.run("in.jsonl", "--reuse", "other.parquet")
     assert process.wait() == 3
     assert process.error == (
-        "Error: --reuse in.jsonl: is no answers.parquet made by qatool; name an earlier output\n"
+        "Error: --reuse other.parquet: is no answers.parquet made by qatool; name an earlier output\n"
     )
     process = runner.run("in.jsonl", "--reuse", "gone.parquet")
     assert process.wait() == 3
