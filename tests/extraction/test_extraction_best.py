@@ -15,12 +15,13 @@ SCHEMA = pa.schema(
     {
         "row": pa.int64(),
         "question_id": pa.string(),
+        "question": pa.string(),
         "answer": pa.string(),
         "score": pa.float32(),
         "error": pa.string(),
     }
 )
-Row = tuple[str, str | None, float | None, str | None]
+Row = tuple[str, str, str | None, float | None, str | None]
 
 
 def best(rows: list[Row], *, top_k: int, part: int = 3) -> list[list[int]]:
@@ -35,14 +36,14 @@ def best(rows: list[Row], *, top_k: int, part: int = 3) -> list[list[int]]:
 
 
 def answered(question: str, score: float) -> Row:
-    return question, "yes", score, None
+    return question, f"words of {question}", "yes", score, None
 
 
 def unanswered(question: str, score: float | None = None) -> Row:
-    return question, None, score, None
+    return question, f"words of {question}", None, score, None
 
 
-BAD: Row = ("q9", None, None, "question is missing")
+BAD: Row = ("q9", "", None, None, "question is missing")
 
 
 @pytest.mark.parametrize(
@@ -65,18 +66,22 @@ def test_best_per_question(rows, top_k, expected) -> None:
 
 
 row = st.tuples(
-    st.sampled_from("abc"), st.sampled_from([None, "x"]), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.just(None)
+    st.sampled_from("ab"),
+    st.sampled_from(["one", "two"]),
+    st.sampled_from([None, "x"]),
+    st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    st.just(None),
 ) | st.just(BAD)
 
 
 @given(rows=st.lists(row, max_size=30), top_k=st.integers(1, 4), part=st.integers(1, 7))
 def test_as_sorting_everything_would(rows, top_k, part) -> None:
-    fine = [(i, one) for i, one in enumerate(rows) if one[3] is None]
+    fine = [(i, one) for i, one in enumerate(rows) if one[-1] is None]
     expected = []
-    for question in dict.fromkeys(one[0] for _, one in fine):
-        own = sorted((one[1] is None, -(one[2] or 0.0), i) for i, one in fine if one[0] == question)
+    for question in dict.fromkeys(one[:2] for _, one in fine):
+        own = sorted((one[2] is None, -(one[3] or 0.0), i) for i, one in fine if one[:2] == question)
         expected.append([i for missing, _, i in own if not missing][:top_k] or [own[0][2]])
-    rejected = [i for i, one in enumerate(rows) if one[3] is not None]
+    rejected = [i for i, one in enumerate(rows) if one[-1] is not None]
     assert best(rows, top_k=top_k, part=part) == expected + ([rejected] if rejected else [])
 
 
@@ -85,8 +90,8 @@ def test_memory_is_that_of_the_rows_kept() -> None:
         for part in range(40):
             texts = [f"{part}" + "x" * 10_000] * 100
             yield pa.table(
-                {"row": range(100), "question_id": [f"q{part}"] * 100, "answer": texts, "score": [0.5] * 100}
-                | {"error": pa.nulls(100, pa.string())}
+                {"row": range(100), "question_id": [f"q{part}"] * 100, "question": ["why"] * 100, "answer": texts}
+                | {"score": [0.5] * 100, "error": pa.nulls(100, pa.string())}
             )
 
     before = pa.total_allocated_bytes()
