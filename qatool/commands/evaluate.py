@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError, UsageError
-from qatool.evaluation.answers import load_answers
+from qatool.evaluation.answers import load_answers, made_of
 from qatool.evaluation.comparison import compare
 from qatool.evaluation.figures import figures
 from qatool.evaluation.judging import judge
 from qatool.evaluation.references import load_references
+from qatool.evaluation.windowrecall import window_recall
+from qatool.files.corpus import open_corpus
+from qatool.files.labels import LABEL_FIELDS
 from qatool.files.paths import resolve
 from qatool.files.rows import excerpt
+from qatool.models.named import model_name
+from qatool.models.settings import ModelSettings
+from qatool.models.sizes import resolve_size
+from qatool.options import DECODE_PRESETS, WindowOptions
+from qatool.windows.tokenizer import PairTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +76,25 @@ def _figures(options: EvaluateOptions) -> dict[str, Any]:
     if options.compare is not None:
         other = _judged(options, references, options.compare, is_other=True)
         found["compare"] = compare(judged, other, resamples=options.resamples, partial=options.partial)
+    if options.window_recall:
+        found["window_recall"] = _window_recall(options)
     return found
+
+
+def _window_recall(options: EvaluateOptions) -> dict[str, Any]:
+    """Cut the references' contexts as the answers' were, as far as these say, and look where the answers stand."""
+    name = model_name(options.model)
+    tokenizer = PairTokenizer.load(name, light=True)
+    made = made_of(options.answers)
+    size = resolve_size(
+        WindowOptions(max_length=made.get("max_length"), stride=made.get("stride")),
+        ModelSettings.load(name),
+        n_special=tokenizer.template.n_special,
+        limit=tokenizer.model_max_length,
+        max_question_length=made.get("max_question_length") or DECODE_PRESETS["native"].max_question_length,
+    )
+    corpus = open_corpus(resolve([options.references]), column=options.column, optional=LABEL_FIELDS)
+    return window_recall(corpus.examples(), tokenizer=tokenizer, size=size)
 
 
 def _judged(options: EvaluateOptions, references: References, path: str, *, is_other: bool = False) -> Judged:

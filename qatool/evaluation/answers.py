@@ -288,3 +288,16 @@ def _check_unique(path: str, ids: list[str]) -> None:
         if name in seen:
             raise InputError(f"{path}: the id {excerpt(name)} is there twice; ids must be unique to be evaluated")
         seen.add(name)
+
+
+def made_of(path: str) -> dict[str, Any]:
+    """Return the options that decided answers, by name; empty where their file does not tell (only Parquet does)."""
+    source = next(iter(resolve([path])))
+    if source.format != "parquet":
+        return {}
+    about = (pq.read_schema(source.path).metadata or {}).get(b"qatool", b"{}")
+    try:
+        options = json.loads(about)["options"]
+    except (ValueError, TypeError, KeyError):
+        return {}
+    return options if isinstance(options, dict) else {}

@@ -24,6 +24,7 @@ def table_lines(found: Mapping[str, Any]) -> list[str]:
         *_thresholds(found),
         *_confidence(found),
         *_recall(found),
+        *_window_recall(found),
         *_slices(found["slices"]),
         *(_comparison(found["compare"]) if "compare" in found else ()),
     ]
@@ -102,6 +103,23 @@ def _recall(found: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         shown = ", ".join(f"{value:.2f} among {k}" for k, value in recall.items())
         yield f"exact answers among the first candidates: {shown}"
+
+
+def _window_recall(found: Mapping[str, Any]) -> Iterator[str]:
+    if "window_recall" not in found:
+        return
+    recall = found["window_recall"]
+    yield ""
+    if not recall["questions"]:
+        yield "no document is so long that windows of it are chosen"
+        return
+    yield (
+        f"{recall['questions']:,} answerable questions of long documents, {recall['windows']:.1f} windows each; "
+        "a window that is read holds the answer:"
+    )
+    yield from _aligned(
+        [("  windows read", *recall["read"]), ("  per cent", *(f"{value:.1f}" for value in recall["read"].values()))]
+    )
 
 
 def _slices(slices: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:

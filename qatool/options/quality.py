@@ -47,6 +47,18 @@ class EvaluateOptions:
     )
     resamples: int = option(Flag("Resamples of the bootstrap, for intervals.", "Figures", metavar="N"), default=2000)
     min_f1: float | None = option(Flag("Fail (exit code 10) when F1 is below this, in per cent.", "Figures"))
+    window_recall: bool = option(
+        Flag("Of long documents, tell how often the windows chosen to be read hold the answer.", "Figures"),
+        default=False,
+    )
+    model: str | None = option(
+        Flag(
+            "With --window-recall: the model whose tokenizer cuts the windows.",
+            "Figures",
+            metavar="DIR|HUB_ID",
+            env="QATOOL_MODEL",
+        )
+    )
 
     json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
 

@@ -1,0 +1,89 @@
+"""Do the windows chosen of long documents hold the answer? Counted for every number of windows one might read."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qatool.files.labels import LabelError, place_answer, read_answers
+from qatool.windows.build import build_windows
+from qatool.windows.choose import AUTO_WINDOWS, choose_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from qatool.schema import Example
+    from qatool.windows.assemble import WindowedExamples
+    from qatool.windows.cut import WindowSize
+    from qatool.windows.tokenizer import PairTokenizer
+
+READ = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Windows read."""
+_CHUNK = 64
+"""Examples at a time; bounds memory."""
+Spans = list[tuple[int, int]]
+
+
+def window_recall(examples: Iterable[Example], *, tokenizer: PairTokenizer, size: WindowSize) -> dict[str, Any]:
+    """Return how often a window that is read holds a whole accepted answer, for each number of windows read.
+
+    Counts answerable questions of documents with more windows than are always read; a label that does not fit its
+    context, and an example that is bad, is passed over.
+
+    :returns: ``questions``, ``windows`` of theirs on average, and ``read``: by the number of windows, in per cent
+    """
+    hits = np.zeros(len(READ), dtype=np.int64)
+    questions = windows = 0
+    labelled = ((example, spans) for example in examples if (spans := _spans(example)))
+    while chunk := list(islice(labelled, _CHUNK)):
+        windowed = build_windows(
+            [example.question or "" for example, _ in chunk],
+            [example.context or "" for example, _ in chunk],
+            tokenizer=tokenizer,
+            size=size,
+        )
+        is_long = windowed.windows.n_windows > AUTO_WINDOWS
+        questions += int(is_long.sum())
+        windows += int(windowed.windows.n_windows[is_long].sum())
+        if is_long.any():
+            answers = [spans for _, spans in chunk]
+            for place, count in enumerate(READ):
+                holds = _holds(choose_windows(windowed, count).examples, answers)
+                hits[place] += int((holds & is_long).sum())
+    return {
+        "questions": questions,
+        "windows": windows / questions if questions else 0.0,
+        "read": {
+            str(count): 100.0 * int(hit) / questions for count, hit in zip(READ, hits, strict=True) if questions
+        },
+    }
+
+
+def _spans(example: Example) -> Spans:
+    """Return where the accepted answers of an example stand, none where it cannot be used."""
+    if example.error is not None or example.is_odd:
+        return []
+    try:
+        given = read_answers(example.kept) or []
+        placed = [place_answer(example.context or "", text, start) for text, start in given if text]
+    except LabelError:
+        return []
+    return [(answer.start, answer.end) for answer in placed]
+
+
+def _holds(examples: WindowedExamples, answers: Sequence[Spans]) -> NDArray[np.bool_]:
+    """Return for each example whether one of its windows covers one of its answers: ``(n,)``."""
+    windows, offsets = examples.windows, examples.contexts.offset_mapping
+    if offsets is None:
+        raise ValueError("offsets are needed of contexts")
+    everything = np.arange(len(windows))
+    first = offsets[examples.context_token(everything, np.zeros_like(everything)), 0]
+    last = offsets[examples.context_token(everything, windows.context_length - 1), 1]
+    found = np.zeros(len(answers), dtype=bool)
+    for window, sample in enumerate(windows.overflow_to_sample_mapping.tolist()):
+        found[sample] |= any(first[window] <= start and last[window] >= end for start, end in answers[sample])
+    return found
