@@ -65,11 +65,15 @@ def workplace(tmp_path: Path, tiny_model: Path, answered: Path, monkeypatch: pyt
     (tmp_path / "data" / "corpus").mkdir()
     shutil.copy(answered / "labelled.jsonl", tmp_path / "data" / "corpus")
     questions = [{"question": "Who wrote it?"}, {"question": "When?"}]
+    for name in ("train.jsonl", "dev.jsonl"):
+        shutil.copy(answered / "labelled.jsonl", tmp_path / name)
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in questions))
     (tmp_path / "tickets.csv").write_text('ticket_no,ask,body\n7,What broke?,"The pump broke, again."\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QATOOL_MODEL", str(tiny_model))
     monkeypatch.setenv("QATOOL_EXTRACT_LIMIT", "12")
+    monkeypatch.setenv("QATOOL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("QATOOL_FINETUNE_ACCELERATOR", "cpu")
     return tmp_path
 
 

@@ -22,7 +22,9 @@ FLOORS = (
     ("windows", "jobs"),
     ("spans",),
     ("features", "models"),
-    ("extraction", "training", "evaluation"),
+    ("extraction", "evaluation"),
+    # Validates as extract answers and evaluate counts.
+    ("training",),
     ("commands",),
     ("cli",),
     ("__main__",),
@@ -33,6 +35,8 @@ LOWER_BUT_UNKNOWN = {"jobs": {"schema", "squad"}}
 """A job schedules work; that the work is to answer questions is not its business."""
 
 ONLY_IN = {
+    "lightning": {"training"},
+    "datasets": {"training"},
     "click": {"cli"},
     "torch": {"spans", "features", "models", "extraction", "training", "evaluation", "commands"},
     "transformers": {"windows", "features", "models", "extraction", "training", "evaluation", "commands"},

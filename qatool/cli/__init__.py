@@ -17,7 +17,7 @@ import click
 from click.shell_completion import shell_complete
 
 import qatool
-from qatool.cli import calibrate, evaluate, extract, inspect, prep, report, status
+from qatool.cli import calibrate, evaluate, extract, finetune, inspect, prep, report, status
 from qatool.cli.command import HELP_WIDTH, parse_problem
 from qatool.errors import EXIT_DONE, Interrupted, OutputError, QatoolError, UsageError
 from qatool.jobs.ahead import LEFT_BEHIND
@@ -54,6 +54,7 @@ commands = _Commands(
             extract.command,
             calibrate.command,
             evaluate.command,
+            finetune.command,
             inspect.command,
             prep.command,
             report.command,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import shutil
 import time
 from contextlib import contextmanager
@@ -13,11 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qatool.errors import EnvironmentUnfitError, InputError, Interrupted, ResumeRefusedError, Terminated
+from qatool.errors import InputError, Interrupted, ResumeRefusedError, Terminated
 from qatool.features.audit import COUNTS, Audit
 from qatool.features.duplicates import Duplicates
 from qatool.features.layout import AUDIT_NAME, CARD, CARD_NAME, MANIFEST_NAME, REJECTS_NAME, Manifest
 from qatool.features.maker import FeatureMaker
+from qatool.features.negatives import with_other_contexts
 from qatool.features.shards import cut_shards
 from qatool.features.writer import PartWriter, Thinning, input_hashes, name_parts, share_out
 from qatool.files.atomic import reporting, write_bytes, write_json
@@ -30,6 +30,7 @@ from qatool.jobs.lock import Lock
 from qatool.jobs.processes import in_order, usable_cores
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
+from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings, longest_input
 from qatool.models.sizes import resolve_size
 from qatool.options import DECODE_PRESETS
@@ -178,7 +179,10 @@ class _Preparation:
         """Write all parts; return the counts of each."""
         kept: list[Mapping[str, int]] = []
         seen = {name: Duplicates(self._made(name)) for name in ("duplicate_examples", "duplicate_ids")}
-        shards = cut_shards(self._checked(corpus))
+        examples = self._checked(corpus)
+        if self._options.other_contexts:
+            examples = with_other_contexts(examples, self._options.other_contexts)
+        shards = cut_shards(examples)
         task = PartWriter(maker=maker, folder=self._staging)
         for report in self._in_order(task, shards):
             audit.add(report)
@@ -265,6 +269,7 @@ class _Preparation:
             max_question_length=size.question_budget,
             answers=maker.answers,
             negatives_per_positive=self._options.negatives_per_positive,
+            other_contexts=self._options.other_contexts,
             counts={name: audit.counts[name] for name in COUNTS},
             inputs=input_hashes(sources),
             files=_files(self._staging, parts),
@@ -291,14 +296,10 @@ def _files(folder: Path, parts: Sequence[Mapping[str, int]]) -> list[dict[str, i
 def _maker(options: PrepOptions) -> FeatureMaker:
     """Load the tokenizer and resolve the size of windows.
 
-    :raises EnvironmentUnfitError: there is no model, or its tokenizer does not load
+    :raises EnvironmentUnfitError: the tokenizer does not load
     :raises UsageError: window sizes that the model cannot read
     """
-    name = options.model or os.environ.get("QATOOL_MODEL")
-    if not name:
-        raise EnvironmentUnfitError(
-            "no model: name the one whose tokenizer to use with --model DIR|HUB_ID or the variable QATOOL_MODEL"
-        )
+    name = model_name(options.model)
     tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code, light=True)
     tokenizer.remember_words()
     size = resolve_size(

@@ -103,6 +103,8 @@ class Manifest:
     answers: str
     """``first`` or ``all``."""
     negatives_per_positive: float | None
+    other_contexts: float = 0.0
+    """Examples made for each answerable one by asking its question of another context."""
     counts: Mapping[str, int]
     inputs: Sequence[Mapping[str, Any]]
     """``name``, ``bytes`` and ``sha256`` of each input file."""

@@ -21,11 +21,14 @@ STDOUT = "-"
 SUCCESS_NAME = "_SUCCESS"
 SUPPORTED = ".parquet, .jsonl or .ndjson (also with .gz or .zst behind), a folder, or - for standard output"
 
-_SEALS = (SUCCESS_NAME, "manifest.json")
-"""Files whose key ``qatool`` says that we made the folder: of answers, of features."""
+_SEALS = (SUCCESS_NAME, "manifest.json", "qatool.json")
+"""Files whose key ``qatool`` says that we made the folder: of answers, of features, of a model."""
 _OWN_NAME = re.compile(
     r"part-[0-9]{5,}\.parquet|(features|examples)-[0-9]{5,}-of-[0-9]{5,}\.parquet|"
-    r"_SUCCESS|manifest\.json|audit\.json|rejects\.jsonl|README\.md"
+    r"_SUCCESS|manifest\.json|audit\.json|rejects\.jsonl|README\.md|"
+    r"config\.json|model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json|qatool\.json|"
+    r"(special_|added_)?token[a-z_]*\.(json|model)|vocab\.(txt|json)|merges\.txt|spiece\.model|"
+    r"metrics\.csv|curve\.svg"
 )
 _JSONL: dict[str, Compression | None] = {
     **dict.fromkeys((".jsonl", ".ndjson"), None),

@@ -23,39 +23,23 @@ CUDA_BATCH_TOKENS = 131_072
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class TorchBackend:
-    """A question-answering model in inference mode with fused attention.
+class ModelInMemory:
+    """A question-answering model that is there already, as a backend; also one that is being trained.
 
-    :param model: folder or hub id
-    :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
-    :param precision: ``auto`` (fp32 on a CPU, bf16 or fp16 on a card), ``fp32``, ``bf16`` or ``fp16``
-    :param tokenizer_limit: longest input the tokenizer names
-    :raises EnvironmentUnfitError: the device is absent, the precision does not fit it or the model does not load
+    :param model: an ``AutoModelForQuestionAnswering``, in evaluation mode when asked
+    :param device: where it is
+    :param max_length: longest window it reads, in tokens
     """
 
     name = "torch"
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        device: str,
-        precision: str,
-        tokenizer_limit: int,
-        allow_pickle: bool = False,
-        trust_remote_code: bool = False,
-    ) -> None:
-        self._device = resolve_device(device)
-        self.device = str(self._device)
-        self.precision = resolve_precision(precision, self._device)
-        self._model = _load(
-            model,
-            dtype=_DTYPES[self.precision],
-            allow_pickle=allow_pickle,
-            trust_remote_code=trust_remote_code,
-        ).to(self._device)
-        self.max_length = longest_input(self._model.config, tokenizer_limit)
-        self.batch_tokens = CUDA_BATCH_TOKENS if self._device.type == "cuda" else CPU_BATCH_TOKENS
+    def __init__(self, model: Any, *, device: torch.device, precision: str, max_length: int) -> None:
+        self._model = model
+        self._device = device
+        self.device = str(device)
+        self.precision = precision
+        self.max_length = max_length
+        self.batch_tokens = CUDA_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         """Run the model; see :class:`~qatool.models.backend.Backend`."""
@@ -80,6 +64,36 @@ class TorchBackend:
 
     def _moved(self, values: Any) -> Tensor:
         return torch.from_numpy(values).to(self._device)
+
+
+class TorchBackend(ModelInMemory):
+    """A question-answering model in inference mode with fused attention.
+
+    :param model: folder or hub id
+    :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+    :param precision: ``auto`` (fp32 on a CPU, bf16 or fp16 on a card), ``fp32``, ``bf16`` or ``fp16``
+    :param tokenizer_limit: longest input the tokenizer names
+    :raises EnvironmentUnfitError: the device is absent, the precision does not fit it or the model does not load
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str,
+        precision: str,
+        tokenizer_limit: int,
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
+    ) -> None:
+        place = resolve_device(device)
+        resolved = resolve_precision(precision, place)
+        loaded = _load(
+            model, dtype=_DTYPES[resolved], allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
+        ).to(place)
+        super().__init__(
+            loaded, device=place, precision=resolved, max_length=longest_input(loaded.config, tokenizer_limit)
+        )
 
 
 def resolve_device(device: str) -> torch.device:

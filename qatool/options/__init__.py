@@ -25,6 +25,7 @@ from qatool.options.shared import (
     ScreenOptions,
     WindowOptions,
 )
+from qatool.options.training import FinetuneOptions
 
 __all__ = [
     "DECODE_PRESETS",
@@ -38,6 +39,7 @@ __all__ = [
     "DecodePreset",
     "EvaluateOptions",
     "ExtractOptions",
+    "FinetuneOptions",
     "Flag",
     "InspectOptions",
     "LogFormat",

@@ -47,6 +47,15 @@ class PrepOptions(WindowOptions):
             metavar="R",
         )
     )
+    other_contexts: float = option(
+        Flag(
+            "Also ask R of the answerable questions of another context nearby that lacks the answer: "
+            "unanswerable examples to learn from, 0 to 1.",
+            "Labels",
+            metavar="R",
+        ),
+        default=0.0,
+    )
     strict: bool = option(
         Flag("Any rejected example is a failure, also one whose answer does not fit its context.", "Labels"),
         default=False,
@@ -67,6 +76,8 @@ class PrepOptions(WindowOptions):
         ratio = self.negatives_per_positive
         if ratio is not None and not math.isfinite(ratio):
             problems.append(f"--negatives-per-positive {ratio}: must be a finite number")
+        if not 0 <= self.other_contexts <= 1:
+            problems.append(f"--other-contexts {self.other_contexts}: is a share; give a number from 0 to 1")
         if self.output == "-":
             problems.append("-o -: features are a folder and cannot go to standard output; name a folder")
         if self.strict and self.on_error == "skip":

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 LIMITS = ShardLimits(rows=64, context_bytes=1 << 22)
 
 
+COUNTS = (1, 2, 3, 4, 5, 6, 8, 12)
+
+
 class RememberingBackend:
     """Runs a backend once for each distinct window and keeps its logits."""
 
@@ -123,12 +126,45 @@ def interval(a: np.ndarray, b: np.ndarray, *, rounds: int = 10_000) -> str:
     return f"{100 * difference.mean():+.1f} F1 [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
+def draw(points: dict[str, tuple[float, float, float]], path: Path, *, title: str) -> None:
+    """Draw the curves as SVG.
+
+    :param points: F1, share of windows read and of answers read, each in per cent, by name
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    read = [points[f"native, {count} windows"] for count in COUNTS]
+    with rc_context({"svg.hashsalt": "qatool", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot(COUNTS, [one[0] for one in read], marker="o", color="#1f5fa8", label="native, K windows")
+        for name, colour in (
+            ("native, all windows", "#1f5fa8"),
+            ("hf-pipeline", "#b0651c"),
+            ("squad-script", "#777777"),
+        ):
+            left.axhline(points[name][0], linestyle="--", color=colour, linewidth=1, label=name)
+        left.set_xlabel("windows read (K)")
+        left.set_ylabel("F1")
+        left.legend(loc="lower right", fontsize=8)
+        right.plot(COUNTS, [one[2] for one in read], marker="o", color="#1f5fa8", label="answer in a window read")
+        right.plot(COUNTS, [one[1] for one in read], marker="s", color="#b0651c", label="windows read")
+        right.set_xlabel("windows read (K)")
+        right.set_ylabel("per cent")
+        right.set_ylim(0, 100)
+        right.legend(loc="center right", fontsize=8)
+        figure.suptitle(title, fontsize=9)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
 def main() -> None:
     """Measure quality in one pass over the windows, then speed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--source", choices=["part-b", "part-a-dev", "new-wikipedia", "nq"], default="part-b")
     parser.add_argument("--sample", type=int, default=300)
+    parser.add_argument("--figure", type=Path, help="draw F1 and the answers read against the windows read")
     parser.add_argument("--timed", type=int, default=24, help="questions answered for the speed")
     options = parser.parse_args()
     if options.source == "nq":
@@ -146,8 +182,9 @@ def main() -> None:
 
     backend = RememberingBackend(extractor().backend)
     f1: dict[str, np.ndarray] = {}
+    points: dict[str, tuple[float, float, float]] = {}
     settings: list[dict[str, Any]] = [{"decode": "hf-pipeline"}, {"decode": "squad-script"}]
-    settings += [{"max_windows": str(limit)} for limit in ("all", 1, 2, 3, 4, 5, 6, 8, 12, "auto")]
+    settings += [{"max_windows": str(limit)} for limit in ("all", *COUNTS, "auto")]
     for chosen in settings:
         one = replace(extractor(**chosen), backend=backend)
         name = chosen.get("decode") or f"native, {chosen['max_windows']} windows"
@@ -159,6 +196,9 @@ def main() -> None:
         hit = answer_read(one, examples)
         figures = f"EM {100 * em:.1f}  F1 {100 * f1[name].mean():.1f}  read {100 * read:.1f} %"
         print(f"{name:24s} {figures}  answer read {100 * hit:.1f} %", flush=True)
+        points[name] = (100 * f1[name].mean(), 100 * read, 100 * hit)
+    if options.figure:
+        draw(points, options.figure, title=f"{options.source}, {len(examples)} questions")
     for reference in ("hf-pipeline", "squad-script", "native, all windows"):
         print(f"auto against {reference}: {interval(f1['native, auto windows'], f1[reference])}")
     everything, few = extractor(max_windows="all"), extractor(max_windows="auto")

@@ -139,9 +139,6 @@ def test_what_the_model_cannot_do(qatool, tmp_path, tiny_model) -> None:
     assert qatool(*words, "--model", tiny_model, "--max-length", 200).errors == [
         "Error: --max-length 200: the model reads at most 128 tokens; lower it"
     ]
-    assert qatool(*words).errors == [
-        "Error: no model: name the one whose tokenizer to use with --model DIR|HUB_ID or the variable QATOOL_MODEL"
-    ]
 
 
 def test_a_folder_of_others_is_left_alone(qatool, tmp_path, tiny_model) -> None:

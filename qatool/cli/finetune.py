@@ -1,0 +1,49 @@
+"""``qatool finetune``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from qatool.cli.command import OptionsCommand
+from qatool.cli.work import at_work
+from qatool.logs import duration, harmless
+from qatool.options import FinetuneOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qatool.commands.finetune import FinetuneResult
+
+
+def finetune(options: FinetuneOptions) -> None:
+    """Import what the work needs only now, so that help and errors come at once."""
+    wants_bar = not options.quiet and options.progress in {"auto", "bar"}
+    bar = wants_bar and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    with at_work(options) as observer:
+        from qatool.commands.finetune import run
+
+        result = run(options, observer=observer, bar=bar)
+    if result.is_main and not options.quiet:
+        sys.stderr.writelines(f"{harmless(line)}\n" for line in _lines(result))
+
+
+def _lines(result: FinetuneResult) -> Iterator[str]:
+    yield f"{result.steps:,} steps over {result.windows:,} windows in {duration(result.seconds)} on {result.device}"
+    if result.best is not None:
+        best = result.best
+        yield f"best validation: EM {best.exact_match:.2f}, F1 {best.f1:.2f} at step {best.step:,}"
+    yield f"model in {result.folder}"
+
+
+command = OptionsCommand(
+    "finetune",
+    options_class=FinetuneOptions,
+    callback=finetune,
+    help="""Fine-tune a question-answering model with Lightning.
+
+    MODEL becomes a folder that transformers loads, with what qatool needs to decode as it was trained. Of all
+    validations the weights of the best F1 are kept. The same command continues a run that was stopped.
+    """,
+)

@@ -1,0 +1,376 @@
+"""``qatool finetune``: train a question-answering model with Lightning, from any base to a folder anyone can load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qatool.commands.trainingfeatures import features_of
+from qatool.errors import EnvironmentUnfitError, InputError, QualityGateError, UsageError
+from qatool.features.layout import is_features
+from qatool.files.cache import cache_folder
+from qatool.files.corpus import open_corpus
+from qatool.files.labels import LABEL_FIELDS
+from qatool.files.partfolder import publish
+from qatool.files.paths import resolve
+from qatool.files.targets import Target, check_target
+from qatool.jobs.lock import Lock
+from qatool.jobs.plan import Plan
+from qatool.jobs.stopping import Stop
+from qatool.logs import SilentObserver, log_event
+from qatool.models.identity import model_fingerprint
+from qatool.models.named import model_name
+from qatool.models.settings import ModelSettings, longest_input
+from qatool.models.sizes import resolve_size
+from qatool.options import DECODE_PRESETS
+from qatool.windows.tokenizer import PairTokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qatool.features.layout import Manifest
+    from qatool.features.reader import FeaturesFolder
+    from qatool.logs import Observer
+    from qatool.options import FinetuneOptions
+    from qatool.schema import Example
+    from qatool.training.batches import StepPlan
+    from qatool.training.callbacks import Entry
+    from qatool.training.fit import Fitted
+    from qatool.training.windows import TrainingWindows
+    from qatool.windows.cut import WindowSize
+
+CPU_BATCH_TOKENS, CARD_BATCH_TOKENS = 16_384, 65_536
+"""Tokens of a micro-batch, padding included, where the user does not say."""
+_RECIPE = (
+    "epochs", "learning_rate", "batch_size", "warmup", "weight_decay", "clip", "dropout", "seed", "other_contexts",
+)  # fmt: skip
+"""Options that decide the weights and stand in the model card."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """What a training made."""
+
+    folder: Path
+    steps: int
+    windows: int
+    """That an epoch reads, repeated ones included."""
+    best: Entry | None
+    """The validation whose weights were kept."""
+    seconds: float
+    device: str
+    is_main: bool
+    """Whether this process wrote the model; of several devices' one does."""
+
+
+def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool = False) -> FinetuneResult:
+    """Train a model.
+
+    :param observer: is told how the preparation goes on
+    :param bar: show Lightning's bar while training, for a terminal
+    :raises QatoolError: see :mod:`qatool.errors`
+    """
+    for library in ("lightning", "datasets"):
+        if find_spec(library) is None:
+            raise EnvironmentUnfitError(f"finetune: needs {library}; run: pip install 'qatool[train]'")
+    began = time.monotonic()
+    output = Path(options.output)
+    check_target(Target(kind="folder", path=output))
+    stop = Stop(max_duration=options.max_seconds, label=options.max_duration or "")
+    with stop.listening(), ExitStack() as stack:
+        folder = output.with_name(output.name + ".qatool")
+        if _is_main():
+            stack.enter_context(Lock(folder / "lock"))
+        training = _Training(options, folder, stop, observer or SilentObserver())
+        fitted = training.fit(bar=bar)
+        best = next(
+            (entry for entry in fitted.record.entries if entry.f1 is not None and entry.step == fitted.best_step),
+            None,
+        )
+        if fitted.is_main:
+            training.save(fitted, best)
+            publish(folder / _STAGING, output)
+            shutil.rmtree(folder, ignore_errors=True)
+    if options.min_f1 is not None and best is not None and (best.f1 or 0.0) < options.min_f1:
+        raise QualityGateError(f"F1 {best.f1:.2f} is below --min-f1 {options.min_f1:g}; the model is in {output}")
+    return FinetuneResult(
+        folder=output,
+        steps=fitted.steps,
+        windows=int(training.plan.weights.sum()),
+        best=best,
+        seconds=time.monotonic() - began,
+        device=fitted.device,
+        is_main=fitted.is_main,
+    )
+
+
+_STAGING = "model"
+
+
+def _is_main() -> bool:
+    """Whether this is the process that prepares and writes; launchers tell the others their rank."""
+    return not any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+class _Training:
+    """Everything of one run between its options and its weights.
+
+    :param folder: the run folder: plan, checkpoints, and the model until it takes its name
+    """
+
+    def __init__(self, options: FinetuneOptions, folder: Path, stop: Stop, observer: Observer) -> None:
+        self._options = options
+        self._folder = folder
+        self._stop = stop
+        self._observer = observer
+        with stop.at_once():
+            from qatool.models.allocator import keep_freed_memory
+            from qatool.training.fit import resolve_accelerator, resolve_precision
+
+            self._accelerator = resolve_accelerator(options.accelerator)
+            self._precision = resolve_precision(options.precision, self._accelerator)
+            if self._accelerator == "cpu":
+                keep_freed_memory()
+            self._base = _Base.load(options)
+        self._features = self._all_features()
+        self._examples = self._validation_examples()
+        self._windows = self._training_windows()
+        self.plan = self._steps()
+        self._continue_or_begin()
+        self._model: Any = None
+
+    def fit(self, *, bar: bool) -> Fitted:
+        """Train; afterwards the model has the weights to keep."""
+        from qatool.training.data import QuestionAnsweringData
+        from qatool.training.fit import fit
+        from qatool.training.loading import load_base
+        from qatool.training.module import QuestionAnsweringModule, Recipe
+        from qatool.training.validation import Validator
+
+        options, base = self._options, self._base
+        validator = None
+        with self._stop.at_once():
+            self._model = load_base(
+                base.name,
+                dropout=options.dropout,
+                seed=options.seed,
+                on_card=self._accelerator != "cpu",
+                trust_remote_code=options.trust_remote_code,
+            )
+            if self._examples:
+                validator = Validator(
+                    self._model, self._examples, tokenizer=base.tokenizer, size=base.size, max_length=base.limit
+                )
+        recipe = Recipe(
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            clip=options.clip,
+            steps=self.plan.steps,
+            warmup_steps=round(options.warmup * self.plan.steps),
+            seed=options.seed,
+        )
+        tokens = CPU_BATCH_TOKENS if self._accelerator == "cpu" else CARD_BATCH_TOKENS
+        data = QuestionAnsweringData(
+            self._windows,
+            self.plan,
+            batch_tokens=options.batch_tokens or tokens,
+            shards=validator.shards if validator else (),
+        )
+        log_event(
+            "training",
+            windows=int(self.plan.weights.sum()),
+            steps=self.plan.steps,
+            validation_examples=len(self._examples),
+            accelerator=self._accelerator,
+            precision=self._precision,
+        )
+        self._observer.finished()
+        return fit(
+            QuestionAnsweringModule(self._model, recipe, validator),
+            data,
+            options,
+            folder=self._folder,
+            steps=self.plan.steps,
+            stop=self._stop,
+            accelerator=self._accelerator,
+            precision=self._precision,
+            bar=bar,
+        )
+
+    def save(self, fitted: Fitted, best: Entry | None) -> None:
+        """Write the model into the run folder, whole but for its name."""
+        from qatool.training.saving import Trained, save_model
+
+        options, base = self._options, self._base
+        staging = self._folder / _STAGING
+        shutil.rmtree(staging, ignore_errors=True)
+        trained = Trained(
+            base=Path(base.name).name if Path(base.name).is_dir() else base.name,
+            size=base.size,
+            options={name: getattr(options, name) for name in _RECIPE},
+            data=[
+                (Path(name).name, options.weights.get(name, 1.0), folder.manifest.counts)
+                for name, folder in self._features
+            ],
+            validation=None if options.validation is None else Path(options.validation).name,
+            steps=fitted.steps,
+            device=fitted.device,
+            precision=self._precision,
+            best=best,
+        )
+        save_model(
+            staging, self._model, tokenizer=base.name, record=fitted.record, trained=trained, half=options.half
+        )
+
+    def _all_features(self) -> list[tuple[str, FeaturesFolder]]:
+        """Return each input and its features, checked against the model."""
+        from qatool.training.windows import check_features
+
+        options, base = self._options, self._base
+        found = []
+        for name in options.inputs:
+            folder = features_of(
+                name,
+                options,
+                model=base.name,
+                tokenizer=base.tokenizer,
+                size=base.size,
+                stop=self._stop,
+                observer=self._observer,
+            )
+            check_features(folder, tokenizer=base.tokenizer.fingerprint, limit=base.limit)
+            found.append((name, folder))
+        return found
+
+    def _training_windows(self) -> TrainingWindows:
+        from qatool.training.windows import TrainingWindows
+
+        return TrainingWindows(
+            [folder for _, folder in self._features],
+            pad_token_id=self._base.tokenizer.pad_token_id,
+            cache=cache_folder("arrow"),
+        )
+
+    def _steps(self) -> StepPlan:
+        from qatool.training.batches import StepPlan
+
+        options = self._options
+        weights = np.array([options.weights.get(name, 1.0) for name, _ in self._features])[self._windows.folder]
+        if options.epochs * weights.sum() < 1:
+            raise UsageError(f"--epochs {options.epochs:g}: is less than one window; raise it")
+        return StepPlan(
+            lengths=self._windows.lengths,
+            weights=weights,
+            batch_size=options.batch_size,
+            epochs=options.epochs,
+            parts=options.validations if self._examples else 1,
+            seed=options.seed,
+        )
+
+    def _validation_examples(self) -> list[Example]:
+        """Return the questions to validate on.
+
+        :raises InputError: a row is bad, or there is none
+        """
+        given = self._options.validation
+        if given is None:
+            return []
+        pattern = str(Path(given) / "examples-*.parquet") if is_features(Path(given)) else given
+        corpus = open_corpus(resolve([pattern]), column=self._options.column, optional=LABEL_FIELDS)
+        examples = []
+        for example in corpus.examples():
+            if example.error is not None:
+                raise InputError(f"{example.where}: {example.error}; mend the row of the validation questions")
+            examples.append(example)
+        if not examples:
+            raise InputError(f"--validation {given}: holds no question; name labelled questions")
+        return examples
+
+    def _continue_or_begin(self) -> None:
+        """Hold what is asked for against unfinished work; note it where there is none.
+
+        :raises ResumeRefusedError: the unfinished work is of another kind
+        """
+        if not _is_main():
+            return
+        path = self._folder / "plan.json"
+        if self._options.restart:
+            for left in (path, *self._folder.glob("*.ckpt")):
+                left.unlink(missing_ok=True)
+        plan = Plan.load(path)
+        if plan is not None:
+            plan.check_same_work(self._identity(), folder=self._folder)
+            return
+        Plan(identity=self._identity(), limits={}, output=self._options.output).save(path)
+
+    def _identity(self) -> Mapping[str, Any]:
+        """Return everything that decides the weights."""
+        options, base = self._options, self._base
+        manifests: Sequence[Manifest] = [folder.manifest for _, folder in self._features]
+        return {
+            "model": model_fingerprint(base.name),
+            "tokenizer": base.tokenizer.fingerprint,
+            "max_length": base.size.max_length,
+            "stride": base.size.stride,
+            "train": [_digest(manifest.as_json()) for manifest in manifests],
+            "train_weights": [options.weights.get(name, 1.0) for name in options.inputs],
+            "validation": _digest([list(example[:3]) for example in self._examples]),
+            "validations": options.validations,
+            "patience": options.patience,
+            "precision": self._precision,
+            "devices": options.devices,
+            **{name: getattr(options, name) for name in _RECIPE},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """The model to start from, as far as preparing for it goes."""
+
+    name: str
+    tokenizer: PairTokenizer
+    limit: int
+    """Longest window it reads, in tokens."""
+    size: WindowSize
+
+    @classmethod
+    def load(cls, options: FinetuneOptions) -> _Base:
+        """Load tokenizer and configuration and resolve the size of windows.
+
+        :raises EnvironmentUnfitError: tokenizer or configuration do not load
+        :raises UsageError: windows larger than the model reads
+        """
+        from transformers import AutoConfig
+
+        name = model_name(options.model)
+        tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
+        try:
+            config = AutoConfig.from_pretrained(name, trust_remote_code=options.trust_remote_code)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise EnvironmentUnfitError(
+                f"{name}: its configuration does not load ({reason}); name a folder with config.json, or a hub id"
+            ) from None
+        limit = longest_input(config, tokenizer.model_max_length)
+        size = resolve_size(
+            options,
+            ModelSettings.load(name),
+            n_special=tokenizer.template.n_special,
+            limit=limit,
+            max_question_length=options.max_question_length or DECODE_PRESETS["native"].max_question_length,
+        )
+        return cls(name=name, tokenizer=tokenizer, limit=limit, size=size)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8", "replace")).hexdigest()

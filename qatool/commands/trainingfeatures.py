@@ -1,0 +1,98 @@
+"""Features to train on: as they are, or made of raw files on the way and kept for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatool.commands import prep
+from qatool.errors import LockedError, OutputError
+from qatool.features.layout import is_features
+from qatool.features.reader import FeaturesFolder
+from qatool.files.cache import CACHE_VARIABLE, cache_folder
+from qatool.files.paths import resolve
+from qatool.options import PrepOptions
+
+if TYPE_CHECKING:
+    from qatool.jobs.stopping import Stop
+    from qatool.logs import Observer
+    from qatool.options import FinetuneOptions
+    from qatool.windows.cut import WindowSize
+    from qatool.windows.tokenizer import PairTokenizer
+
+_FORMAT = 1
+"""Counted up when the same input makes other features."""
+_WAIT_SECONDS = 0.5
+
+
+def features_of(
+    name: str,
+    options: FinetuneOptions,
+    *,
+    model: str,
+    tokenizer: PairTokenizer,
+    size: WindowSize,
+    stop: Stop,
+    observer: Observer,
+) -> FeaturesFolder:
+    """Return the features of an input, from the cache where the same were made before.
+
+    :param name: a folder of features, or anything that ``qatool prep`` reads
+    :raises InputError: the input cannot be used
+    :raises OutputError: the cache cannot be written
+    """
+    if is_features(Path(name)):
+        return FeaturesFolder(Path(name))
+    try:
+        folder = cache_folder("features") / _key(name, options, tokenizer, size)
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename}: cannot be made ({error.strerror}); name another folder with {CACHE_VARIABLE}"
+        ) from None
+    while not is_features(folder):
+        try:
+            prep.run(_prep_options(name, options, model=model, size=size, output=folder), observer=observer)
+        except LockedError:
+            # Another process prepares the very same, and is worth waiting for.
+            stop.check()
+            time.sleep(_WAIT_SECONDS)
+    return FeaturesFolder(folder)
+
+
+def _key(name: str, options: FinetuneOptions, tokenizer: PairTokenizer, size: WindowSize) -> str:
+    """Return a name made of everything that decides the features."""
+    content = []
+    for source in resolve([name]):
+        with source.path.open("rb") as stream:
+            content.append([source.name, hashlib.file_digest(stream, "sha256").hexdigest()])
+    made_of = {
+        "format": _FORMAT,
+        "tokenizer": tokenizer.fingerprint,
+        "size": [size.max_length, size.stride, size.question_budget],
+        "inputs": content,
+        "other_contexts": options.other_contexts,
+        "column": options.column,
+        "limit": options.limit,
+        "on_error": options.on_error,
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _prep_options(name: str, options: FinetuneOptions, *, model: str, size: WindowSize, output: Path) -> PrepOptions:
+    return PrepOptions(
+        inputs=(name,),
+        output=str(output),
+        model=model,
+        trust_remote_code=options.trust_remote_code,
+        max_length=size.max_length,
+        stride=size.stride,
+        max_question_length=size.question_budget,
+        other_contexts=options.other_contexts,
+        column=options.column,
+        limit=options.limit,
+        on_error=options.on_error,
+        max_errors=options.max_errors,
+    )

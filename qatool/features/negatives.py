@@ -1,0 +1,96 @@
+"""Unanswerable examples made from answerable ones: a question asked of another context that does not hold its answer.
+
+A model that only ever met questions with their own context finds an answer everywhere (Clark and Gardner, "Simple
+and Effective Multi-Paragraph Reading Comprehension", 2018). The other context is one that the file holds nearby, for
+files keep what belongs together together, and of those one that shares many of the question's words.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from random import Random
+from typing import TYPE_CHECKING
+
+from qatool.files.labels import ANSWERS, IMPOSSIBLE, LabelError, read_answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from qatool.schema import Example
+
+NEIGHBOURS = 40
+"""Distinct contexts, one after the other in the input, among which the other one is found."""
+NEAREST = 3
+"""One of so many that share most words with the question is drawn."""
+_WORD = re.compile(r"\w+")
+
+
+def with_other_contexts(examples: Iterable[Example], ratio: float, *, seed: int = 0) -> Iterator[Example]:
+    """Yield all examples, and for a share of the answerable ones another that asks the same of another context.
+
+    Memory holds the examples of :data:`NEIGHBOURS` contexts.
+
+    :param ratio: examples made for each answerable one, in [0, 1]
+    :param seed: the same seed and input make the same examples
+    """
+    held: list[Example] = []
+    contexts: set[str] = set()
+    generator = Random(seed)  # noqa: S311 a sample, not a secret
+    for example in examples:
+        if example.context is not None and example.context not in contexts and len(contexts) == NEIGHBOURS:
+            yield from _extended(held, ratio, generator)
+            held, contexts = [], set()
+        held.append(example)
+        if example.context is not None:
+            contexts.add(example.context)
+    yield from _extended(held, ratio, generator)
+
+
+def _extended(examples: Sequence[Example], ratio: float, generator: Random) -> Iterator[Example]:
+    """Yield neighbouring examples, each followed by the one made of it, if any."""
+    block = _Contexts([example.context for example in examples if example.context and example.error is None])
+    for example in examples:
+        yield example
+        if generator.random() >= ratio:
+            continue
+        texts = _answer_texts(example)
+        other = block.other(example, texts, generator) if texts else None
+        if other is not None:
+            yield example._replace(
+                id=f"{example.id}#other",
+                context=other,
+                kept={ANSWERS: {"text": [], "answer_start": []}, IMPOSSIBLE: True},
+            )
+
+
+def _answer_texts(example: Example) -> list[str]:
+    """Return the answers of an example, none where it has no label that can be used."""
+    if example.error is not None or example.is_odd:
+        return []
+    try:
+        return [text for text, _ in read_answers(example.kept) or [] if text.strip()]
+    except LabelError:
+        return []
+
+
+class _Contexts:
+    """Neighbouring contexts, and how many words of a question each holds."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._words = {text: frozenset(_WORD.findall(text.lower())) for text in dict.fromkeys(texts)}
+        found = Counter(word for words in self._words.values() for word in words)
+        self._weight = {word: math.log(1 + len(self._words) / count) for word, count in found.items()}
+
+    def other(self, example: Example, answers: Sequence[str], generator: Random) -> str | None:
+        """Return another context that holds none of the answers, ``None`` where there is none."""
+        asked = set(_WORD.findall((example.question or "").lower()))
+        wanted = [answer.lower() for answer in answers]
+        ranked = sorted(
+            (text for text in self._words if text != example.context),
+            key=lambda text: -sum(self._weight[word] for word in asked & self._words[text]),
+        )
+        free = (text for text in ranked if not any(answer in text.lower() for answer in wanted))
+        nearest = [text for text, _ in zip(free, range(NEAREST), strict=False)]
+        return generator.choice(nearest) if nearest else None

@@ -1,0 +1,170 @@
+"""Options of ``qatool finetune``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from qatool.errors import UsageError
+from qatool.options.flags import Flag, argument, below, option, required, seconds_of
+from qatool.options.shared import Precision, WindowOptions
+
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(WindowOptions):
+    """Options of ``qatool finetune``.
+
+    :raises UsageError: a value or a combination makes no sense; names every problem found.
+    """
+
+    inputs: tuple[str, ...] = argument(
+        Flag("Labelled files, folders or globs, or folders that qatool prep made.", "Input", metavar="TRAIN")
+    )
+    output: str = required(Flag("The folder that the model goes to.", "Output", short="-o", metavar="MODEL"))
+    validation: str | None = option(
+        Flag("Labelled questions whose EM and F1 choose the best weights.", "Input", metavar="DEV")
+    )
+    train_weight: tuple[str, ...] = option(
+        Flag("Take the windows of FILE W times an epoch; repeatable.", "Input", metavar="FILE=W"), default=()
+    )
+    other_contexts: float = option(
+        Flag(
+            "Also ask R of the answerable questions of another context nearby that lacks the answer, 0 to 1.",
+            "Input",
+            metavar="R",
+        ),
+        default=0.0,
+    )
+
+    model: str | None = option(
+        Flag(
+            "The model to start from: folder or hub id [env: QATOOL_MODEL].",
+            "Model",
+            metavar="DIR|HUB_ID",
+            env="QATOOL_MODEL",
+        )
+    )
+    dropout: float | None = option(
+        Flag("Dropout everywhere in the model [default: as the model has it].", "Model", metavar="P")
+    )
+    half: bool = option(Flag("Write the weights in half precision.", "Model"), default=False)
+    trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
+
+    epochs: float = option(Flag("Times that all windows are read.", "Training", metavar="E"), default=1.0)
+    learning_rate: float = option(Flag("The highest, after the warm-up.", "Training"), default=3e-5)
+    batch_size: int = option(Flag("Windows an optimiser step, over all devices.", "Training"), default=32)
+    batch_tokens: int | None = option(
+        Flag(
+            "Tokens read at once, padding included; a step that has more is accumulated.",
+            "Training",
+            metavar="auto|N",
+            auto=True,
+        )
+    )
+    warmup: float = option(Flag("Share of the steps in which the learning rate rises.", "Training"), default=0.1)
+    weight_decay: float = option(Flag("Not of biases and norms.", "Training"), default=0.01)
+    clip: float = option(Flag("Largest norm of the gradient.", "Training"), default=1.0)
+    seed: int = option(Flag("Of the order, the fresh head and dropout.", "Training"), default=0)
+
+    validations: int = option(
+        Flag("Times that DEV is evaluated, evenly over the run.", "Validation", metavar="N"), default=4
+    )
+    patience: int | None = option(
+        Flag("Stop after N validations in a row without a better F1.", "Validation", metavar="N")
+    )
+    min_f1: float | None = option(
+        Flag("Fail (exit code 10) when the best F1 is below this, in per cent.", "Validation")
+    )
+
+    accelerator: Accelerator = option(Flag("As Lightning names them.", "Device"), default="auto")
+    devices: str = option(Flag("How many, or which: as Lightning takes them.", "Device", metavar="N"), default="1")
+    strategy: str = option(Flag("How devices share the work, as Lightning names it.", "Device"), default="auto")
+    precision: Precision = option(
+        Flag("Of the arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"
+    )
+
+    max_duration: str | None = option(
+        Flag("Stop after this time; the same command continues. For example 50m or 8h.", "Run", metavar="TIME")
+    )
+    restart: bool = option(Flag("Give up unfinished work and start over.", "Run"), default=False)
+
+    @property
+    def max_seconds(self) -> float | None:
+        """``--max-duration`` in seconds."""
+        return None if self.max_duration is None else seconds_of(self.max_duration)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """``--train-weight`` by file."""
+        return {file: float(weight) for file, _, weight in (one.rpartition("=") for one in self.train_weight)}
+
+    def __post_init__(self) -> None:
+        problems = [
+            *self._range_problems(),
+            *below(self, 1, "batch_size", "batch_tokens", "validations", "patience"),
+            *below(self, 0, "weight_decay", "seed"),
+            *self._row_problems(self.inputs),
+            *self._combination_problems(),
+            *self._number_problems(),
+            *self._weight_problems(),
+        ]
+        if self.output == "-":
+            problems.append("-o -: a model is a folder and cannot go to standard output; name a folder")
+        if "-" in self.inputs:
+            problems.append("TRAIN -: training cannot read standard input; name a file")
+        if self.max_duration is not None and self.max_seconds is None:
+            problems.append(f"--max-duration {self.max_duration}: no time span; write 90, 30s, 50m, 8h or 1h30m")
+        if self.validation is None:
+            problems += [
+                f"--{name.replace('_', '-')}: needs questions to evaluate; add --validation DEV"
+                for name in ("patience", "min_f1")
+                if getattr(self, name) is not None
+            ]
+        if problems:
+            raise UsageError(*problems)
+
+    def _number_problems(self) -> list[str]:
+        sensible = {
+            "epochs": self.epochs > 0,
+            "learning_rate": self.learning_rate > 0,
+            "clip": self.clip > 0,
+            "warmup": 0 <= self.warmup <= 1,
+            "other_contexts": 0 <= self.other_contexts <= 1,
+            "dropout": self.dropout is None or 0 <= self.dropout < 1,
+            "min_f1": self.min_f1 is None or 0 <= self.min_f1 <= 100,
+        }
+        return [
+            f"--{name.replace('_', '-')} {getattr(self, name)}: is out of range; {_RANGES[name]}"
+            for name, fine in sensible.items()
+            if not fine or not math.isfinite(getattr(self, name) or 0.0)
+        ]
+
+    def _weight_problems(self) -> list[str]:
+        problems = []
+        for given in self.train_weight:
+            file, _, weight = given.rpartition("=")
+            try:
+                is_fine = bool(file) and 0 < float(weight) < math.inf
+            except ValueError:
+                is_fine = False
+            if not is_fine:
+                problems.append(
+                    f"--train-weight {given!r}: not of the form FILE=W with a number above 0; for example a.jsonl=2"
+                )
+            elif file not in self.inputs:
+                problems.append(f"--train-weight {given!r}: {file} is no TRAIN; name it exactly as given there")
+        return problems
+
+
+_RANGES = {
+    "epochs": "give a number above 0",
+    "learning_rate": "give a number above 0, such as 3e-5",
+    "clip": "give a number above 0",
+    "warmup": "is a share; give a number from 0 to 1",
+    "other_contexts": "is a share; give a number from 0 to 1",
+    "dropout": "give a number from 0 to less than 1",
+    "min_f1": "is in per cent; give a number from 0 to 100",
+}

@@ -1,0 +1,215 @@
+"""What happens between steps: figures are written down, progress is shown, and a run that must stop can continue."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Checkpoint
+
+from qatool.errors import QatoolError
+from qatool.files.atomic import reporting
+from qatool.logs import duration, harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import TextIO
+
+    from lightning.pytorch import LightningModule, Trainer
+
+    from qatool.jobs.stopping import Stop
+
+CHECKPOINT_SECONDS = 300.0
+"""Between two checkpoints of a run: what a killed one loses at most."""
+RECORD_STEPS = 10
+"""Steps that a line of the record averages over."""
+_RECENT = 50
+"""Steps that the speed shown is that of."""
+
+
+class Checkpoints(Checkpoint):
+    """Saves the state of a run every few minutes and when it must stop, so that the same command continues.
+
+    :param path: the file; replaced whole
+    :param stop: asked after every step
+    :param clock: seconds from some fixed moment
+    """
+
+    def __init__(self, path: Path, stop: Stop, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._stop = stop
+        self._clock = clock
+        self._last = clock()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save and stop where no validation follows.
+
+        :raises Interrupted: and others, see :meth:`_save_or_stop`
+        """
+        # A run that continued from before the validation would not make it up.
+        if not trainer.enable_validation or trainer.global_step % int(trainer.val_check_batch or 1):
+            self._save_or_stop(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save and stop where a validation has come between.
+
+        :raises Interrupted: and others, see :meth:`_save_or_stop`
+        """
+        self._save_or_stop(trainer)
+
+    def _save_or_stop(self, trainer: Trainer) -> None:
+        """Save when it is time, and stop when asked to.
+
+        :raises Interrupted: SIGINT came
+        :raises Terminated: SIGTERM came
+        :raises OutOfTime: ``--max-duration`` is over
+        """
+        try:
+            self._stop.check()
+            reason = None
+        except QatoolError as ending:
+            reason = ending
+        # Every device must come to the same decision.
+        if trainer.strategy.reduce_boolean_decision(reason is not None, all=False):
+            self._save(trainer)
+            raise reason or QatoolError("another process of this run was asked to stop")
+        due = self._clock() - self._last >= CHECKPOINT_SECONDS
+        if trainer.strategy.reduce_boolean_decision(due, all=False):
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        with reporting(self._path):
+            trainer.save_checkpoint(self._path)
+        self._last = self._clock()
+
+
+class Entry(NamedTuple):
+    """A line of the record; ``None`` where nothing was measured."""
+
+    step: int
+    epoch: float
+    loss: float | None = None
+    learning_rate: float | None = None
+    windows_per_second: float | None = None
+    exact_match: float | None = None
+    f1: float | None = None
+
+
+class Record(Callback):
+    """Keeps loss, learning rate, speed, EM and F1 over the steps, and writes them as CSV as the run goes on.
+
+    :param steps_per_epoch: of the plan
+    :param path: the CSV file; what an earlier run wrote of steps still to come is dropped
+    """
+
+    def __init__(self, path: Path, *, steps_per_epoch: float) -> None:
+        self._path = path
+        self._steps_per_epoch = steps_per_epoch
+        self._losses: list[float] = []
+        self._windows = 0
+        self._since = time.monotonic()
+        self.entries: list[Entry] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all lines, for the checkpoint."""
+        return {"entries": [list(entry) for entry in self.entries], "losses": self._losses, "windows": self._windows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint was made."""
+        self.entries = [Entry(*values) for values in state_dict["entries"]]
+        self._losses, self._windows = state_dict["losses"], state_dict["windows"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a line every few steps."""
+        self._losses.append(float(outputs["loss"]))
+        self._windows += outputs["windows"] * trainer.world_size
+        if len(self._losses) < RECORD_STEPS and trainer.global_step < trainer.max_steps:
+            return
+        now = time.monotonic()
+        self._add(
+            trainer,
+            loss=sum(self._losses) / len(self._losses),
+            learning_rate=outputs["learning_rate"],
+            windows_per_second=self._windows / max(now - self._since, 1e-9),
+        )
+        self._losses, self._windows, self._since = [], 0, now
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a line with EM and F1."""
+        figures = getattr(pl_module, "figures", None)
+        if figures is not None:
+            self._add(trainer, exact_match=figures.exact, f1=figures.f1)
+        self._since = time.monotonic()
+
+    def _add(self, trainer: Trainer, **values: float) -> None:
+        step = trainer.global_step
+        self.entries.append(Entry(step, round(step / self._steps_per_epoch, 4), **values))
+        if trainer.is_global_zero:
+            self.write(self._path)
+
+    def write(self, path: Path) -> None:
+        """Write all lines as CSV.
+
+        :raises OutputError: the file cannot be written
+        """
+        with reporting(path), path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(Entry._fields)
+            writer.writerows(
+                ["" if value is None else f"{value:.6g}" if isinstance(value, float) else value for value in entry]
+                for entry in self.entries
+            )
+
+
+class PlainLines(Callback):
+    """A plain line at most every 30 s, and one for every validation.
+
+    :param interval: seconds between two lines
+    """
+
+    def __init__(self, stream: TextIO, *, interval: float = 30.0) -> None:
+        self._stream = stream
+        self._interval = interval
+        self._last = time.monotonic()
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a line when one is due."""
+        now = time.monotonic()
+        self._recent.append((now, outputs["windows"] * trainer.world_size))
+        if now - self._last < self._interval or len(self._recent) < 2:
+            return
+        self._last = now
+        seconds = now - self._recent[0][0]
+        windows = sum(count for _, count in self._recent) - self._recent[0][1]
+        steps = trainer.max_steps - trainer.global_step
+        left = duration(steps * seconds / (len(self._recent) - 1))
+        self._write(
+            f"step {trainer.global_step:,} of {trainer.max_steps:,}: loss {float(outputs['loss']):.3f}, "
+            f"{windows / seconds:,.1f} windows/s, {left} left"
+        )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what the validation found."""
+        figures = getattr(pl_module, "figures", None)
+        if figures is not None:
+            self._write(f"step {trainer.global_step:,}: EM {figures.exact:.2f}, F1 {figures.f1:.2f}")
+        self._recent.clear()
+
+    def _write(self, line: str) -> None:
+        self._stream.write(f"{harmless(line)}\n")
+        self._stream.flush()

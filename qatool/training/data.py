@@ -1,0 +1,124 @@
+"""The DataModule: one item of a loader is one whole optimiser step, so that a run continues at any of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from qatool.training.batches import StepPlan, micro_batches
+from qatool.training.windows import TrainingBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qatool.extraction.extractor import PreparedShard
+    from qatool.training.windows import TrainingWindows
+
+_LOADER_WORKERS = 4
+"""Processes that make batches for a card; a CPU that trains has none to spare."""
+
+
+class QuestionAnsweringData(LightningDataModule):
+    """Steps to train on and shards to validate on, shared out over the devices.
+
+    :param batch_tokens: tokens a micro-batch, padding included
+    :param shards: the validation questions, prepared; empty for no validation
+    """
+
+    def __init__(
+        self, windows: TrainingWindows, plan: StepPlan, *, batch_tokens: int, shards: Sequence[PreparedShard]
+    ) -> None:
+        super().__init__()
+        self._windows = windows
+        self._plan = plan
+        self._batch_tokens = batch_tokens
+        self._shards = shards
+        self._first = 0
+
+    def train_dataloader(self) -> DataLoader[list[TrainingBatch]]:
+        """Return the steps that are left, each a list of micro-batches."""
+        on_card = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        rank, world = self._place()
+        return DataLoader(
+            _Steps(self._windows, self._plan, self._batch_tokens, rank=rank, world=world),
+            batch_size=None,
+            sampler=_From(self._first, self._plan.steps),
+            num_workers=_LOADER_WORKERS if on_card else 0,
+            pin_memory=on_card,
+            prefetch_factor=8 if on_card else None,
+        )
+
+    def val_dataloader(self) -> DataLoader[PreparedShard] | list[Any]:
+        """Return this device's shards of the validation questions."""
+        if not self._shards:
+            return []
+        rank, world = self._place()
+        # With fewer shards than devices some read the first one too; each example counts once all the same.
+        own = self._shards[rank::world] or self._shards[:1]
+        return DataLoader(_Listed(own), batch_size=None, num_workers=0)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move what trains; a shard is moved batch by batch, when it is read."""
+        return [one.to(device) for one in batch] if isinstance(batch, list) else batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many steps were done."""
+        return {"step": 0 if self.trainer is None else self.trainer.global_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin behind the steps that were done."""
+        self._first = state_dict["step"]
+
+    def _place(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+class _Steps(Dataset[list[TrainingBatch]]):
+    """This device's share of every step."""
+
+    def __init__(self, windows: TrainingWindows, plan: StepPlan, batch_tokens: int, *, rank: int, world: int) -> None:
+        self._windows, self._plan, self._batch_tokens = windows, plan, batch_tokens
+        self._rank, self._world = rank, world
+
+    def __len__(self) -> int:
+        return self._plan.steps
+
+    def __getitem__(self, step: int) -> list[TrainingBatch]:
+        rows = self._plan.rows(step)
+        own = rows[self._rank :: self._world]
+        if not len(own):
+            # A device without a window takes part all the same, at no weight.
+            return [self._windows.batch(rows[:1], share=0.0)]
+        # Devices are averaged, so that the loss is the mean over all windows of the step.
+        each = self._world / len(rows)
+        return [
+            self._windows.batch(part, share=len(part) * each)
+            for part in micro_batches(own, self._windows.lengths, self._batch_tokens)
+        ]
+
+
+class _From(Sampler[int]):
+    """The steps from the first that is left; its length is that of the whole run, as Lightning counts."""
+
+    def __init__(self, first: int, steps: int) -> None:
+        self._first, self._steps = first, steps
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._first, self._steps))
+
+    def __len__(self) -> int:
+        return self._steps
+
+
+class _Listed(Dataset["PreparedShard"]):
+    def __init__(self, shards: Sequence[PreparedShard]) -> None:
+        self._shards = shards
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def __getitem__(self, place: int) -> PreparedShard:
+        return self._shards[place]

@@ -1,0 +1,188 @@
+"""Run Lightning's Trainer over a plan, from the start or from a checkpoint, and come back with the best weights."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+
+from qatool.errors import EnvironmentUnfitError
+from qatool.logs import log_event
+from qatool.training.callbacks import Checkpoints, PlainLines, Record
+from qatool.training.module import NotFiniteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lightning.pytorch import Callback
+
+    from qatool.jobs.stopping import Stop
+    from qatool.options import FinetuneOptions
+    from qatool.training.data import QuestionAnsweringData
+    from qatool.training.module import QuestionAnsweringModule
+
+_LIGHTNING_PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_LAST, _BEST = "last.ckpt", "best.ckpt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """How a run went."""
+
+    record: Record
+    steps: int
+    """Done, of all."""
+    best_step: int | None
+    """Whose weights were kept; ``None``: the last."""
+    is_main: bool
+    """Whether this process is the one that writes."""
+    device: str
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return ``fp32``, ``bf16`` or ``fp16``, what ``auto`` means on an accelerator.
+
+    :raises EnvironmentUnfitError: half precision on a CPU
+    """
+    on_card = accelerator == "cuda"
+    if precision == "fp16" and accelerator == "cpu":
+        raise EnvironmentUnfitError("--precision fp16: cannot train on a CPU; use bf16 or fp32")
+    if precision != "auto":
+        return precision
+    if on_card:
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    has_bf16 = accelerator == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16" if has_bf16 else "fp32"
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """Return ``cuda``, ``mps`` or ``cpu``.
+
+    :raises EnvironmentUnfitError: this machine has none of it
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        return next(name for name, is_there in there.items() if is_there)
+    if not there[accelerator]:
+        raise EnvironmentUnfitError(f"--accelerator {accelerator}: this machine has none; use --accelerator cpu")
+    return accelerator
+
+
+def fit(
+    module: QuestionAnsweringModule,
+    data: QuestionAnsweringData,
+    options: FinetuneOptions,
+    *,
+    folder: Path,
+    steps: int,
+    stop: Stop,
+    accelerator: str,
+    precision: str,
+    bar: bool,
+) -> Fitted:
+    """Train to the end, or to where it must stop; afterwards the module has the best weights.
+
+    :param folder: holds the checkpoints; a run whose checkpoint is there continues from it
+    :param steps: of the whole run
+    :param bar: show a bar, for a terminal
+    :raises Interrupted: and others of :class:`~qatool.jobs.stopping.Stop`, after a checkpoint
+    :raises EnvironmentUnfitError: the device has too little memory, or numbers became infinite
+    """
+    validates = options.validation is not None
+    record = Record(folder / "metrics.csv", steps_per_epoch=steps / options.epochs)
+    best = ModelCheckpoint(
+        dirpath=folder,
+        filename=_BEST.removesuffix(".ckpt"),
+        monitor="f1",
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [record]
+    if validates:
+        callbacks.append(best)
+        if options.patience is not None:
+            callbacks.append(EarlyStopping("f1", mode="max", patience=options.patience))
+    if bar:
+        callbacks.append(RichProgressBar())
+    elif not options.quiet and options.progress != "none":
+        callbacks.append(PlainLines(sys.stderr))
+    # Behind the other checkpoint, and so last of all: it saves what the others made of the step.
+    callbacks.append(Checkpoints(folder / _LAST, stop))
+    with _quietly():
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=_devices(options.devices),
+            strategy=options.strategy,
+            precision=_LIGHTNING_PRECISION[precision],
+            max_epochs=1,
+            max_steps=steps,
+            val_check_interval=steps // (options.validations if validates else 1),
+            limit_val_batches=1.0 if validates else 0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            enable_progress_bar=bar,
+            default_root_dir=folder,
+        )
+        last = folder / _LAST
+        if last.exists():
+            log_event("training continues from its checkpoint", checkpoint=str(last))
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        except NotFiniteError as error:
+            raise EnvironmentUnfitError(
+                f"{error}: lower --learning-rate or use --precision fp32; the last good state is in {folder}"
+            ) from None
+        except torch.OutOfMemoryError as error:
+            raise EnvironmentUnfitError(
+                f"the device has no memory for a batch ({str(error).partition('.')[0]}); "
+                "lower --batch-tokens, or --max-length"
+            ) from None
+    if not validates:
+        return _fitted(trainer, record, None)
+    kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(kept["state_dict"])
+    return _fitted(trainer, record, kept["global_step"])
+
+
+def _fitted(trainer: Trainer, record: Record, best_step: int | None) -> Fitted:
+    return Fitted(
+        record=record,
+        steps=trainer.global_step,
+        best_step=best_step,
+        is_main=trainer.is_global_zero,
+        device=str(trainer.strategy.root_device),
+    )
+
+
+def _devices(given: str) -> int | str:
+    try:
+        return int(given)
+    except ValueError:
+        return given
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep Lightning's remarks on the machine and on how to use Lightning from the screen; its errors stay."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

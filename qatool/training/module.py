@@ -1,0 +1,138 @@
+"""The LightningModule: one optimiser step over a list of micro-batches, and EM and F1 as ``extract`` decodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch.nn import functional
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from qatool.extraction.extractor import PreparedShard
+    from qatool.training.validation import Figures, Validator
+    from qatool.training.windows import TrainingBatch
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss or the gradient became infinite or no number; says at which step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the optimiser goes about it."""
+
+    learning_rate: float
+    weight_decay: float
+    clip: float
+    """Largest norm of the gradient."""
+    steps: int
+    warmup_steps: int
+    seed: int
+
+    def rate(self, step: int) -> float:
+        """Return the share of the learning rate at a step: up to 1 in a line, then down to 0 in another."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        return max(0.0, (self.steps - step) / max(1, self.steps - self.warmup_steps))
+
+
+class QuestionAnsweringModule(LightningModule):
+    """A question-answering model in training.
+
+    :param model: an ``AutoModelForQuestionAnswering``
+    :param validator: reads the validation questions, ``None`` for none
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, validator: Validator | None) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self._recipe = recipe
+        self._validator = validator
+        self.figures: Figures | None = None
+        """Of the last validation."""
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW, fused, that lets biases and norms keep their size; its rate rises and falls in lines."""
+        decayed = [value for value in self.model.parameters() if value.requires_grad and value.ndim > 1]
+        kept = [value for value in self.model.parameters() if value.requires_grad and value.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": self._recipe.weight_decay},
+            {"params": kept, "weight_decay": 0.0},
+        ]
+        optimizer = AdamW(groups, lr=self._recipe.learning_rate, fused=self.device.type in {"cpu", "cuda"})
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self._recipe.rate)}
+
+    def training_step(self, batch: list[TrainingBatch], batch_idx: int) -> dict[str, Any]:
+        """Do one optimiser step.
+
+        :returns: ``loss``: of this device's share of the step, a number
+        :raises NotFiniteError: the loss or the gradient is not finite; the weights are as they were
+        """
+        # What was drawn before must not matter: a run that continues draws the same dropout.
+        torch.manual_seed(hash((self._recipe.seed, self.global_step, self.global_rank)) % 2**63)
+        loss = torch.zeros((), device=self.device)
+        for micro in batch:
+            part = self._loss(micro) * micro.share
+            loss += part.detach()
+            self.manual_backward(part)
+            # Weights are cast once for each; the casts of the last one belong to a graph that is gone.
+            torch.clear_autocast_cache()
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
+        rate = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        return {"loss": loss, "learning_rate": rate, "windows": sum(len(micro.input_ids) for micro in batch)}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient, scaled back by now."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        # Half precision overflows now and then; its scaler skips such a step.
+        if not scaled and not bool(torch.isfinite(norm)):
+            raise NotFiniteError(f"step {self.global_step + 1}: the gradient is not finite (norm {norm.item()})")
+
+    def _loss(self, batch: TrainingBatch) -> Tensor:
+        """Return the mean cross-entropy of start and end over the tokens of each window, padding apart.
+
+        Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2.
+        """
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if batch.token_type_ids is not None:
+            inputs["token_type_ids"] = batch.token_type_ids
+        output = self.model(**inputs)
+        padding = batch.attention_mask == 0
+        losses = [
+            functional.cross_entropy(logits.float().masked_fill(padding, -torch.inf), positions)
+            for logits, positions in (
+                (output.start_logits, batch.start_positions),
+                (output.end_logits, batch.end_positions),
+            )
+        ]
+        return (losses[0] + losses[1]) / 2
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        if self._validator is not None:
+            self._validator.begin(self.device)
+
+    def validation_step(self, batch: PreparedShard, batch_idx: int) -> None:
+        """Answer a shard of the validation questions."""
+        if self._validator is not None:
+            self._validator.read(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Bring all devices' answers together and count."""
+        if self._validator is None:
+            return
+        self.figures = self._validator.figures()
+        self.log("f1", self.figures.f1, rank_zero_only=False)
+        self.log("exact_match", self.figures.exact)

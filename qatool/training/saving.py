@@ -1,0 +1,157 @@
+"""The folder of a trained model: what transformers loads, what qatool decodes by, and a card that says how."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import qatool
+from qatool.files.atomic import reporting, write_bytes
+from qatool.models.settings import SETTINGS_FILE
+from qatool.training.curve import curve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from qatool.training.callbacks import Entry, Record
+    from qatool.windows.cut import WindowSize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What is known of a training when it is over; names, no paths."""
+
+    base: str
+    size: WindowSize
+    options: Mapping[str, Any]
+    """What the user may have set and what was made of it, by option."""
+    data: Sequence[tuple[str, float, Mapping[str, int]]]
+    """Name, weight, and the audit's counts of each training input."""
+    validation: str | None
+    steps: int
+    device: str
+    precision: str
+    best: Entry | None
+    """The validation whose weights were kept."""
+
+    @property
+    def knows_no_answer(self) -> bool:
+        """Whether there were unanswerable questions to learn from."""
+        return any(counts["unanswerable"] for _, _, counts in self.data)
+
+
+def save_model(folder: Path, model: Any, *, tokenizer: str, record: Record, trained: Trained, half: bool) -> None:
+    """Write the model into a new folder, ``qatool.json`` last.
+
+    :param tokenizer: folder or hub id of the tokenizer
+    :param half: in half precision
+    :raises OutputError: something cannot be written
+    """
+    with reporting(folder):
+        (model.half() if half else model).save_pretrained(folder)
+        _save_tokenizer(tokenizer, folder)
+    record.write(folder / "metrics.csv")
+    write_bytes(folder / "curve.svg", curve(record.entries).encode())
+    write_bytes(folder / "README.md", card(trained).encode())
+    settings = {
+        "qatool": qatool.__version__,
+        "max_length": trained.size.max_length,
+        "stride": trained.size.stride,
+        "knows_no_answer": trained.knows_no_answer,
+    }
+    write_bytes(folder / SETTINGS_FILE, (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def _save_tokenizer(name: str, folder: Path) -> None:
+    """Save the tokenizer so that it neither cuts nor pads unasked, whatever the base had it do."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
+
+
+def card(trained: Trained) -> str:
+    """Return the model card, in Markdown with the head that the Hugging Face hub reads."""
+    rows = [
+        f"| {_cell(name)} | {weight:g} | {counts['answerable']:,} | {counts['unanswerable']:,} | "
+        f"{counts['windows']:,} |"
+        for name, weight, counts in trained.data
+    ]
+    options = [f"| `{name}` | {_cell(str(value))} |" for name, value in trained.options.items()]
+    return _CARD.format(
+        base=trained.base,
+        version=qatool.__version__,
+        otherwise=", or at the first token where there is none" if trained.knows_no_answer else "",
+        settings=SETTINGS_FILE,
+        max_length=trained.size.max_length,
+        stride=trained.size.stride,
+        data="\n".join(rows),
+        steps=f"{trained.steps:,}",
+        device=trained.device,
+        precision=trained.precision,
+        options="\n".join(options),
+        validation=_validation(trained),
+    )
+
+
+_CARD = """\
+---
+library_name: transformers
+pipeline_tag: question-answering
+tags: [extractive-question-answering, qatool]
+---
+
+# Extractive question answering
+
+Fine-tuned from `{base}` by `qatool finetune` {version}. Given a question and a context, the model points at the span
+of the context that answers it{otherwise}.
+
+## Use
+
+```bash
+qatool extract questions.jsonl -o answers.parquet --model THIS_FOLDER
+```
+
+It is a plain transformers model: `AutoModelForQuestionAnswering.from_pretrained(THIS_FOLDER)`. `{settings}` holds
+the windows it was trained on ({max_length} tokens, {stride} shared by neighbours) and how to decode.
+
+## Training data
+
+| file | weight | answerable | unanswerable | windows |
+| --- | --- | --- | --- | --- |
+{data}
+
+## Training
+
+{steps} steps on {device}, {precision}.
+
+| option | value |
+| --- | --- |
+{options}
+
+## Validation
+
+{validation}
+
+![Loss, learning rate, EM and F1 over the steps](curve.svg)
+"""
+
+
+def _validation(trained: Trained) -> str:
+    best = trained.best
+    if best is None:
+        return "Not validated; the weights are those of the last step."
+    return (
+        f"On {_cell(trained.validation or '')}, after {best.step:,} steps, decoded as `qatool extract` does;\n"
+        "questions without an answer are decided at the threshold of the best F1.\n\n"
+        f"| EM | F1 |\n| --- | --- |\n| {best.exact_match:.2f} | {best.f1:.2f} |"
+    )
+
+
+def _cell(text: str) -> str:
+    """Return text that is one cell of a table, whatever it holds."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

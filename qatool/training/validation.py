@@ -1,0 +1,143 @@
+"""EM and F1 of a model in training, by the very decoding of ``qatool extract``, each example counted once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed
+
+from qatool.evaluation.calibration import Outcome, fit_threshold, quality
+from qatool.evaluation.references import accepted_texts
+from qatool.evaluation.scoring import expected_answers
+from qatool.extraction.answers import Decision
+from qatool.extraction.extractor import Extractor
+from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.files.labels import LABEL_FIELDS
+from qatool.models.torch_backend import ModelInMemory
+from qatool.options import DECODE_PRESETS
+from qatool.spans.decode import decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qatool.extraction.extractor import PreparedShard
+    from qatool.schema import Example
+    from qatool.windows.cut import WindowSize
+    from qatool.windows.tokenizer import PairTokenizer
+
+_SHARD = ShardLimits(rows=64, context_bytes=250_000)
+_MAX_ANSWER_LENGTH = DECODE_PRESETS["native"].max_answer_length
+
+
+class Figures(NamedTuple):
+    """How good a model is on the validation questions, in per cent."""
+
+    exact: float
+    f1: float
+    no_answer_threshold: float | None
+    """The one these figures hold at: that of the best F1; ``None`` where every question has an answer."""
+    examples: int
+
+
+class _Answer(NamedTuple):
+    """What the model says of the example in a row of the validation questions."""
+
+    row: int
+    text: str | None
+    score: float
+    no_answer_score: float
+
+
+class Validator:
+    """Reads labelled questions with a model as it stands.
+
+    :param model: an ``AutoModelForQuestionAnswering``
+    :param examples: good rows only
+    :param max_length: longest window the model reads
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        examples: Sequence[Example],
+        *,
+        tokenizer: PairTokenizer,
+        size: WindowSize,
+        max_length: int,
+    ) -> None:
+        self._model = model
+        self._max_length = max_length
+        self._expected = expected_answers(
+            [
+                accepted_texts(*(example.kept.get(name) for name in LABEL_FIELDS), place=example.where)
+                for example in examples
+            ],
+            "squad2.0",
+        )
+        self._extractor = Extractor(
+            tokenizer=tokenizer,
+            backend=self._backend(torch.device("cpu")),
+            decoder=decoder("native", top_k=1, max_answer_length=_MAX_ANSWER_LENGTH, temperature=1.0),
+            decision=Decision(always_answer=True, no_answer_threshold=1.0),
+            size=size,
+            max_windows="all",
+            batch_tokens=0,
+            documents=False,
+            kept={},
+            snippet=None,
+        )
+        self.shards = [self._extractor.prepare(shard) for shard in cut_shards(examples, _SHARD)]
+        self._answers: list[_Answer] = []
+
+    def _backend(self, device: torch.device) -> ModelInMemory:
+        return ModelInMemory(self._model, device=device, precision="mixed", max_length=self._max_length)
+
+    def begin(self, device: torch.device) -> None:
+        """Forget what was read; the model is on ``device``."""
+        from dataclasses import replace
+
+        backend = self._backend(device)
+        self._extractor = replace(self._extractor, backend=backend, batch_tokens=backend.batch_tokens)
+        self._answers = []
+
+    def read(self, shard: PreparedShard) -> None:
+        """Answer the questions of a shard."""
+        table = self._extractor.answer(shard).table
+        texts = [found[0]["answer"] if found else None for found in table["candidates"].to_pylist()]
+        first = shard.shard.first_row
+        for offset, (text, score, doubt) in enumerate(
+            zip(texts, table["score"].to_pylist(), table["no_answer_score"].to_pylist(), strict=True)
+        ):
+            self._answers.append(
+                _Answer(first + offset, text, np.nan if score is None else score, 1.0 if doubt is None else doubt)
+            )
+
+    def figures(self) -> Figures:
+        """Bring the answers of all devices together and count; the same on each.
+
+        Questions without an answer are decided at the threshold that fits them best: the weights are compared,
+        not thresholds, and ``qatool calibrate`` fits one that is stored.
+        """
+        found = {answer.row: answer for part in _gathered(self._answers) for answer in part}
+        rows = sorted(found)
+        outcome = Outcome(
+            [found[row].text for row in rows],
+            np.array([found[row].score for row in rows]),
+            np.array([found[row].no_answer_score for row in rows]),
+        )
+        expected = [self._expected[row] for row in rows]
+        answerable = all(right.has_answer for right in expected)
+        threshold = None if answerable else fit_threshold(outcome, expected).threshold
+        there = quality(outcome, expected, threshold)
+        return Figures(there.exact, there.f1, threshold, len(rows))
+
+
+def _gathered(own: list[_Answer]) -> list[list[_Answer]]:
+    """Return the answers of every process; of this one where it is alone."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [own]
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, own)
+    return everyone

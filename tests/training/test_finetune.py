@@ -1,0 +1,329 @@
+"""``qatool finetune`` from labelled rows to a model that transformers and ``extract`` use."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qatool.commands import extract, prep
+from qatool.commands.finetune import run
+from qatool.errors import (
+    EnvironmentUnfitError,
+    InputError,
+    OutOfTime,
+    OutputError,
+    QualityGateError,
+    ResumeRefusedError,
+    UsageError,
+)
+from qatool.options import ExtractOptions, FinetuneOptions, PrepOptions
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def record(folder) -> list[dict[str, str]]:
+    with (Path(folder) / "metrics.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_model_that_transformers_loads_and_extract_uses(options, labelled, tmp_path) -> None:
+    result = run(options(validation=str(labelled), validations=2, epochs=6))
+    folder = result.folder
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "curve.svg",
+        "metrics.csv",
+        "model.safetensors",
+        "qatool.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert not folder.with_name("model.qatool").exists()
+    settings = json.loads((folder / "qatool.json").read_text())
+    assert (settings["max_length"], settings["stride"], settings["knows_no_answer"]) == (96, 16, True)
+
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    loaded = AutoModelForQuestionAnswering.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert loaded(**tokenizer("Which word?", "One of these.", return_tensors="pt")).start_logits.shape[0] == 1
+
+    scored = [line for line in record(folder) if line["f1"]]
+    assert [int(line["step"]) for line in scored] == [result.steps // 2, result.steps]
+    assert result.best.f1 == pytest.approx(max(float(line["f1"]) for line in scored), abs=1e-3)
+    losses = [float(line["loss"]) for line in record(folder) if line["loss"]]
+    assert losses[-1] < losses[0]
+    card = (folder / "README.md").read_text()
+    assert "| train.jsonl | 1 | 30 | 10 |" in card
+    assert f"| {result.best.exact_match:.2f} | {result.best.f1:.2f} |" in card
+    assert (folder / "curve.svg").read_text().count("<svg") == 1
+
+    output = tmp_path / "answers.parquet"
+    extract.run(ExtractOptions(inputs=(str(labelled),), output=str(output), model=str(folder)))
+    assert pq.read_table(output).num_rows == 40
+
+
+def test_the_figures_are_those_of_extract_and_evaluate(options, labelled, tmp_path) -> None:
+    from qatool.commands import evaluate
+    from qatool.options import EvaluateOptions
+
+    only = tmp_path / "answerable.jsonl"
+    only.write_text("".join(line + "\n" for line in labelled.read_text().splitlines() if '"text": []' not in line))
+    result = run(options(inputs=(str(only),), validation=str(only), validations=1, epochs=8))
+    output = tmp_path / "answers.parquet"
+    extract.run(
+        ExtractOptions(
+            inputs=(str(only),),
+            output=str(output),
+            model=str(result.folder),
+            always_answer=True,
+            max_windows="all",
+            precision="fp32",
+        )
+    )
+    found = evaluate.run(EvaluateOptions(answers=str(output), references=str(only)))
+    assert result.best.f1 == pytest.approx(found.figures["f1"], abs=1e-6)
+    assert result.best.exact_match == pytest.approx(found.figures["exact"], abs=1e-6)
+    settings = json.loads((result.folder / "qatool.json").read_text())
+    assert settings["knows_no_answer"] is False
+
+
+def test_the_weights_kept_are_those_of_the_best_validation(options, labelled, monkeypatch) -> None:
+    """The first of two validations is told to be the better one; a run that ends there has the same weights."""
+    from qatool.training import validation
+
+    told = iter([80.0, 20.0])
+    genuine = validation.Validator.figures
+    monkeypatch.setattr(validation.Validator, "figures", lambda self: genuine(self)._replace(f1=next(told)))
+    result = run(options(validation=str(labelled), validations=2, epochs=4))
+    assert (result.best.f1, result.best.step) == (80.0, result.steps // 2)
+    last = record(result.folder)[-1]
+    assert (last["f1"], int(last["step"])) == ("20", result.steps)
+
+
+def stopping_after(steps: int, monkeypatch) -> None:
+    """Let the time be over when this many optimiser steps were done."""
+    from qatool.training.callbacks import Checkpoints
+
+    genuine = Checkpoints.on_train_batch_end
+
+    def stop_there(self, trainer, *rest) -> None:
+        if trainer.global_step == steps:
+            monkeypatch.setattr(self._stop, "_deadline", 0.0)
+        genuine(self, trainer, *rest)
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", stop_there)
+
+
+@pytest.mark.parametrize("stopped_at", [1, 12, 20, 21])
+def test_a_run_that_continues_ends_with_the_same_weights(
+    options, labelled, tmp_path, monkeypatch, stopped_at
+) -> None:
+    """Stopped in the first epoch, at its end, at a validation (step 20) and behind it; with dropout."""
+    chosen = {"validation": str(labelled), "validations": 2, "epochs": 3.2, "dropout": 0.1}
+    whole = run(options(output=str(tmp_path / "whole"), **chosen))
+    with monkeypatch.context() as patch:
+        stopping_after(stopped_at, patch)
+        with pytest.raises(OutOfTime, match="--max-duration 9h: is over; the same command continues"):
+            run(options(max_duration="9h", **chosen))
+    assert not (tmp_path / "model").exists()
+    continued = run(options(**chosen))
+    assert continued.steps == whole.steps == 40
+    first, second = weights(whole.folder), weights(continued.folder)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert [line["step"] for line in record(continued.folder)] == [line["step"] for line in record(whole.folder)]
+    assert [line["loss"] for line in record(continued.folder)] == [line["loss"] for line in record(whole.folder)]
+
+
+def test_other_options_do_not_continue_a_run(options, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        stopping_after(2, patch)
+        with pytest.raises(OutOfTime):
+            run(options(max_duration="9h"))
+    with pytest.raises(ResumeRefusedError, match=r"learning_rate was 0\.001 and is now 0\.002.*--restart"):
+        run(options(learning_rate=2e-3))
+    assert run(options(learning_rate=2e-3, restart=True)).folder.is_dir()
+
+
+def assert_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """The same but for rounding, which Adam makes large where a gradient is next to nothing."""
+    difference = torch.cat([(one[name] - other[name]).abs().flatten() for name in one])
+    assert float((difference > 1e-5).float().mean()) < 0.002, difference.max()
+
+
+def test_accumulated_micro_batches_are_one_step(options, tmp_path) -> None:
+    """The same weights but for rounding, however few tokens are read at once."""
+    one = weights(run(options(output=str(tmp_path / "one"), dropout=0.0)).folder)
+    many = weights(run(options(output=str(tmp_path / "many"), dropout=0.0, batch_tokens=200)).folder)
+    assert_alike(one, many)
+
+
+def test_the_step_is_that_of_plain_transformers(options, labelled, tiny_model, tmp_path) -> None:
+    """One step of AdamW over all windows, written out with the model's own loss."""
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    made = run(
+        options(
+            batch_size=512, dropout=0.0, weight_decay=0.0, warmup=0.0, clip=1e9, learning_rate=1e-3, max_length=128
+        )
+    )
+    assert made.steps == 1
+    prep.run(
+        PrepOptions(
+            inputs=(str(labelled),), output=str(tmp_path / "f"), model=str(tiny_model), max_length=128, stride=16
+        )
+    )
+    rows = pq.read_table(next((tmp_path / "f").glob("features-*"))).to_pylist()
+    model = AutoModelForQuestionAnswering.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    padded = AutoTokenizer.from_pretrained(tiny_model).pad(
+        [{"input_ids": row["input_ids"], "token_type_ids": row["token_type_ids"]} for row in rows],
+        return_tensors="pt",
+    )
+    labels = {name: torch.tensor([row[name] for row in rows]) for name in ("start_positions", "end_positions")}
+    output = model(**padded)
+    outside = padded["attention_mask"] == 0
+    loss = sum(
+        torch.nn.functional.cross_entropy(logits.masked_fill(outside, -torch.inf), labels[name]) / 2
+        for logits, name in ((output.start_logits, "start_positions"), (output.end_logits, "end_positions"))
+    )
+    loss.backward()
+    torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0).step()
+    expected, found = model.state_dict(), weights(made.folder)
+    assert_alike({name: expected[name] for name in found}, found)
+
+
+def test_features_and_rows_make_the_same_model(options, labelled, tiny_model, tmp_path) -> None:
+    folder = tmp_path / "features"
+    prep.run(
+        PrepOptions(inputs=(str(labelled),), output=str(folder), model=str(tiny_model), max_length=96, stride=16)
+    )
+    one = weights(run(options(output=str(tmp_path / "one"))).folder)
+    other = weights(run(options(output=str(tmp_path / "other"), inputs=(str(folder),))).folder)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_half_precision(options) -> None:
+    assert {value.dtype for value in weights(run(options(half=True)).folder).values()} == {torch.float16}
+
+
+def test_dropout_of_zero_is_in_the_configuration(options) -> None:
+    config = json.loads((run(options(dropout=0.0)).folder / "config.json").read_text())
+    assert (config["hidden_dropout_prob"], config["attention_probs_dropout_prob"]) == (0.0, 0.0)
+
+
+def test_raw_files_are_prepared_once(options, monkeypatch, tmp_path) -> None:
+    run(options(output=str(tmp_path / "one")))
+    monkeypatch.setattr(prep, "run", lambda *_, **__: pytest.fail("prepared again"))
+    run(options(output=str(tmp_path / "two")))
+
+
+def test_early_stopping(options, labelled, monkeypatch) -> None:
+    from qatool.training import validation
+
+    told = iter([50.0, 40.0, 30.0, 20.0])
+    genuine = validation.Validator.figures
+    monkeypatch.setattr(validation.Validator, "figures", lambda self: genuine(self)._replace(f1=next(told)))
+    result = run(options(validation=str(labelled), validations=4, epochs=4, patience=2))
+    assert result.best.f1 == 50.0
+    assert result.steps == 3 * result.best.step
+
+
+def test_a_gate_on_f1(options, labelled, tmp_path) -> None:
+    with pytest.raises(QualityGateError, match=r"F1 \d+\.\d\d is below --min-f1 100; the model is in"):
+        run(options(validation=str(labelled), validations=1, min_f1=100.0))
+    assert (tmp_path / "model" / "model.safetensors").exists()
+
+
+def test_no_label_at_all(options, tmp_path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "q", "context": "some words"}\n')
+    with pytest.raises(InputError, match="TRAIN: no row has a label; give each an answers column"):
+        run(options(inputs=(str(path),)))
+
+
+def test_features_of_another_tokenizer(options, tmp_path) -> None:
+    from tokenizerhelpers import byte_level_bpe
+
+    folder, other = tmp_path / "features", tmp_path / "other"
+    byte_level_bpe().save_pretrained(other)
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        '{"question": "q", "context": "some words", "answers": {"text": ["some"], "answer_start": [0]}}\n'
+    )
+    prep.run(PrepOptions(inputs=(str(path),), output=str(folder), model=str(other)))
+    with pytest.raises(InputError, match=r"was made with another tokenizer .* make the features again with --model"):
+        run(options(inputs=(str(folder),)))
+
+
+def test_windows_longer_than_the_model_reads(options) -> None:
+    with pytest.raises(UsageError, match="--max-length 512: the model reads at most 128 tokens; lower it"):
+        run(options(max_length=512, stride=16))
+
+
+def test_a_loss_that_is_no_number(options, tmp_path) -> None:
+    with pytest.raises(
+        EnvironmentUnfitError, match=r"step \d+: the gradient is not finite .*lower --learning-rate .*last good state"
+    ):
+        run(options(learning_rate=1e30, clip=1e30, warmup=0.0, epochs=5))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_bad_validation_row(options, tmp_path) -> None:
+    path = tmp_path / "dev.jsonl"
+    path.write_text('{"question": "q"}\n')
+    with pytest.raises(InputError, match=r"dev\.jsonl:1: no field 'context'; mend the row of the valid"):
+        run(options(validation=str(path)))
+
+
+def test_a_full_disk(options, tmp_path, monkeypatch) -> None:
+    from lightning.pytorch import Trainer
+
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        stopping_after(2, patch)
+        patch.setattr(Trainer, "save_checkpoint", full)
+        with pytest.raises(OutputError, match=r"last\.ckpt: cannot be written: the disk is full; free some space"):
+            run(options(max_duration="9h"))
+
+
+def test_another_folder_is_not_replaced(options, tmp_path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"holds 'thesis\.tex', which qatool did not write"):
+        run(options())
+
+
+def test_all_problems_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        FinetuneOptions(
+            inputs=("a.jsonl", "-"),
+            output="-",
+            epochs=0,
+            dropout=1.0,
+            patience=3,
+            train_weight=("b.jsonl=2", "nonsense"),
+            max_duration="soon",
+        )
+    problems = caught.value.problems
+    for start in (
+        "--epochs 0: is out of range",
+        "--dropout 1.0: is out of range",
+        "--train-weight 'b.jsonl=2': b.jsonl is no TRAIN",
+        "--train-weight 'nonsense': not of the form FILE=W",
+        "-o -: a model is a folder",
+        "TRAIN -: training cannot read standard input",
+        "--max-duration soon: no time span",
+        "--patience: needs questions to evaluate",
+    ):
+        assert any(problem.startswith(start) for problem in problems), start

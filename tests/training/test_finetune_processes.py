@@ -1,0 +1,102 @@
+"""``qatool finetune`` as a process of its own: signals, and two devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+
+def command(labelled, model, output, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "qatool", "finetune", str(labelled), "-o", str(output), "--model", str(model)),
+        *("--batch-size", "8", "--max-length", "96", "--stride", "16", "--accelerator", "cpu", "--precision", "fp32"),
+        *more,
+    ]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def test_help_needs_no_lightning() -> None:
+    code = "from qatool.cli import run; run(['finetune', '--help']); import sys; print('loaded', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.rpartition("\nloaded ")[2].split()
+    assert "qatool.cli.finetune" in loaded
+    assert {"torch", "lightning", "transformers", "pyarrow"} & set(loaded) == set()
+
+
+@pytest.mark.parametrize("missing", ["lightning", "datasets"])
+def test_without_the_extra(labelled, tiny_model, tmp_path, missing) -> None:
+    hidden = f"import sys; sys.modules['{missing}'] = None; "
+    words = command(labelled, tiny_model, tmp_path / "m")[3:]
+    code = f"{hidden}from qatool.cli import run; sys.exit(run({words!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.returncode == 4
+    assert done.stderr == f"Error: finetune: needs {missing}; run: pip install 'qatool[train]'\n"
+
+
+@pytest.mark.slow
+def test_terminated_and_started_again(labelled, tiny_model, tmp_path) -> None:
+    more = ("--epochs", "30", "--validation", str(labelled), "--validations", "2", "--dropout", "0.1")
+    whole = command(labelled, tiny_model, tmp_path / "whole", *more)
+    subprocess.run(whole, env=environment(), check=True, capture_output=True)
+    words = command(labelled, tiny_model, tmp_path / "model", *more)
+    process = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "model.qatool" / "metrics.csv"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("\n") > 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert "Error: terminated; the same command continues" in said
+    assert not (tmp_path / "model").exists()
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "training continues from its checkpoint" in done.stderr
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "model"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_two_devices(labelled, tiny_model, tmp_path) -> None:
+    """With weights that stand still, both count every validation example once; with others, the model is as good."""
+    figures, f1 = {}, {}
+    for devices, rate in ((1, "1e-12"), (2, "1e-12"), (1, "2e-3"), (2, "2e-3")):
+        output = tmp_path / f"model-{devices}-{rate}"
+        more = ("--devices", str(devices), "--learning-rate", rate, "--epochs", "12", "--validation", str(labelled))
+        more += ("--strategy", "ddp") if devices > 1 else ()
+        done = subprocess.run(
+            command(labelled, tiny_model, output, *more, "--validations", "1", "--dropout", "0"),
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("model in") == 1
+        last = Path(output, "metrics.csv").read_text().splitlines()[-1].split(",")
+        figures[devices, rate] = last
+        f1[devices, rate] = float(last[-1])
+    assert figures[1, "1e-12"] == figures[2, "1e-12"]
+    assert abs(f1[1, "2e-3"] - f1[2, "2e-3"]) <= 0.5
+
+
+@pytest.mark.slow
+def test_torchrun(labelled, tiny_model, tmp_path) -> None:
+    words = command(labelled, tiny_model, tmp_path / "model", "--devices", "2", "--strategy", "ddp")[1:]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29513"]
+    done = subprocess.run([*launch, *words], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "model" / "qatool.json").read_text())["max_length"] == 96

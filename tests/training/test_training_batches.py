@@ -1,0 +1,81 @@
+"""Which windows each step reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qatool.training.batches import POOL_STEPS, StepPlan, micro_batches
+
+
+def plan(lengths, *, weights=None, batch_size=4, epochs=1.0, parts=1, seed=0) -> StepPlan:
+    lengths = np.asarray(lengths, dtype=np.int64)
+    given_weights = np.ones(len(lengths)) if weights is None else np.asarray(weights, dtype=float)
+    return StepPlan(
+        lengths=lengths, weights=given_weights, batch_size=batch_size, epochs=epochs, parts=parts, seed=seed
+    )
+
+
+@given(
+    n=st.integers(1, 200),
+    batch_size=st.integers(1, 9),
+    epochs=st.integers(1, 3),
+    parts=st.integers(1, 4),
+    seed=st.integers(0, 5),
+)
+def test_every_window_once_an_epoch(n, batch_size, epochs, parts, seed) -> None:
+    made = plan(range(1, n + 1), batch_size=batch_size, epochs=epochs, parts=parts, seed=seed)
+    assert made.steps % parts == 0
+    read = [made.rows(step) for step in range(made.steps)]
+    assert sorted(np.concatenate(read).tolist()) == sorted(list(range(n)) * epochs)
+    assert max(map(len, read)) <= batch_size + 1
+
+
+def test_half_an_epoch_reads_about_half() -> None:
+    made = plan([5] * 1000, epochs=0.5)
+    read = np.concatenate([made.rows(step) for step in range(made.steps)])
+    assert len(set(read.tolist())) == len(read) == 500
+
+
+def test_any_step_can_be_asked_first() -> None:
+    """A run that continues asks for later steps only, and gets the same."""
+    lengths = np.random.default_rng(1).integers(10, 300, 500)
+    whole = plan(lengths, epochs=2, seed=3)
+    expected = [whole.rows(step).tolist() for step in range(whole.steps)]
+    for step in (whole.steps - 1, 0, whole.steps // 2, 17):
+        assert plan(lengths, epochs=2, seed=3).rows(step).tolist() == expected[step]
+    assert plan(lengths, epochs=2, seed=4).rows(0).tolist() != expected[0]
+    per_epoch = whole.steps // 2
+    assert expected[:per_epoch] != expected[per_epoch:]
+
+
+def test_weights_are_how_often_a_window_is_read() -> None:
+    weights = [2.0] * 100 + [0.5] * 1000 + [1.0] * 100
+    made = plan([9] * 1200, weights=weights, batch_size=8)
+    read = np.bincount(np.concatenate([made.rows(step) for step in range(made.steps)]), minlength=1200)
+    assert (read[:100] == 2).all()
+    assert (read[1100:] == 1).all()
+    assert set(read[100:1100].tolist()) == {0, 1}
+    assert read[100:1100].sum() == pytest.approx(500, abs=60)
+
+
+def test_windows_of_a_step_are_of_like_length() -> None:
+    lengths = np.random.default_rng(0).integers(20, 384, 32 * POOL_STEPS * 2)
+    made = plan(lengths, batch_size=32)
+    steps = [lengths[made.rows(step)] for step in range(made.steps)]
+    padded = sum(step.max() * len(step) for step in steps)
+    assert padded < 1.05 * lengths.sum()
+    assert all((np.diff(step) <= 0).all() for step in steps)
+    # The order of the steps themselves is no order of length.
+    longest = [int(step.max()) for step in steps[:POOL_STEPS]]
+    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+
+
+def test_micro_batches_hold_the_cap_with_their_padding() -> None:
+    lengths = np.array([300, 200, 100, 100, 50])
+    found = list(micro_batches(np.arange(5), lengths, 400))
+    assert [part.tolist() for part in found] == [[0], [1, 2], [3, 4]]
+    assert [part.tolist() for part in micro_batches(np.arange(5), lengths, 10)] == [[0], [1], [2], [3], [4]]
+    assert [part.tolist() for part in micro_batches(np.arange(5), lengths, 10_000)] == [[0, 1, 2, 3, 4]]
