@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
-from qatool.files.rows import Row
+from qatool.files.rows import Row, excerpt
 from qatool.files.streams import open_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from qatool.files.paths import Source
 
@@ -28,24 +29,42 @@ class JsonlReader:
     def arrow_type(self, column: str) -> None:
         """Return ``None``: nothing is declared."""
 
-    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:  # noqa: ARG002
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
         """Yield a row a line that is not blank; lines end at ``\\n`` only.
+
+        A column of those asked for that an object gives twice makes the row a bad one.
 
         :raises InputError: the file cannot be read
         """
         number = 0
+        parse = json.JSONDecoder(object_pairs_hook=_object).decode
         with open_bytes(self.source) as stream:
             for line, data in enumerate(stream, start=1):
                 content = data.removeprefix(BYTE_ORDER_MARK) if line == 1 else data
                 if content.isspace() or not content:
                     continue
-                yield _row(number, line, content)
+                yield _row(number, line, content, parse, columns)
                 number += 1
 
 
-def _row(number: int, line: int, content: bytes) -> Row:
+class _Doubled(dict[str, Any]):
+    """An object that gives keys more than once; it holds their last values."""
+
+    twice: frozenset[str]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) == len(pairs):
+        return values
+    doubled = _Doubled(values)
+    doubled.twice = frozenset(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    return doubled
+
+
+def _row(number: int, line: int, content: bytes, parse: Callable[[str], Any], columns: Collection[str] | None) -> Row:
     try:
-        values = json.loads(content.decode())
+        values = parse(content.decode())
     except UnicodeDecodeError as error:
         return Row(number, line, None, f"invalid UTF-8 (byte {error.start + 1} of the line)")
     except json.JSONDecodeError as error:
@@ -56,7 +75,16 @@ def _row(number: int, line: int, content: bytes) -> Row:
         return Row(number, line, None, "invalid JSON (nested too deeply)")
     if not isinstance(values, dict):
         return Row(number, line, None, f"is {kind_of(values)}, not an object")
+    if isinstance(values, _Doubled):
+        twice = [key for key in values if key in values.twice and (columns is None or key in columns)]
+        if twice:
+            return Row(number, line, {**values, **dict.fromkeys(twice)}, duplicate(twice[0]))
     return Row(number, line, values)
+
+
+def duplicate(key: str) -> str:
+    """Return what is wrong with an object that gives ``key`` twice: which of the values counts is anybody's guess."""
+    return f"duplicate key {excerpt(key)}"
 
 
 def kind_of(value: object) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qatool.errors import InputError
-from qatool.files.jsonevents import Events, open_events
-from qatool.files.jsonl import kind_of
+from qatool.files.jsonevents import Event, Events, open_events
+from qatool.files.jsonl import duplicate, kind_of
 from qatool.files.rows import Row
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class NestedReader:
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
         """Yield a row a record, or a question of a paragraph; one that is no object is a bad row.
 
+        So is one that gives a column of those asked for twice.
         An article whose title follows its paragraphs is held whole, if the title is wanted.
 
         :raises InputError: the file is no JSON, breaks off, or is of another shape
@@ -104,6 +105,7 @@ def _elements(events: Events, wanted: _Wanted) -> Iterator[_Item]:
 def _element(events: Events, wanted: _Wanted) -> Iterator[_Item]:
     """Yield the rows of an article, or the one row of a record: the key ``paragraphs`` tells which it is."""
     fields: dict[str, Any] = {}
+    twice: str | None = None
     late: list[_Item] = []
     is_article = False
     for key in events.each_key():
@@ -116,6 +118,7 @@ def _element(events: Events, wanted: _Wanted) -> Iterator[_Item]:
                 else:
                     late.append(item)
         elif key in wanted:
+            twice = key if key in fields else twice
             fields[key] = events.value(event)
         else:
             events.skip(event)
@@ -124,7 +127,7 @@ def _element(events: Events, wanted: _Wanted) -> Iterator[_Item]:
             item.values["title"] = fields.get("title")
         yield item
     if not is_article:
-        yield _Item(fields, events.stray_bytes(fields))
+        yield _item(events, fields, twice)
 
 
 def _paragraphs(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
@@ -138,47 +141,60 @@ def _paragraphs(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
 def _paragraph(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
     """Yield the rows of a paragraph, at once when its context comes first, else when it ends."""
     shared: dict[str, Any] = {"title": title} if "title" in wanted else {}
-    waiting: list[Any] = []
+    waiting: list[_Item] = []
     has_context = False
+    twice: str | None = None
     for key in events.each_key():
         event = events.next()
         if key == "context":
-            has_context = True
             if "context" in wanted:
+                twice = key if has_context else twice
                 shared["context"] = events.value(event)
             else:
                 events.skip(event)
+            has_context = True
         elif key == "qas" and event.kind == "start_array":
             for element in events.each_element():
-                question = _question(events, wanted) if element.kind == "start_map" else events.value(element)
+                question = _question(events, wanted, element)
                 if has_context:
-                    yield _row(events, question, shared)
+                    yield _row(events, question, shared, twice)
                 else:
                     waiting.append(question)
         else:
             events.skip(event)
     for question in waiting:
-        yield _row(events, question, shared)
+        yield _row(events, question, shared, twice)
 
 
-def _question(events: Events, wanted: _Wanted) -> dict[str, Any]:
+def _question(events: Events, wanted: _Wanted, first: Event) -> _Item:
+    """Return a question without what it shares with others."""
+    if first.kind != "start_map":
+        return _no_object(events.value(first))
     fields: dict[str, Any] = {}
+    twice: str | None = None
     for key in events.each_key():
         event = events.next()
         if key in wanted:
+            twice = key if key in fields else twice
             fields[key] = events.value(event)
         else:
             events.skip(event)
     if "answers" in wanted:
         fields["answers"] = _answers(fields.get("answers"))
-    return fields
+    return _item(events, fields, twice)
 
 
-def _row(events: Events, question: Any, shared: dict[str, Any]) -> _Item:
-    if not isinstance(question, dict):
-        return _no_object(question)
-    values = question | shared
-    return _Item(values, events.stray_bytes(values))
+def _row(events: Events, question: _Item, shared: dict[str, Any], twice: str | None) -> _Item:
+    if question.values is None:
+        return question
+    item = _item(events, question.values | shared, twice)
+    return item if question.error is None else item._replace(error=question.error)
+
+
+def _item(events: Events, values: dict[str, Any], twice: str | None) -> _Item:
+    if twice is None:
+        return _Item(values, events.stray_bytes(values))
+    return _Item({**values, twice: None}, duplicate(twice))
 
 
 def _answers(value: Any) -> Any:

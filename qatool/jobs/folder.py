@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qatool.errors import EnvironmentUnfitError, InputError, OutputError, UsageError
+from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError
 from qatool.files.atomic import reporting, sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
 from qatool.files.paths import SPOOL_NAME
@@ -93,6 +93,9 @@ class RunFolder:
         kept = [*self.done.glob("*.json"), *self.previous_parts()]
         if refused and not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists():
             self.remove()
+        elif isinstance(error, ResumeRefusedError):
+            with suppress(OSError):
+                self.lock.disown()
         self.lock.__exit__(kind, error, trace)
 
     @property

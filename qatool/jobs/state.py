@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from qatool.errors import ResumeRefusedError
 from qatool.jobs.folder import RunFolder, read_marker
 from qatool.jobs.lock import is_held, owner_of
 from qatool.jobs.plan import Plan
@@ -75,7 +76,10 @@ _SUMMED = ("examples", "windows", "seconds")
 
 
 def _last_start(log: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Return the shards the last start did, as logged, and how it ended, if it did."""
+    """Return the shards the last start did, as logged, and how it ended, if it did.
+
+    A start that was refused, because the folder belongs to other work, is none.
+    """
     shards: list[dict[str, Any]] = []
     stopped = None
     for event in _events(log):
@@ -84,7 +88,7 @@ def _last_start(log: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]
                 shards, stopped = [], None
             case "shard done" if not event.get("resumed"):
                 shards.append(event)
-            case "stopped":
+            case "stopped" if event.get("exit_code") != ResumeRefusedError.exit_code:
                 stopped = event
     return shards, stopped
 

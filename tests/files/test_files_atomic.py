@@ -59,9 +59,12 @@ def test_reasons():
     assert other.exit_code == 9
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "folder"])
-def test_full_disk_leaves_the_old_output(tmp_path, name):
-    """The file size limit of a process stands for a disk that fills up."""
+FULL = ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "folder"]
+
+
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory):
+    """Each output and what was said of it: a file size limit stands for a disk that fills up."""
     code = """
 import os, resource, sys, warnings
 import pyarrow as pa
@@ -71,24 +74,31 @@ from qatool.files.targets import parse_target
 warnings.simplefilter("error")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 table = pa.table({"x": [os.urandom(40).hex() for _ in range(5000)]})
-try:
-    with open_writer(parse_target(sys.argv[1]), table.schema, {}) as writer:
-        for _ in range(3):
-            writer.write(table)
-except OutputError as error:
-    print(error)
+for path in sys.argv[1:]:
+    try:
+        with open_writer(parse_target(path), table.schema, {}) as writer:
+            for _ in range(3):
+                writer.write(table)
+        print("written")
+    except OutputError as error:
+        print(error)
 """
-    path = tmp_path / name
-    if name != "folder":
+    paths = [tmp_path_factory.mktemp("full") / name for name in FULL]
+    for path in paths[:-1]:
         path.write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    shown = path if name != "folder" else path.parent / done.stdout.split(":")[0].rpartition("/")[2]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return dict(zip(FULL, zip(paths, done.stdout.splitlines(), strict=True), strict=True))
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_full_disk_leaves_the_old_output(full_disk, name):
+    path, told = full_disk[name]
     remedy = "the file grew beyond what the file system or ulimit allows; write elsewhere"
     if name == "folder":
-        assert done.stdout.endswith(f"part-00000.parquet: cannot be written: {remedy}\n"), shown
-        assert list(tmp_path.iterdir()) == []
+        assert told.endswith(f"part-00000.parquet: cannot be written: {remedy}")
+        assert list(path.parent.iterdir()) == []
     else:
-        assert done.stdout == f"{path}: cannot be written: {remedy}\n"
+        assert told == f"{path}: cannot be written: {remedy}"
         assert path.read_bytes() == b"old"
-        assert [entry.name for entry in tmp_path.iterdir()] == [name]
-    assert done.stderr == ""
+        assert [entry.name for entry in path.parent.iterdir()] == [name]

@@ -115,7 +115,9 @@ def test_usage_errors_are_told_together(tmp_path):
 
 def test_text_needs_questions(tmp_path):
     path = write(tmp_path / "a.md", "x")
-    assert problem(path) == f"{path}: documents need --question or --questions"
+    assert problem(path) == (
+        f"{path}: is a document without a question; name rows with both (.jsonl, .csv, .parquet)"
+    )
     assert told(corpus_of(path, question=("p?", "q?"))) == [
         ("a.md/q0", "p?", "x", "a.md", None),
         ("a.md/q1", "q?", "x", "a.md", None),

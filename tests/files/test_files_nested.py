@@ -45,6 +45,22 @@ def test_any_order_of_keys(tmp_path):
     assert values_of(path, {"question", "title"}) == [{"question": "q", "title": "late"}]
 
 
+def test_squad_that_gives_a_key_twice(tmp_path):
+    qas = '"qas": [{"question": "q", "question": "r", "id": "1"}, {"question": "s", "x": 1, "x": 2}]'
+    once, twice = '"context": "c"', '"context": "c", "context": "d"'
+    for paragraph, context, errors in (
+        (f"{once}, {qas}", "c", ["duplicate key 'question'", None]),
+        (f"{qas}, {once}", "c", ["duplicate key 'question'", None]),
+        (f"{twice}, {qas}", None, ["duplicate key 'question'", "duplicate key 'context'"]),
+        (f"{qas}, {twice}", None, ["duplicate key 'question'", "duplicate key 'context'"]),
+    ):
+        path = write(tmp_path / "a.json", f'{{"data": [{{"paragraphs": [{{{paragraph}}}]}}]}}')
+        rows = rows_of(path, {"id", "question", "context"})
+        assert [row.error for row in rows] == errors
+        assert [row.values["question"] for row in rows] == [None, "s"]
+        assert [row.values["context"] for row in rows] == [context, context]
+
+
 @pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"version": 1, "data": rows}])
 def test_records(tmp_path, wrap):
     rows = [{"question": "q", "context": "c", "n": [1, 2.5, -0.1, 10**30, 1e400, None, True, {"a": {}}]}, {}]

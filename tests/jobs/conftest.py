@@ -26,10 +26,11 @@ def runner(tmp_path: Path, tiny_model: Path):
             process.process.join()
 
 
-@pytest.fixture
-def whole(runner: Runner) -> bytes:
-    """The bytes of an uninterrupted run."""
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> bytes:
+    """The bytes of an uninterrupted run of that input: the same in every folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_rows(folder / "in.jsonl", rows(200))
+    runner = Runner(folder, tiny_model)
     runner.done("in.jsonl")
-    data = runner.output.read_bytes()
-    runner.output.unlink()
-    return data
+    return runner.output.read_bytes()

@@ -23,6 +23,29 @@ def slow() -> None:
     Extractor.answer = answer
 
 
+def hold() -> None:
+    """Wait when ``HOLD`` shards are answered and another is in hand, until the test says so; hear signals."""
+    from qatool.extraction.extractor import Extractor
+
+    plain, begun = Extractor.answer, []
+
+    def answer(self, prepared, tick=lambda _: None):
+        if len(begun) == int(os.environ["HOLD"]):
+            _wait_to_go_on(lambda: tick(0))
+        begun.append(prepared)
+        return plain(self, prepared, tick)
+
+    Extractor.answer = answer
+
+
+def _wait_to_go_on(meanwhile=lambda: None) -> None:
+    name = os.environ["RUN_NAME"]
+    Path(f"{name}.held").touch()
+    while not Path(f"{name}.go").exists():
+        meanwhile()
+        time.sleep(0.002)
+
+
 def count() -> None:
     """Append the shard to the file ``COUNT`` whenever the model begins one; go a little slower."""
     from qatool.extraction.extractor import Extractor
@@ -36,6 +59,35 @@ def count() -> None:
         return plain(self, prepared, tick)
 
     Extractor.answer = answer
+
+
+def time_commits() -> None:
+    """Write to the file ``COSTS`` what a shard costs in ms, and what two synced files of its sizes cost, in turns."""
+    from qatool.jobs.folder import RunFolder
+
+    plain = RunFolder.commit
+
+    def plainly_written(path: Path) -> None:
+        begun = path.with_name(".plain.tmp")
+        with begun.open("wb") as stream:
+            stream.write(path.read_bytes())
+            stream.flush()
+            os.fsync(stream.fileno())
+        begun.replace(path.with_name("plain"))
+
+    def commit(self, unit, part, **more):
+        times = [time.perf_counter()]
+        plain(self, unit, part, **more)
+        times.append(time.perf_counter())
+        plainly_written(self.part(unit.index))
+        plainly_written(self.marker(unit.index))
+        times.append(time.perf_counter())
+        for folder in (self.parts, self.done):
+            (folder / "plain").unlink()
+        with Path(os.environ["COSTS"]).open("a") as stream:
+            stream.write(f"{1000 * (times[1] - times[0])} {1000 * (times[2] - times[1])}\n")
+
+    RunFolder.commit = commit
 
 
 def pause_before_marker() -> None:
@@ -153,9 +205,9 @@ def slow_assembly() -> None:
 
 def killed_between_output_and_clean_up() -> None:
     """Die when the output has its name and the run folder still stands."""
-    from qatool.commands import extract
+    from qatool.extraction import run
 
-    extract._Extraction._sum_up = lambda *_args, **_more: os._exit(99)
+    run.ExtractionRun._sum_up = lambda *_args, **_more: os._exit(99)
 
 
 def deaf() -> None:
@@ -187,17 +239,31 @@ def failing_model() -> None:
     ConstantBackend.logits = logits
 
 
-def slow_and_ignoring_interrupts() -> None:
+def hold_and_ignore_interrupts() -> None:
     """Be in the background of a shell script."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    slow()
+    hold()
 
 
-def no_flock_and_slow() -> None:
+def no_flock_and_hold() -> None:
     no_flock()
-    slow()
+    hold()
+
+
+def no_flock_and_hold_assembly() -> None:
+    """Wait when all shards are done and the output is to be written."""
+    from qatool.jobs.folder import RunFolder
+
+    no_flock()
+    plain = RunFolder.tables
+
+    def tables(self, count, schema):
+        _wait_to_go_on()
+        yield from plain(self, count, schema)
+
+    RunFolder.tables = tables
 
 
 def full_disk() -> None:

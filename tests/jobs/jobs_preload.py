@@ -9,6 +9,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 for name in (
     "pandas",
+    "pyarrow.dataset",
+    "pyarrow.pandas_compat",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.bert.modeling_bert",
@@ -18,6 +20,10 @@ for name in (
     "qatool.commands.status",
     "qatool.extraction.forecast",
     "qatool.models.constant",
+    "qatool.models.identity",
     "qatool.models.torch_backend",
+    "qatool.spans.hf_pipeline",
+    "qatool.spans.native",
+    "qatool.spans.squad_script",
 ):
     importlib.import_module(name)

@@ -50,7 +50,7 @@ def killing(runner: Runner, whole: bytes, *, kills: int, seed: int) -> dict[str,
     draw = random.Random(seed)
     counts = runner.folder / "counts"
     counts.write_text("")
-    setting = {"patch": "jobs_patches:count", "environment": {"COUNT": str(counts), "SLOW": "0.05"}}
+    setting = {"patch": "jobs_patches:count", "environment": {"COUNT": str(counts), "SLOW": "0.05"}, "durable": True}
     done = 0
     while done < kills:
         process = runner.start("in.jsonl", **setting)

@@ -33,7 +33,7 @@ class Process:
     def pid(self) -> int:
         return self.process.pid
 
-    def wait(self, timeout: float = 1800) -> int:
+    def wait(self, timeout: float = 300) -> int:
         """Return the exit code; that of a killed process is minus the signal."""
         self.process.join(timeout)
         if self.process.exitcode is None:
@@ -41,10 +41,35 @@ class Process:
             raise TimeoutError(self.err)
         return self.process.exitcode
 
+    def follow(self, *, patience: float = 300, look: Callable[[], object] = lambda: None) -> int:
+        """Wait to the end, however long it takes, and look once a second; return the exit code.
+
+        :param patience: seconds without a byte read or written after which the process counts as stuck
+        """
+        moved, since = -1, time.monotonic()
+        while self.process.is_alive():
+            look()
+            now = _moved_bytes(self.pid)
+            if now != moved:
+                moved, since = now, time.monotonic()
+            assert time.monotonic() - since < patience, f"no progress for {patience} s: {self.err}"
+            self.process.join(1)
+        return self.wait()
+
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def wait_for(self, condition: Callable[[], object], timeout: float = 60) -> None:
+    @property
+    def is_held(self) -> bool:
+        """Whether it has come to where ``jobs_patches.hold`` keeps it."""
+        return (self.folder / f"{self.name}.held").exists()
+
+    def go_on(self) -> int:
+        """Let a run that is held go on; return its exit code."""
+        (self.folder / f"{self.name}.go").touch()
+        return self.wait()
+
+    def wait_for(self, condition: Callable[[], object], timeout: float = 300) -> None:
         """Wait until ``condition`` holds, while the process lives."""
         end = time.monotonic() + timeout
         while not condition():
@@ -82,7 +107,7 @@ class Runner:
         """Start a run in the background.
 
         :param setting: ``file_size`` limit in bytes, ``stdin`` path, ``stdout`` descriptor path, ``environment``,
-            ``patch``: ``module:function`` called in the process before
+            ``patch``: ``module:function`` called in the process before, ``durable``: wait for the disk as users do
         """
         return self.raw("extract", "-o", str(output), "--model", str(self.model), *self.words, *words, **setting)
 
@@ -98,7 +123,7 @@ class Runner:
     def run(self, *words: str, **setting: Any) -> Process:
         """Run to the end."""
         process = self.start(*words, **setting)
-        process.wait()
+        process.follow()
         return process
 
     def code(self, *words: str, **setting: Any) -> int:
@@ -124,26 +149,30 @@ class Runner:
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.run_folder / "log.jsonl").read_text().splitlines()]
 
-    def shards_done(self, process: Process) -> int:
-        """Return how many shards this start has done."""
-        try:
-            events = self.log()
-        except (FileNotFoundError, ValueError):
-            return 0
-        starts = [place for place, event in enumerate(events) if event.get("pid") == process.pid]
-        return sum(event["event"] == "shard done" for event in events[starts[0] :]) if starts else 0
-
     def summary(self) -> dict[str, Any]:
         return json.loads((self.folder / "answers.parquet.summary.json").read_text())
 
+    def held(self, *words: str, shards: int, patch: str = "jobs_patches:hold", **setting: Any) -> Process:
+        """Start a run and return when it has done so many shards, has the next in hand and waits."""
+        process = self.start(*words, patch=patch, environment={"HOLD": str(shards)}, **setting)
+        process.wait_for(lambda: process.is_held)
+        return process
+
     def interrupted(self, *words: str, shards: int = 3, how: int = signal.SIGKILL, **setting: Any) -> Process:
-        """Start a slow run and stop it when so many shards are done."""
-        setting = {"environment": {"SLOW": "0.05"}, "patch": "jobs_patches:slow", **setting}
-        process = self.start(*words, **setting)
-        process.wait_for(lambda: self.shards_done(process) >= shards)
+        """Start a run and stop it when it has done so many shards and has the next in hand."""
+        process = self.held(*words, shards=shards, **setting)
         process.send(how)
         process.wait()
         return process
+
+
+def _moved_bytes(pid: int) -> int:
+    """Return how many bytes a process has read and written so far; those of one that has ended are none."""
+    try:
+        counts = Path(f"/proc/{pid}/io").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in counts.splitlines() if line.startswith(("rchar", "wchar")))
 
 
 def _serve(words: Sequence[str], setting: dict[str, Any]) -> None:
@@ -162,7 +191,10 @@ def _serve(words: Sequence[str], setting: dict[str, Any]) -> None:
         open(number, mode, encoding="utf-8", errors=on_error, closefd=False)  # noqa: SIM115
         for number, mode, on_error in ((0, "r", "strict"), (1, "w", "strict"), (2, "w", "backslashreplace"))
     )
-    os.environ.update(setting.get("environment", {}))
+    os.environ.update(setting.get("environment", {}), RUN_NAME=setting["name"])
+    if not setting.get("durable"):
+        # What is written outlives a kill without it, and hundreds of waits for a busy disk take minutes.
+        os.fsync = _fsync_in_name
     if "file_size" in setting:
         resource.setrlimit(resource.RLIMIT_FSIZE, (setting["file_size"], setting["file_size"]))
     if "patch" in setting:
@@ -171,6 +203,11 @@ def _serve(words: Sequence[str], setting: dict[str, Any]) -> None:
     from qatool import cli
 
     cli.main(list(words))
+
+
+def _fsync_in_name(descriptor: int) -> None:
+    """Fail where the descriptor cannot be synced because it is none."""
+    os.fstat(descriptor)
 
 
 def qatool(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:

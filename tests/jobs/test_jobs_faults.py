@@ -68,10 +68,9 @@ def test_an_output_that_cannot_be_written(runner) -> None:
 
 @pytest.mark.parametrize("what", ["", "parts", "done"])
 def test_a_run_folder_removed_midway(runner, whole, what) -> None:
-    process = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.1"})
-    process.wait_for(lambda: runner.markers() >= 2)
+    process = runner.held("in.jsonl", shards=2)
     shutil.rmtree(runner.run_folder / what)
-    assert process.wait() == 9
+    assert process.go_on() == 9
     if not what:
         assert process.error == (
             "Error: answers.parquet.qatool: the run folder was removed while the run was under way; "
@@ -82,10 +81,9 @@ def test_a_run_folder_removed_midway(runner, whole, what) -> None:
 
 
 def test_a_part_damaged_under_way_does_not_get_into_the_output(runner, whole) -> None:
-    process = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.1"})
-    process.wait_for(lambda: runner.markers() >= 2)
+    process = runner.held("in.jsonl", shards=2)
     flip_byte(runner.run_folder / "parts" / "part-00000.parquet")
-    assert process.wait() == 9
+    assert process.go_on() == 9
     assert process.error.startswith("Error: answers.parquet.qatool/parts/part-00000.parquet: was damaged while")
     assert process.error.endswith("start the same command again: it is computed anew\n")
     runner.done("in.jsonl")
@@ -139,12 +137,13 @@ def test_a_row_that_fails_in_the_model_does_not_sink_its_batch(runner, tiny_mode
     assert runner.summary()["answered"] == 58
 
 
-def test_hostile_text(runner) -> None:
+@pytest.mark.parametrize("size", [500_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+def test_hostile_text(runner, size) -> None:
     escape = "\x1b]0;owned\x07\x1b[2J[bold]markup[/bold]\r\n\u202e"
     examples = [
         {"id": f"a{escape}", "question": f"What {escape}?", "context": f"{escape} some text {escape}"},
-        {"id": "long line", "question": "Where?", "context": "x" * 10_000_000},
-        {"id": "many words", "question": "Where?", "context": "glacier " * 20_000},
+        {"id": "long line", "question": "Where?", "context": "x" * size},
+        {"id": "many words", "question": "Where?", "context": "glacier " * (size // 500)},
         *rows(3),
     ]
     write_rows(runner.folder / "in.jsonl", examples)

@@ -31,7 +31,7 @@ def test_the_real_model_gives_the_same_bytes_after_a_kill(runner) -> None:
     assert not runner.output.exists()
     runner.done("in.jsonl")
     assert runner.output.read_bytes() == whole
-    assert 2 <= runner.summary()["resumed_shards"] <= 4
+    assert runner.summary()["resumed_shards"] == 2
     assert runner.summary()["limits"]["batch_tokens"] == 512
 
 
@@ -44,7 +44,7 @@ def test_limits_are_kept_and_overriding_them_warns(runner, whole) -> None:
     done = runner.done("in.jsonl", "--shard-rows", "30")
     assert "WARNING limits changed: the same answers, but their scores may differ in the last bits" in done.err
     assert 'changes="shard_rows 20 -> 30"' in done.err
-    assert runner.summary()["taken_over"] >= 60
+    assert runner.summary()["taken_over"] == 60
     table = pq.read_table(runner.output)
     assert table["id"].to_pylist() == [row["id"] for row in rows(200)]
 
@@ -82,7 +82,7 @@ def test_rows_appended(runner) -> None:
     write_rows(runner.folder / "in.jsonl", rows(230))
     runner.done("in.jsonl")
     again = runner.output.read_bytes()
-    assert runner.summary()["resumed_shards"] >= 3
+    assert runner.summary()["resumed_shards"] == 3
     runner.done("in.jsonl")
     assert runner.output.read_bytes() == again
 
@@ -95,7 +95,7 @@ def test_a_row_mended_takes_the_others_over(runner) -> None:
     done = runner.done("in.jsonl")
     assert "INFO input changed: finished rows are taken over shard=1 parts=" in done.err
     assert runner.summary()["resumed_shards"] == 1
-    assert runner.summary()["taken_over"] >= 59
+    assert runner.summary()["taken_over"] == 59
     mixed = runner.output.read_bytes()
     runner.done("in.jsonl")
     assert runner.output.read_bytes() == mixed
@@ -188,8 +188,7 @@ def test_damage_is_noticed_and_mended(runner, whole, what, how) -> None:
         path.unlink()
     runner.done("in.jsonl", "--keep-run")
     assert runner.output.read_bytes() == whole
-    resumed = runner.summary()["resumed_shards"]
-    assert resumed >= 2
+    assert runner.summary()["resumed_shards"] == (3 if what == "plan.json" else 2)
     done = [event["shard"] for event in _last_start(runner) if event["event"] == "shard done"]
     assert (1 in done) == (what != "plan.json")
 

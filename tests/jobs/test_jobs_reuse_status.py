@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from processes import qatool
 
 
 def test_one_percent_new_rows_cost_at_most_two_percent(runner) -> None:
+    runner.words = ("--backend", "constant", "--shard-rows", "100", "--progress", "none")
     write_rows(runner.folder / "in.jsonl", rows(300))
     runner.done("in.jsonl", "--reuse", "answers.parquet")
     full = runner.summary()["windows_read"]
@@ -69,13 +71,12 @@ def test_identical_pairs_within_a_shard_are_computed_once(runner) -> None:
 
 
 def test_status_of_a_run(runner) -> None:
-    process = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.2"})
-    process.wait_for(lambda: runner.shards_done(process) >= 2)
+    process = runner.held("in.jsonl", shards=2)
     running = runner.raw("status", "answers.parquet", "--json")
     assert running.wait() == 0
     state = json.loads(running.out)
     assert (state["state"], state["total"], state["process"]) == ("running", 200, process.pid)
-    assert state["examples"] == 20 * state["shards"] >= 40
+    assert (state["examples"], state["shards"]) == (40, 2)
     assert state["examples_per_second"] > 0
     assert 0 < state["seconds_left"] < 60
     process.send(15)
@@ -83,8 +84,7 @@ def test_status_of_a_run(runner) -> None:
     stopped = runner.raw("status", "answers.parquet")
     stopped.wait()
     lines = stopped.out.splitlines()
-    assert lines[0].startswith("answers.parquet: stopped, ")
-    assert " of 200 examples (" in lines[0]
+    assert lines[0] == "answers.parquet: stopped, 40 of 200 examples (20.0 %) in 2 shards"
     assert lines[-1] == "the last start ended with exit code 143: terminated; the same command continues"
     runner.interrupted("in.jsonl", shards=1)
     killed = runner.raw("status", "answers.parquet")
@@ -94,6 +94,30 @@ def test_status_of_a_run(runner) -> None:
     done = runner.raw("status", "answers.parquet")
     assert done.wait() == 0
     assert done.out == "answers.parquet: done, 200 examples, 200 answered\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "last"),
+    [
+        (signal.SIGTERM, "the last start ended with exit code 143: terminated; the same command continues"),
+        (signal.SIGKILL, "the last start was killed; the same command continues"),
+    ],
+)
+def test_a_refused_start_leaves_the_state_of_the_earlier_run(runner, how, last) -> None:
+    earlier = runner.interrupted("in.jsonl", shards=2, how=how)
+    before = _status(runner)
+    assert runner.code("in.jsonl", "--top-k", "2") == 6
+    after = _status(runner)
+    assert after == before
+    assert json.loads(after[0])["process"] == earlier.pid
+    assert after[1].splitlines()[-1] == last
+
+
+def _status(runner) -> tuple[str, str]:
+    """Return what status tells programs and people."""
+    told = runner.raw("status", "answers.parquet", "--json"), runner.raw("status", "answers.parquet")
+    assert [process.wait() for process in told] == [0, 0]
+    return told[0].out, told[1].out
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")
 @pytest.mark.parametrize("number", ENDS)
 def test_a_signal_ends_the_run_soon_and_the_same_command_continues(runner, whole, number) -> None:
     code, word = ENDS[number]
-    process = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.1"})
-    process.wait_for(lambda: runner.markers() >= 2)
+    process = runner.held("in.jsonl", shards=2)
     began = time.monotonic()
     process.send(number)
     assert process.wait() == code
@@ -27,6 +26,7 @@ def test_a_signal_ends_the_run_soon_and_the_same_command_continues(runner, whole
     assert not runner.output.exists()
     runner.done("in.jsonl")
     assert runner.output.read_bytes() == whole
+    assert runner.summary()["resumed_shards"] == 2
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,9 @@ def test_a_second_signal_ends_at_once(runner, number) -> None:
 
 
 def test_an_ignored_signal_stays_ignored(runner) -> None:
-    patch = "jobs_patches:slow_and_ignoring_interrupts"
-    process = runner.start("in.jsonl", patch=patch, environment={"SLOW": "0.02"})
-    process.wait_for(lambda: runner.markers() >= 1)
+    process = runner.held("in.jsonl", shards=1, patch="jobs_patches:hold_and_ignore_interrupts")
     process.send(signal.SIGINT)
-    assert process.wait() == 0
+    assert process.go_on() == 0
 
 
 def test_max_duration_always_makes_progress(runner, whole) -> None:
@@ -78,14 +76,13 @@ def test_max_duration_always_makes_progress(runner, whole) -> None:
 
 
 def test_max_duration_drops_the_shard_in_hand(runner) -> None:
-    process = runner.run("in.jsonl", "--max-duration", "1s", patch="jobs_patches:slow", environment={"SLOW": "0.7"})
-    assert process.wait() == 8
-    assert runner.markers() in (1, 2)
+    setting = {"patch": "jobs_patches:hold", "environment": {"HOLD": "1"}}
+    assert runner.code("in.jsonl", "--max-duration", "1s", **setting) == 8
+    assert runner.markers() == 1
 
 
 def test_two_starts_at_once(runner, whole) -> None:
-    first = runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.1"})
-    first.wait_for(lambda: runner.markers() >= 1)
+    first = runner.held("in.jsonl", shards=1)
     second = runner.run("in.jsonl")
     assert second.wait() == 7
     owner = json.loads((runner.run_folder / "lock").read_bytes())
@@ -93,12 +90,19 @@ def test_two_starts_at_once(runner, whole) -> None:
         f"Error: answers.parquet.qatool: another run is at work (process {first.pid} on {owner['host']} since "
         f"{owner['since']}); wait for it or end it\n"
     )
-    assert first.wait() == 0
+    assert first.go_on() == 0
     assert runner.output.read_bytes() == whole
 
 
 def test_of_many_starts_at_the_same_moment_one_works(runner, whole) -> None:
-    processes = [runner.start("in.jsonl", patch="jobs_patches:slow", environment={"SLOW": "0.1"}) for _ in range(4)]
+    setting = {"patch": "jobs_patches:hold", "environment": {"HOLD": "0"}}
+    processes = [runner.start("in.jsonl", **setting) for _ in range(4)]
+    waiting = list(processes)
+    end = time.monotonic() + 60
+    while len(waiting) > 1 and time.monotonic() < end:
+        waiting = [process for process in waiting if process.process.exitcode is None]
+        time.sleep(0.01)
+    assert [process.go_on() for process in waiting] == [0]
     assert sorted(process.wait() for process in processes) == [0, 7, 7, 7]
     assert runner.output.read_bytes() == whole
 
@@ -122,11 +126,9 @@ def test_a_paused_owner_that_wakes_after_a_take_over_writes_nothing(runner, whol
     lock = runner.run_folder / "lock"
     old = time.time() - 700
     os.utime(lock, (old, old))
-    other = runner.start(
-        "in.jsonl", "--keep-run", patch="jobs_patches:no_flock_and_slow", environment={"SLOW": "0.1"}
-    )
-    other.wait_for(lambda: runner.shards_done(other) >= 1 or where == "final_rename")
-    other.wait_for(lambda: json.loads(lock.read_bytes())["pid"] == other.pid)
+    patch = "jobs_patches:no_flock_and_hold" + ("_assembly" if where == "final_rename" else "")
+    other = runner.held("in.jsonl", "--keep-run", shards=1, patch=patch)
+    assert json.loads(lock.read_bytes())["pid"] == other.pid
     files = sorted(runner.run_folder.glob("*/part-0000[01].*"))
     assert len(files) == 4
     before = [(path.stat().st_ino, path.read_bytes()) for path in files]
@@ -138,13 +140,13 @@ def test_a_paused_owner_that_wakes_after_a_take_over_writes_nothing(runner, whol
     )
     assert not runner.output.exists()
     assert [(path.stat().st_ino, path.read_bytes()) for path in files] == before
-    assert other.wait() == 0
+    assert other.go_on() == 0
     assert runner.output.read_bytes() == whole
 
 
 def test_standard_output_is_not_resumable(runner) -> None:
-    process = runner.start("in.jsonl", output="-", patch="jobs_patches:slow", environment={"SLOW": "0.2"})
-    process.wait_for(lambda: process.out)
+    process = runner.held("in.jsonl", output="-", shards=1)
+    assert process.out
     process.send(signal.SIGINT)
     assert process.wait() == 130
     assert process.err == (
