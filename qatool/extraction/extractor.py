@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from qatool.extraction.previous import PreviousAnswers
     from qatool.extraction.shards import Shard
+    from qatool.extraction.stored import FeatureWindows
     from qatool.models.backend import Backend
     from qatool.spans.decode import Decoder
     from qatool.windows.assemble import WindowedExamples
@@ -63,6 +64,8 @@ class Extractor:
     decoder: Decoder
     decision: Decision
     size: WindowSize
+    stored: FeatureWindows | None = None
+    """Where windows are read from; ``None``: they are cut from the texts."""
     max_windows: MaxWindows
     batch_tokens: int
     documents: bool
@@ -79,6 +82,7 @@ class Extractor:
         """
         taken = np.full(len(shard.examples), -1) if previous is None else previous.find(shard.fingerprints)
         pairs: dict[tuple[str, str], int] = {}
+        first: list[int] = []
         pair = np.full(len(shard.examples), -1, dtype=np.int64)
         odd = []
         for row, example in enumerate(shard.examples):
@@ -93,14 +97,10 @@ class Extractor:
             question = example.question or ""
             asked = question.lstrip() if self.decoder.strips_question else question
             pair[row] = pairs.setdefault((asked, example.context or ""), len(pairs))
+            if pair[row] == len(first):
+                first.append(row)
         pair[odd] = len(pairs)
-        examples = build_windows(
-            [question for question, _ in pairs],
-            [context for _, context in pairs],
-            tokenizer=self.tokenizer,
-            size=self.size,
-            words=self.decoder.words,
-        )
+        examples = self._windows(shard, list(pairs), np.array(first, dtype=np.int64))
         chosen = choose_windows(examples, self.max_windows)
         return PreparedShard(
             shard=shard,
@@ -110,6 +110,26 @@ class Extractor:
             pair=pair,
             taken=taken,
             previous=previous,
+        )
+
+    def _windows(self, shard: Shard, pairs: Sequence[tuple[str, str]], first: NDArray[np.int64]) -> WindowedExamples:
+        """Cut the windows of distinct pairs of question and context, or read them.
+
+        :param first: ``(n,)`` an example of the shard that each pair is of, ascending
+        """
+        questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
+        if self.stored is None:
+            return build_windows(
+                questions, contexts, tokenizer=self.tokenizer, size=self.size, words=self.decoder.words
+            )
+        as_read = (shard.examples[row].question for row in first.tolist())
+        anew = [asked != question for asked, question in zip(questions, as_read, strict=True)]
+        return self.stored.read(
+            questions,
+            contexts,
+            rows=shard.first_row + first,
+            asked_anew=np.array(anew, dtype=bool),
+            words=self.decoder.words,
         )
 
     def answer(self, prepared: PreparedShard, tick: Callable[[int], None] = lambda _: None) -> Part:
@@ -172,7 +192,6 @@ class Extractor:
         rejected = len(table) - table["error"].null_count
         answered = len(table) - table["answer"].null_count
         asked = prepared.pair[(prepared.pair >= 0) & (prepared.pair < len(examples.question_index))]
-        full = examples.questions.lengths[examples.question_index]
         return {
             "examples": len(table),
             "answered": answered,
@@ -181,7 +200,7 @@ class Extractor:
             "rejected": rejected,
             "repeated": len(asked) - len(examples.question_index),
             "taken_over": int((prepared.taken >= 0).sum()),
-            "truncated_questions": int((full > examples.question_lengths)[asked].sum()),
+            "truncated_questions": int(examples.question_is_cut[asked].sum()),
             "windows": pc.sum(table["n_windows"]).as_py() or 0,
             "windows_read": len(examples.windows),
         }

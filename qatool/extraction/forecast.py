@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from qatool.schema import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qatool.extraction.extractor import Extractor
     from qatool.extraction.setup import Setup
     from qatool.files.corpus import Corpus
     from qatool.jobs.folder import RunFolder
@@ -52,21 +53,23 @@ def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None) -> di
     """Count the input and measure the work on a sample of it.
 
     :param folder: of an unfinished run that would be continued; it is only looked at
-    :returns: ``examples``, ``rejected`` and ``first_reject``, ``shards``; of them ``done_examples`` and
-        ``done_shards``; ``windows``, ``tokens`` and ``seconds`` for the rest, estimated from the sample unless
-        ``exact``; ``memory_bytes`` and ``disk_bytes``
+    :returns: ``examples``, ``rejected`` and ``first_reject``, ``unseen_columns`` (to be kept, but in no row),
+        ``shards``; of them ``done_examples`` and ``done_shards``; ``windows``, ``tokens`` and ``seconds`` for the
+        rest, estimated from the sample unless ``exact``; ``memory_bytes`` and ``disk_bytes``
     """
     counts = _count(setup, corpus, folder)
     left = counts.examples - counts.done_examples
     scale = left / max(1, counts.examples) * counts.usable / max(1, len(counts.sample))
-    prepared = setup.extractor.prepare(_shard(counts.sample))
-    lengths = prepared.examples.lengths
-    seconds_each, bytes_each = _probe(setup, counts.sample)
+    # The sample is drawn from everywhere: cutting its windows is quicker than looking for them in features.
+    extractor = replace(setup.extractor, stored=None)
+    lengths = extractor.prepare(_shard(counts.sample)).examples.lengths
+    seconds_each, bytes_each = _probe(extractor, counts.sample)
     bytes_held = _SHARDS_HELD * _BYTES_A_CONTEXT_BYTE * counts.largest_shard
     return {
         "examples": counts.examples,
         "rejected": counts.rejected,
         "first_reject": counts.first_reject,
+        "unseen_columns": corpus.unseen_columns() if counts.examples else [],
         "shards": counts.shards,
         "done_examples": counts.done_examples,
         "done_shards": counts.done_shards,
@@ -89,6 +92,7 @@ def forecast_lines(told: Mapping[str, Any]) -> list[str]:
         lines.append(f"{told['done_examples']:,} of them, {told['done_shards']:,} shards, are done")
     if told["rejected"]:
         lines.append(f"{told['rejected']:,} bad rows; the first: {told['first_reject']}")
+    lines += [f"--keep {name}: no row has this column" for name in told["unseen_columns"]]
     lines.append(f"{about}{told['windows']:,} windows, {told['tokens']:,} tokens to read")
     if told["seconds"] is not None:
         lines.append(f"about {duration(told['seconds'])} on {told['device']}")
@@ -130,14 +134,13 @@ def _shard(sample: list[Example]) -> Shard:
     return Shard(index=0, first_row=0, examples=tuple(sample), fingerprints=marks)
 
 
-def _probe(setup: Setup, sample: list[Example]) -> tuple[float | None, float | None]:
+def _probe(extractor: Extractor, sample: list[Example]) -> tuple[float | None, float | None]:
     """Answer growing parts of the sample until the time is up.
 
     :returns: seconds a window and bytes of output an example, ``None`` without any
     """
     if not sample:
         return None, None
-    extractor = setup.extractor
     size, spent, written = 1, 0.0, 0
     extractor.answer(extractor.prepare(_shard(sample[:1])))  # the first is slow and tells nothing
     while True:

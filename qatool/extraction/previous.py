@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,3 +94,17 @@ class PreviousAnswers:
 def _keys(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
     """Return fingerprints as pairs of integers ``(n, 2)``."""
     return np.frombuffer(b"".join(fingerprints), dtype=np.uint64).reshape(-1, 2)
+
+
+def answer_fingerprint(path: Path) -> str:
+    """Return what made the answers in a Parquet file.
+
+    :raises InputError: it is not a Parquet file of answers
+    """
+    try:
+        about = json.loads((pq.read_schema(path).metadata or {}).get(b"qatool", b"null"))
+        return str(about["answer_fingerprint"])
+    except FileNotFoundError:
+        raise InputError(f"--reuse {path}: does not exist; name an earlier output") from None
+    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"--reuse {path}: is no answers.parquet made by qatool; name an earlier output") from error

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import EnvironmentUnfitError
 from qatool.extraction.answers import Decision
 from qatool.extraction.extractor import Extractor
 from qatool.extraction.shards import ShardLimits
+from qatool.extraction.stored import FeatureWindows
+from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
 from qatool.models.sizes import resolve_size
 from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from qatool.features.reader import FeaturesFolder
+    from qatool.jobs.plan import Plan
     from qatool.models.backend import Backend
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
@@ -57,43 +60,41 @@ class Setup:
         )
 
 
-def prepare(options: ExtractOptions, *, planned: Mapping[str, Any], kept: Mapping[str, pa.DataType | None]) -> Setup:
+def prepare(
+    options: ExtractOptions,
+    *,
+    planned: Mapping[str, Any],
+    kept: Mapping[str, pa.DataType | None],
+    features: FeaturesFolder | None = None,
+) -> Setup:
     """Load tokenizer and model and resolve every option the user left open.
 
     :param planned: limits of the plan that is being continued, empty for a new one
     :param kept: the ``--keep`` columns and their declared types
-    :raises EnvironmentUnfitError: there is no model, or it does not load
-    :raises UsageError: window sizes that the model cannot read
+    :param features: what holds the windows, ``None`` where they are cut from the texts
+    :raises EnvironmentUnfitError: the model does not load
+    :raises InputError: the features were made for another model
+    :raises UsageError: window sizes that the model cannot read, or that the features do not have
     """
     from qatool.models.identity import model_fingerprint
     from qatool.windows.tokenizer import PairTokenizer
 
-    name = _model_name(options)
+    name = model_name(options.model)
     settings = ModelSettings.load(name)
     tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
+    stored = None if features is None else FeatureWindows(features, tokenizer, options)
     backend = _backend(options, name, tokenizer)
-    size = window_size(options, settings, tokenizer, limit=backend.max_length)
-    threshold = options.no_answer_threshold
-    if threshold is None:
-        threshold = settings.no_answer_threshold
-    decision = Decision(
-        always_answer=options.answers_always or (threshold is None and not settings.knows_no_answer),
-        no_answer_threshold=DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold,
-    )
+    if stored is None:
+        size = window_size(options, settings, tokenizer, limit=backend.max_length)
+    else:
+        stored.check_limit(backend.max_length)
+        size = stored.size
+    decision = _decision(options, settings)
     fingerprint = backend.name if backend.name == "constant" else model_fingerprint(name)
     identity = {
         "model": fingerprint,
         "tokenizer": tokenizer.fingerprint,
-        "max_length": size.max_length,
-        "stride": size.stride,
-        "max_question_length": size.question_budget,
-        "max_windows": options.window_limit,
-        "max_answer_length": options.answer_length,
-        "decode": options.decode,
-        "top_k": options.top_k,
-        "temperature": settings.temperature,
-        "always_answer": decision.always_answer,
-        "no_answer_threshold": decision.no_answer_threshold,
+        **_identity_of(options, settings, size, decision),
     }
     limits = _limits(options, backend, planned)
     extractor = Extractor(
@@ -107,6 +108,7 @@ def prepare(options: ExtractOptions, *, planned: Mapping[str, Any], kept: Mappin
         ),
         decision=decision,
         size=size,
+        stored=stored,
         max_windows=options.window_limit,
         batch_tokens=limits["batch_tokens"],
         documents=options.asks_documents,
@@ -114,6 +116,52 @@ def prepare(options: ExtractOptions, *, planned: Mapping[str, Any], kept: Mappin
         snippet=options.snippet,
     )
     return Setup(extractor=extractor, identity=identity, limits=limits, model_fingerprint=fingerprint)
+
+
+def _identity_of(
+    options: ExtractOptions, settings: ModelSettings, size: WindowSize, decision: Decision
+) -> dict[str, Any]:
+    """Return what decides the answers of a model."""
+    return {
+        "max_length": size.max_length,
+        "stride": size.stride,
+        "max_question_length": size.question_budget,
+        "max_windows": options.window_limit,
+        "max_answer_length": options.answer_length,
+        "decode": options.decode,
+        "top_k": options.top_k,
+        "temperature": settings.temperature,
+        "always_answer": decision.always_answer,
+        "no_answer_threshold": decision.no_answer_threshold,
+    }
+
+
+def _decision(options: ExtractOptions, settings: ModelSettings) -> Decision:
+    """Return when there is no answer: as asked for, else as the model says."""
+    threshold = options.no_answer_threshold
+    if threshold is None:
+        threshold = settings.no_answer_threshold
+    return Decision(
+        always_answer=options.answers_always or (threshold is None and not settings.knows_no_answer),
+        no_answer_threshold=DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold,
+    )
+
+
+def as_planned(options: ExtractOptions, plan: Plan | None) -> ExtractOptions:
+    """Return the options with backend, device, precision and threads of the plan where the user chose none."""
+    import torch
+
+    if plan is None:
+        return options
+    limits = plan.limits
+    changes: dict[str, Any] = {}
+    if options.backend == "auto" and options.device == "auto":
+        changes = {"backend": limits["backend"], "device": limits["device_kind"]}
+        if options.precision == "auto":
+            changes["precision"] = limits["precision"]
+    if "OMP_NUM_THREADS" not in os.environ and limits["threads"] != torch.get_num_threads():
+        torch.set_num_threads(limits["threads"])
+    return replace(options, **changes)
 
 
 def window_size(
@@ -131,16 +179,6 @@ def window_size(
         limit=limit,
         max_question_length=options.question_length,
     )
-
-
-def _model_name(options: ExtractOptions) -> str:
-    """Return the model to use: asked for, or from the environment."""
-    name = options.model or os.environ.get("QATOOL_MODEL")
-    if not name:
-        raise EnvironmentUnfitError(
-            "no model: qatool ships none yet; name one with --model DIR|HUB_ID or the variable QATOOL_MODEL"
-        )
-    return name
 
 
 def _backend(options: ExtractOptions, name: str, tokenizer: PairTokenizer) -> Backend:

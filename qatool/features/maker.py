@@ -88,9 +88,7 @@ class FeatureMaker:
         windows = examples.unpadded()
         spans, counts = _label(examples, windows, labelled)
         counts.update(sorter.counts)
-        counts["truncated_questions"] = int(
-            (examples.questions.lengths[examples.question_index] > examples.question_lengths).sum()
-        )
+        counts["truncated_questions"] = int(examples.question_is_cut.sum())
         return Made(
             features=self._features(examples, windows, labelled, spans),
             examples=_examples_table(shard, sorter, examples),

@@ -6,16 +6,25 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qatool.errors import InputError
 from qatool.features.layout import Manifest, examples_name, features_name
+from qatool.features.restore import StoredWindows
+from qatool.windows.ragged import Ints, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+WINDOW_COLUMNS = (
+    "input_ids", "token_type_ids", "offset_mapping", "overflow_to_sample_mapping", "window", "context_start",
+    "context_end",
+)  # fmt: skip
+"""The columns of the features that a model's input is made of; those of labels are not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +40,7 @@ class StoredExample:
 
 
 class FeaturesFolder:
-    """A whole folder of features.
+    """A whole folder of features. In memory is one part at most, whatever the number of parts.
 
     :raises InputError: it was not made by ``qatool prep``, or files are missing or of another length
     """
@@ -39,6 +48,7 @@ class FeaturesFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest = Manifest.load(path)
+        self._held: tuple[int, StoredWindows] | None = None
         self._first_rows: list[int] = list(accumulate((part["examples"] for part in self.manifest.files), initial=0))
         for index, part in enumerate(self.manifest.files):
             for file, rows in ((self.features(index), part["features"]), (self.examples(index), part["examples"])):
@@ -77,6 +87,33 @@ class FeaturesFolder:
         windows = features.filter(pc.equal(features["overflow_to_sample_mapping"], row)).to_pylist()
         return StoredExample(row=row, values=values, windows=windows)
 
+    def windows(self, rows: Ints) -> StoredWindows:
+        """Return all windows of some examples.
+
+        :param rows: ``(n,)`` positions among all examples, ascending
+        :raises InputError: a file cannot be read, or windows are missing from it
+        """
+        parts = np.searchsorted(self._first_rows, rows, side="right") - 1
+        found = [self._windows_of(index, rows[parts == index]) for index in np.unique(parts).tolist()]
+        return StoredWindows.joined(found)
+
+    def _windows_of(self, part: int, rows: Ints) -> StoredWindows:
+        """Return the windows of examples of one part, which stays in memory until another is asked for.
+
+        :raises InputError: a file cannot be read, or windows are missing from it
+        """
+        if self._held is None or self._held[0] != part:
+            self._held = None  # first: two parts must not stand in memory
+            stored = _stored_windows(self.features(part))
+            own = _read(self.examples(part), ["n_windows"])["n_windows"].to_numpy()
+            found = np.bincount(np.maximum(stored.row - self._first_rows[part], 0), minlength=len(own))
+            if not np.array_equal(found, own):
+                raise InputError(f"{self.features(part)}: does not hold all windows; make the features again")
+            self._held = part, stored
+        stored = self._held[1]
+        first = np.searchsorted(stored.row, rows)
+        return stored.take(ranges(first, np.searchsorted(stored.row, rows, side="right") - first))
+
     def row_of(self, example_id: str) -> int:
         """Return the row of the first example with an id.
 
@@ -111,8 +148,41 @@ def _rows(path: Path) -> int:
         raise InputError(f"{path}: cannot be read ({error}); make the features again") from error
 
 
-def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def _stored_windows(path: Path) -> StoredWindows:
+    """Read a file of features, but for its labels.
+
+    :raises InputError: it cannot be read
+    """
+    table = _read(path, WINDOW_COLUMNS)
     try:
-        return pq.read_table(path, columns=None if columns is None else list(columns))
+        ids, types = table["input_ids"].combine_chunks(), None
+        if "token_type_ids" in table.column_names:
+            types = table["token_type_ids"].combine_chunks().values.to_numpy()
+        stored = StoredWindows(
+            row=table["overflow_to_sample_mapping"].to_numpy(),
+            window=table["window"].to_numpy(),
+            context_start=table["context_start"].to_numpy().astype(np.int64),
+            context_end=table["context_end"].to_numpy().astype(np.int64),
+            boundaries=ids.offsets.to_numpy().astype(np.int64),
+            input_ids=ids.values.to_numpy(),
+            offset_mapping=table["offset_mapping"].combine_chunks().values.flatten().to_numpy().reshape(-1, 2),
+            token_type_ids=types,
+        )
+    except (KeyError, ValueError, AttributeError, pa.ArrowException) as error:
+        raise InputError(f"{path}: its columns are not those of features ({error}); make them again") from error
+    tokens = {len(stored.input_ids), len(stored.offset_mapping), stored.boundaries[-1]}
+    if len(tokens) > 1 or (np.diff(stored.row) < 0).any() or (types is not None and len(types) not in tokens):
+        raise InputError(f"{path}: its columns contradict each other; make the features again")
+    return stored
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read those of some columns that a file has.
+
+    :raises InputError: it cannot be read
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(None if columns is None else list(columns))
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: cannot be read ({error}); make the features again") from error

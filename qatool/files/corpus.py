@@ -48,8 +48,9 @@ class Corpus:
     Questions that come apart from the documents are held in memory. Made by :func:`open_corpus`.
     """
 
-    def __init__(self, content: _Examples, *, limit: int | None, asks_documents: bool) -> None:
+    def __init__(self, content: _Examples, columns: Columns, *, limit: int | None, asks_documents: bool) -> None:
         self._content = content
+        self._columns = columns
         self._limit = limit
         self.asks_documents = asks_documents
 
@@ -68,6 +69,10 @@ class Corpus:
     def kept_fields(self) -> dict[str, pa.DataType | None]:
         """Return the kept columns with the type their files declare; ``None`` where it must be inferred."""
         return self._content.kept_fields()
+
+    def unseen_columns(self) -> list[str]:
+        """Return the kept columns that no row read so far had; in JSON only, where each row has its own."""
+        return sorted(self._columns.unseen)
 
     def missing_documents(self) -> list[Question]:
         """Return the questions that name a document which is not there; reads the ids of all documents.
@@ -112,7 +117,7 @@ def open_corpus(
     else:
         content = _PlainRows(sources, columns, optional=frozenset(optional) - columns.renames.keys())
     content.kept_fields()
-    return Corpus(content, limit=limit, asks_documents=asks)
+    return Corpus(content, columns, limit=limit, asks_documents=asks)
 
 
 class _PlainRows:
@@ -124,7 +129,9 @@ class _PlainRows:
         needed = [field for field in columns.keep if field not in optional]
         for source in sources:
             if source.format == "text":
-                raise InputError(f"{source.path}: documents need --question or --questions")
+                raise InputError(
+                    f"{source.path}: is a document without a question; name rows with both (.jsonl, .csv, .parquet)"
+                )
             reader = open_reader(source)
             require(source, reader, columns, ("question", "context", *needed))
             if "id" in columns.renames:

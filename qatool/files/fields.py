@@ -31,6 +31,8 @@ class Columns:
     """Our name to the file's name."""
     keep: tuple[str, ...] = ()
     """The fields carried into the output, by our name."""
+    unseen: set[str]
+    """Those of them that no row so far had, not even with null; shrinks as rows are read."""
 
     def of(self, field: str) -> str:
         """Return the file's name for a field."""
@@ -45,7 +47,9 @@ class Columns:
         if not self.keep:
             return NOTHING_KEPT
         values = values or {}
-        return {field: values.get(self.of(field)) for field in self.keep}
+        if self.unseen:
+            self.unseen.difference_update([name for name in self.unseen if self.of(name) in values])
+        return {name: values.get(self.of(name)) for name in self.keep}
 
 
 def parse_columns(column: Sequence[str], keep: Sequence[str], *, documents: bool, snippet: bool = False) -> Columns:
@@ -71,7 +75,7 @@ def parse_columns(column: Sequence[str], keep: Sequence[str], *, documents: bool
     ]
     if problems:
         raise UsageError(*problems)
-    return Columns(renames=renames, keep=tuple(dict.fromkeys(keep)))
+    return Columns(renames=renames, keep=tuple(dict.fromkeys(keep)), unseen=set(keep))
 
 
 def require(source: Source, reader: Reader, columns: Columns, fields: Collection[str]) -> None:

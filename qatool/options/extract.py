@@ -49,7 +49,11 @@ class ExtractOptions(WindowOptions):
     """
 
     inputs: tuple[str, ...] = argument(
-        Flag("Files, folders, globs, or - for JSON Lines on standard input.", "Input", metavar="INPUT")
+        Flag(
+            "Files, folders, globs, - for JSON Lines on standard input, or one folder of features.",
+            "Input",
+            metavar="INPUT",
+        )
     )
     output: str = required(Flag("Where the answers go; - is standard output.", "Output", short="-o", metavar="PATH"))
 

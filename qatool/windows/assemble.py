@@ -68,7 +68,9 @@ class WindowedExamples:
     context_index: NDArray[np.int64]
     """``(n,)``"""
     question_lengths: NDArray[np.int64]
-    """``(n,)``: tokens after the question budget."""
+    """``(n,)``: tokens within the question budget."""
+    question_is_cut: NDArray[np.bool_]
+    """``(n,)``: whether the question has more than those."""
     windows: Windows
     template: PairTemplate
     pad_token_id: int

@@ -13,7 +13,7 @@ from qatool.windows.cut import WindowSize, cut_windows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from qatool.windows.tokenizer import PairTokenizer
+    from qatool.windows.tokenizer import PairTokenizer, TokenizedTexts
 
 
 def build_windows(
@@ -30,10 +30,30 @@ def build_windows(
     :param words: also find the word each context token belongs to
     :param question_offsets: also find where each question token stands in its question
     """
-    question_index, distinct_questions = _distinct(questions)
-    context_index, distinct_contexts = _distinct(contexts)
+    question_index, distinct_questions = distinct(questions)
+    context_index, distinct_contexts = distinct(contexts)
     asked = tokenizer.tokenize(distinct_questions, offsets=question_offsets)
     read = tokenizer.tokenize(distinct_contexts, words=words)
+    return cut_examples(
+        asked, read, question_index=question_index, context_index=context_index, tokenizer=tokenizer, size=size
+    )
+
+
+def cut_examples(
+    asked: TokenizedTexts,
+    read: TokenizedTexts,
+    *,
+    question_index: NDArray[np.int64],
+    context_index: NDArray[np.int64],
+    tokenizer: PairTokenizer,
+    size: WindowSize,
+) -> WindowedExamples:
+    """Cut ``n`` tokenised examples; example ``i`` asks question ``question_index[i]`` of ``context_index[i]``.
+
+    :param asked: the distinct questions
+    :param read: the distinct contexts
+    :param tokenizer: that made the tokens; it is only asked for what stands around them
+    """
     question_lengths = np.minimum(asked.lengths[question_index], size.question_budget)
     return WindowedExamples(
         questions=asked,
@@ -41,6 +61,7 @@ def build_windows(
         question_index=question_index,
         context_index=context_index,
         question_lengths=question_lengths,
+        question_is_cut=asked.lengths[question_index] > question_lengths,
         windows=cut_windows(
             question_lengths,
             read.lengths[context_index],
@@ -54,7 +75,7 @@ def build_windows(
     )
 
 
-def _distinct(texts: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:
+def distinct(texts: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:
     """Return where each text stands among the distinct ones, and those in order of first appearance."""
     places: dict[str, int] = {}
     index = [places.setdefault(text, len(places)) for text in texts]

@@ -85,6 +85,15 @@ def test_workers_change_no_byte(qatool, tmp_path, words) -> None:
     assert one == two
 
 
+@pytest.fixture
+def _hears_interrupts():
+    """Children hear SIGINT, also where whoever started the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_hears_interrupts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted(tmp_path, words, number) -> None:
     write_rows(tmp_path / "in.jsonl", [example(number, repeats=3) for number in range(12_000)])

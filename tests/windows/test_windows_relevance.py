@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -48,21 +49,17 @@ def tokens(examples: WindowedExamples, window: int) -> tuple[list[int], list[int
 def slow_bm25(examples: WindowedExamples) -> list[float]:
     """BM25 as it is written down: term by term, window by window."""
     windows, scores = examples.windows, []
+    split = [tokens(examples, window) for window in range(len(windows.overflow_to_sample_mapping))]
+    terms = [Counter([*((one,) for one in text), *pairwise(text)]) for _, text in split]
     for window, sample in enumerate(windows.overflow_to_sample_mapping):
-        question, mine = tokens(examples, window)
-        others = [
-            tokens(examples, other)[1] for other in range(windows.boundaries[sample], windows.boundaries[sample + 1])
-        ]
-        mean = sum(map(len, others)) / len(others)
+        question, mine = split[window]
+        others = range(windows.boundaries[sample], windows.boundaries[sample + 1])
+        mean = sum(len(split[other][1]) for other in others) / len(others)
         score = 0.0
         for term in sorted({(one,) for one in question} | set(pairwise(question))):
-
-            def count(text: list[int], term: tuple[int, ...] = term) -> int:
-                return sum(tuple(text[i : i + len(term)]) == term for i in range(len(text) - len(term) + 1))
-
-            containing = sum(count(other) > 0 for other in others)
+            containing = sum(terms[other][term] > 0 for other in others)
             rarity = math.log1p((len(others) - containing + 0.5) / (containing + 0.5))
-            found = count(mine)
+            found = terms[window][term]
             gain = rarity * found * (K1 + 1) / (found + K1 * (1 - B + B * len(mine) / mean))
             score += gain * (PAIR_WEIGHT if len(term) == 2 else 1)
         scores.append(score)

@@ -1,0 +1,165 @@
+"""What an extraction reads: the files that the user named, without what this command itself writes, or features."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatool.errors import InputError, UsageError
+from qatool.extraction.output import beside, run_folder
+from qatool.features.examples import StoredExamples
+from qatool.features.layout import is_features
+from qatool.features.reader import FeaturesFolder
+from qatool.files.corpus import Corpus, open_corpus
+from qatool.files.fields import parse_columns
+from qatool.files.paths import STDIN, resolve
+from qatool.logs import log_event
+
+if TYPE_CHECKING:
+    from qatool.files.paths import Source
+    from qatool.files.targets import Target
+    from qatool.options import ExtractOptions
+
+_OF_EXAMPLES = ("id", "question", "context")
+"""Columns that features have under these names only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionInput:
+    """The examples to answer, and where their windows come from."""
+
+    corpus: Corpus
+    features: FeaturesFolder | None = None
+    """What ``qatool prep`` made of the examples; ``None``: windows are cut from the texts."""
+
+
+def open_input(options: ExtractOptions, target: Target, spool: Path) -> ExtractionInput:
+    """Open what is to be read, as far as headers tell whether it can be.
+
+    :param spool: existing folder that takes a copy of standard input
+    :raises UsageError: the input does not go with other options, or with the output
+    :raises InputError: a file cannot be read, or lacks a column
+    """
+    _refuse_output(options, target)
+    features = [text for text in options.inputs if text != STDIN and is_features(Path(text))]
+    if features:
+        return _open_features(Path(features[0]), options, target)
+    return ExtractionInput(corpus=_open_corpus(options, target, spool))
+
+
+def _open_corpus(options: ExtractOptions, target: Target, spool: Path) -> Corpus:
+    sources = _without_own(resolve(options.inputs, stdin_spool=spool), options, target)
+    documents = [source for source in sources if source.format == "text"]
+    if documents and not options.asks_documents:
+        raise UsageError(
+            f"INPUT {documents[0].path}: is a document without a question; ask one with --question TEXT, or name a "
+            "file of them with --questions FILE"
+        )
+    questions = resolve([options.questions])[0] if options.questions is not None else None
+    corpus = open_corpus(
+        sources,
+        column=options.column,
+        keep=options.keep,
+        question=options.question,
+        questions=questions,
+        limit=options.limit,
+        on_error=options.on_error,
+        snippet=options.snippet is not None,
+    )
+    if options.on_error == "fail":
+        for question in corpus.missing_documents():
+            raise InputError(
+                f"{question.where}: no document has the id {question.document_id!r}; mend the row, or add "
+                "--on-error skip to set such rows aside"
+            )
+    return corpus
+
+
+def _open_features(path: Path, options: ExtractOptions, target: Target) -> ExtractionInput:
+    """Open a folder that ``qatool prep`` made.
+
+    :raises UsageError: an option has no meaning for features, or something would be written into the folder
+    :raises InputError: the folder is not whole, or does not hold all windows
+    """
+    problems = []
+    if len(options.inputs) > 1:
+        problems.append(f"INPUT {path}: holds features, which are answered by themselves; drop the other inputs")
+    problems += [
+        f"--{name}: {path} holds features, which have their questions with them; drop it"
+        for name in ("question", "questions")
+        if getattr(options, name)
+    ]
+    problems += [
+        f"--column {rename}: {path} holds features, where {rename.partition('=')[0]} has its own name; drop it"
+        for rename in options.column
+        if rename.partition("=")[0] in _OF_EXAMPLES
+    ]
+    problems += [
+        f"{flag} {written}: lies in the features that are read; name a path outside {path}"
+        for flag, written in _written(options, target).items()
+        if Path(os.path.realpath(path)) in Path(os.path.realpath(written)).parents
+    ]
+    if problems:
+        raise UsageError(*problems)
+    folder = FeaturesFolder(path)
+    if dropped := folder.manifest.counts.get("windows_dropped", 0):
+        raise InputError(
+            f"{path}: {dropped:,} windows were left out when it was made (--negatives-per-positive), and an answer "
+            "may stand in any of them; make the features again without that option, or extract from the raw input"
+        )
+    columns = parse_columns(options.column, options.keep, documents=False, snippet=options.snippet is not None)
+    corpus = Corpus(StoredExamples(folder, columns), columns, limit=options.limit, asks_documents=False)
+    return ExtractionInput(corpus=corpus, features=folder)
+
+
+def _written(options: ExtractOptions, target: Target) -> dict[str, str]:
+    """Return what this command writes, by the option that names it."""
+    named = {
+        "-o": None if target.kind == "stdout" else options.output,
+        "--summary": options.summary,
+        "--log-file": options.log_file,
+    }
+    return {flag: name for flag, name in named.items() if name is not None and name != "-"}
+
+
+def _refuse_output(options: ExtractOptions, target: Target) -> None:
+    """Make sure that the output is none of the inputs.
+
+    :raises UsageError: it is one
+    """
+    if target.kind == "stdout":
+        return
+    output = _absolute(target.path)
+    for text in options.inputs:
+        if _absolute(text) == output:
+            raise UsageError(f"INPUT {text}: is also the output (-o); name another output")
+
+
+def _without_own(sources: list[Source], options: ExtractOptions, target: Target) -> list[Source]:
+    """Leave out what earlier runs of this command wrote into the folder that is its input.
+
+    :raises InputError: nothing is left
+    """
+    if target.kind == "stdout":
+        return sources
+    output = _absolute(target.path)
+    own = {output, run_folder(output), beside(output, ".summary.json"), beside(output, ".rejects.jsonl")}
+    own |= {_absolute(name) for name in _written(options, target).values()}
+    # Standard input is spooled into the run folder, and is no earlier run's work.
+    kept = [
+        source
+        for source in sources
+        if source.name == "<stdin>" or not {path := _absolute(source.path), *path.parents} & own
+    ]
+    if len(kept) < len(sources):
+        log_event("not read: what this command itself writes", files=len(sources) - len(kept))
+    if not kept:
+        raise InputError(f"{', '.join(options.inputs)}: holds nothing but what this command writes; add input files")
+    return kept
+
+
+def _absolute(path: str | Path) -> Path:
+    """Return a path from the root, without following a link: a link may be the input, and what it leads to not."""
+    return Path(os.path.abspath(path))  # noqa: PTH100

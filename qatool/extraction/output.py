@@ -1,0 +1,77 @@
+"""Where answers go: the run folder while the work lasts, or standard output, and what stands beside the output."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatool.files.answers import open_writer
+from qatool.files.atomic import reporting
+from qatool.files.targets import SUCCESS_NAME
+from qatool.jobs.folder import sweep
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from qatool.files.targets import Target
+    from qatool.jobs.folder import Marker, RunFolder
+    from qatool.jobs.work import Part, Unit
+
+
+def run_folder(output: Path) -> Path:
+    """Return the run folder of an output."""
+    return beside(output, ".qatool")
+
+
+def beside(output: Path, suffix: str) -> Path:
+    """Return what stands beside an output under its name with a suffix more."""
+    return output.with_name(output.name + suffix)
+
+
+def workplace(target: Target, stack: ExitStack) -> Path:
+    """Return the run folder of an output; standard output has a temporary one, removed with ``stack``."""
+    if target.kind == "stdout":
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-"))) / "run"
+    return run_folder(target.path)
+
+
+def recover(target: Target) -> None:
+    """Clear away what a killed run left beside the output; only under the lock.
+
+    A folder takes its name in two renames. Killed between them, the earlier output stands under a temporary name
+    only, and is put back.
+
+    :raises OutputError: it cannot be put back
+    """
+    path = target.path
+    if target.kind == "stdout":
+        return
+    if target.kind == "folder" and not path.exists():
+        for left in sorted(path.parent.glob(f".{path.name}.????????.tmp")):
+            if (left / SUCCESS_NAME).is_file():
+                with reporting(path):
+                    left.rename(path)
+                break
+    sweep(path, run_folder(path), beside(path, ".summary.json"), beside(path, ".rejects.jsonl"))
+
+
+class StreamingStore:
+    """Sends each part to standard output at once; markers only, for rejects and the summary, go to the folder."""
+
+    def __init__(self, folder: RunFolder, target: Target) -> None:
+        self._folder = folder
+        self._target = target
+
+    def finished(self, _unit: Unit, /) -> Marker | None:
+        """Nothing is ever finished before."""
+        return None
+
+    def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
+        """Write the rows of a part.
+
+        :raises OutputError: the reader of standard output has gone
+        """
+        with open_writer(self._target, part.table.schema, {}) as writer:
+            writer.write(part.table)
+        self._folder.mark(unit, part, part_hash="", seconds=seconds)

@@ -1,0 +1,267 @@
+"""One run of an extraction inside its locked run folder: set up, answer, assemble, sum up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
+from qatool.extraction.best import best_per_question
+from qatool.extraction.inputs import open_input
+from qatool.extraction.job import ExtractionWork
+from qatool.extraction.output import StreamingStore, beside
+from qatool.extraction.previous import answer_fingerprint
+from qatool.extraction.progress import RunProgress
+from qatool.extraction.setup import as_planned, prepare
+from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
+from qatool.files.answers import open_writer
+from qatool.files.atomic import replacing, reporting, temporary_name, write_json
+from qatool.jobs.local import Totals, run_local
+from qatool.jobs.plan import Plan
+from qatool.logs import log_event
+from qatool.models.named import model_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from qatool.extraction.inputs import ExtractionInput
+    from qatool.extraction.setup import Setup
+    from qatool.files.targets import Target
+    from qatool.jobs.folder import Marker, RunFolder
+    from qatool.jobs.local import Step
+    from qatool.jobs.stopping import Stop
+    from qatool.logs import Observer
+    from qatool.options import ExtractOptions
+    from qatool.screen import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractResult:
+    """What an extraction made."""
+
+    summary: Mapping[str, Any]
+    """As in ``<output>.summary.json``."""
+    samples: Sequence[Sample]
+    """A few answers with their contexts."""
+
+
+class ExtractionRun:
+    """One run of ``qatool extract`` inside its locked run folder."""
+
+    def __init__(
+        self, options: ExtractOptions, target: Target, folder: RunFolder, stop: Stop, observer: Observer
+    ) -> None:
+        self._options = options
+        self._target = target
+        self._folder = folder
+        self._observer = observer
+        self._stop = stop
+        self._streams = target.kind == "stdout" and options.best_per is None
+        self._rows_written = 0
+
+    def run(self) -> ExtractResult:
+        """Do it all: read, answer, assemble, sum up."""
+        began = time.monotonic()
+        with self._stop.at_once():
+            source, setup = self._set_up()
+            reusable = self._reusable(setup)
+            total = source.corpus.total()
+        if self._options.restart:
+            self._folder.start_over()
+        self._save_plan(setup, total)
+        work = ExtractionWork(
+            source.corpus,
+            setup.extractor,
+            setup.shard_limits,
+            earlier=lambda: [*self._folder.previous_parts(), *reusable],
+            skip_errors=self._options.on_error == "skip",
+        )
+        load_seconds = time.monotonic() - began
+        log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
+        speed = SpeedLog()
+        totals = self._answer(work, speed, total)
+        if totals.counts["examples"]:
+            for name in source.corpus.unseen_columns():
+                log_event(f"--keep {name}: no row has this column, so it is null throughout", level=logging.WARNING)
+        self._observer.message("writing the output")
+        self._assemble(setup, totals)
+        return self._sum_up(setup, totals, speed, work.samples, load_seconds=load_seconds)
+
+    def _set_up(self) -> tuple[ExtractionInput, Setup]:
+        """Open the input and load the model, as planned where there is a plan; changes nothing but the spool."""
+        folder = self._folder
+        source = open_input(self._options, self._target, folder.path)
+        plan = None if self._options.restart else Plan.load(folder.plan)
+        options = as_planned(self._options, plan)
+        setup = prepare(
+            options,
+            planned=plan.limits if plan else {},
+            kept=source.corpus.kept_fields(),
+            features=source.features,
+        )
+        folder.identity = setup.answer_fingerprint
+        if plan is not None:
+            plan.check_same_work(setup.identity, folder=folder.path)
+            if changes := plan.overridden(setup.limits):
+                log_event(
+                    "limits changed: the same answers, but their scores may differ in the last bits from those "
+                    "of an uninterrupted run",
+                    level=logging.WARNING,
+                    changes=", ".join(changes),
+                )
+        elif not self._options.restart and folder.other_identity():
+            raise ResumeRefusedError(
+                f"{folder.path}: holds unfinished work of another model or other options (its plan.json cannot be "
+                "read to say which); start the earlier command again, or start over with --restart"
+            )
+        return source, setup
+
+    def _save_plan(self, setup: Setup, total: int | None) -> None:
+        plan = Plan(identity=setup.identity, limits=setup.limits, output=self._target.path.name, examples=total)
+        plan.save(self._folder.plan, confirm=self._folder.lock.check)
+
+    def _reusable(self, setup: Setup) -> list[Path]:
+        """Return the earlier output to take answers from, when it was made the same way."""
+        if self._options.reuse is None:
+            return []
+        path = Path(self._options.reuse)
+        if not path.exists() and path == self._target.path:
+            return []  # the first of many runs that each reuse the last one's output
+        made_by = answer_fingerprint(path)
+        if made_by == setup.answer_fingerprint:
+            return [path]
+        log_event(
+            "nothing is reused: the earlier answers were made by another model or other options",
+            level=logging.WARNING,
+            reuse=str(path),
+        )
+        return []
+
+    def _answer(self, work: ExtractionWork, speed: SpeedLog, total: int | None) -> Totals:
+        """Answer all shards; each ends up as a part in the run folder, or on standard output."""
+        totals = Totals()
+        progress = RunProgress(work, totals, total=total, observer=self._observer)
+
+        def done(step: Step) -> None:
+            progress.done(step)
+            if not step.resumed:
+                speed.add(totals)
+            self._check_rejects(step, totals)
+
+        store = StreamingStore(self._folder, self._target) if self._streams else self._folder
+        try:
+            run_local(work, store, totals, stop=self._stop, tick=progress.tick, done=done)
+        except QatoolError:
+            with suppress(QatoolError):
+                self._write_rejects(totals)
+            raise
+        progress.begin()
+        self._write_rejects(totals)
+        return totals
+
+    def _check_rejects(self, step: Step, totals: Totals) -> None:
+        """Stop at the first rejected row, or at one too many.
+
+        :raises InputError: with ``--on-error fail``, for a row that an earlier start had set aside
+        """
+        options = self._options
+        if options.on_error == "fail" and step.rejects:
+            first = step.rejects[0]
+            raise InputError(f"{first['where']}: {first['reason']}; add --on-error skip to set such rows aside")
+        limit, rejected = options.max_errors, totals.counts["rejected"]
+        if limit is not None and rejected > limit:
+            see = "" if self._target.kind == "stdout" else f"see {self._folder.rejects}, "
+            raise InputError(
+                f"{rejected} rows were rejected, more than --max-errors {limit}; {see}mend them or raise --max-errors"
+            )
+
+    def _write_rejects(self, totals: Totals) -> None:
+        """List the rejected rows in the run folder; from there they move beside the output."""
+        if not totals.counts["rejected"] or not self._folder.lock.is_ours():
+            return
+        with replacing(self._folder.rejects, confirm=self._folder.lock.check) as stream:
+            for marker in self._markers(totals):
+                for reject in marker.rejects:
+                    line = json.dumps(reject, ensure_ascii=False) + "\n"
+                    stream.write(line.encode("utf-8", "backslashreplace"))
+
+    def _markers(self, totals: Totals) -> Iterator[Marker]:
+        return self._folder.markers(totals.units)
+
+    def _assemble(self, setup: Setup, totals: Totals) -> None:
+        """Stream the parts into the output, which then takes its name."""
+        if self._streams:
+            self._rows_written = totals.counts["examples"]
+            return
+        folder, count = self._folder, totals.units
+        schema = folder.schema(count) if count else setup.extractor.empty_schema()
+        writer = open_writer(
+            self._target,
+            schema,
+            metadata(setup, totals.counts),
+            staging=None if self._target.kind == "stdout" else temporary_name(folder.path / "final"),
+            confirm=folder.lock.check,
+        )
+        with writer:
+            for table in self._output_tables(count, schema):
+                writer.write(table)
+                self._rows_written += table.num_rows
+
+    def _output_tables(self, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
+        def tables() -> Iterator[pa.Table]:
+            for table in self._folder.tables(count, schema):
+                self._stop.check(may_run_out=False)
+                yield table
+
+        return tables() if self._options.best_per is None else best_per_question(tables, top_k=self._options.top_k)
+
+    def _sum_up(
+        self, setup: Setup, totals: Totals, speed: SpeedLog, samples: list[Sample], *, load_seconds: float
+    ) -> ExtractResult:
+        """Write the summary, leave the rejects beside the output and remove the run folder."""
+        target, options = self._target, self._options
+        rejected = totals.counts["rejected"]
+        reject_reasons = reasons(self._markers(totals)) if rejected else Counter[str]()
+        rejects = None if target.kind == "stdout" else self._leave_rejects(are_any=rejected > 0)
+        told = summary(
+            setup=setup,
+            model=model_name(options.model),
+            totals=totals,
+            speed=speed,
+            reject_reasons=reject_reasons,
+            output=options.output,
+            rejects=rejects,
+            load_seconds=load_seconds,
+            rows_written=self._rows_written,
+            exit_code=RowsRejected.exit_code if rejected else EXIT_DONE,
+        )
+        if target.kind != "stdout":
+            write_json(beside(target.path, ".summary.json"), told)
+        if options.summary == "-":
+            sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        elif options.summary is not None:
+            write_json(Path(options.summary), told)
+        log_event("finished", routine=True, examples=totals.counts["examples"], exit_code=told["exit_code"])
+        if not options.keep_run:
+            self._folder.remove()
+        return ExtractResult(summary=told, samples=samples)
+
+    def _leave_rejects(self, *, are_any: bool) -> str | None:
+        """Move the list of rejected rows beside the output, or remove an earlier run's; return where it stands."""
+        listed = beside(self._target.path, ".rejects.jsonl")
+        with reporting(listed):
+            if not are_any:
+                listed.unlink(missing_ok=True)
+                return None
+            self._folder.rejects.replace(listed)
+            return str(listed)

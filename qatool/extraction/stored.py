@@ -1,0 +1,118 @@
+"""Windows read from features instead of cut from texts: whether they suit the model, and those of a shard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qatool.errors import InputError, UsageError
+from qatool.features.restore import UnlikeTextsError, restore_windows
+from qatool.windows.cut import WindowSize, question_budget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from qatool.features.reader import FeaturesFolder
+    from qatool.options import ExtractOptions
+    from qatool.windows.assemble import WindowedExamples
+    from qatool.windows.tokenizer import PairTokenizer
+
+_SHORT = 8
+"""Characters of a fingerprint that tell two apart."""
+
+
+class FeatureWindows:
+    """The windows that ``qatool prep`` cut, for a model.
+
+    :param folder: with all windows of every example
+    :param tokenizer: the model's
+    :param options: may ask for no other windows than there are
+    :raises InputError: they were made with another tokenizer
+    :raises UsageError: other windows are asked for
+    """
+
+    def __init__(self, folder: FeaturesFolder, tokenizer: PairTokenizer, options: ExtractOptions) -> None:
+        manifest = folder.manifest
+        if manifest.tokenizer != tokenizer.fingerprint:
+            raise InputError(
+                f"{folder.path}: was made with another tokenizer ({manifest.tokenizer[:_SHORT]}) than that of "
+                f"{tokenizer.name} ({tokenizer.fingerprint[:_SHORT]}); make the features again with "
+                f"--model {tokenizer.name}, or name the model they were made for"
+            )
+        self._folder = folder
+        self._tokenizer = tokenizer
+        self.size = WindowSize(
+            max_length=manifest.max_length, stride=manifest.stride, question_budget=manifest.max_question_length
+        )
+        if problems := self._problems(options):
+            raise UsageError(*problems)
+
+    def check_limit(self, limit: int) -> None:
+        """Make sure that a model can read the windows.
+
+        :param limit: longest window it reads, in tokens
+        :raises InputError: they are longer
+        """
+        if self.size.max_length > limit:
+            raise InputError(
+                f"{self._folder.path}: holds windows of {self.size.max_length} tokens, and the model reads at most "
+                f"{limit}; make the features again with --max-length {limit} or less"
+            )
+
+    def read(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[str],
+        *,
+        rows: NDArray[np.int64],
+        asked_anew: NDArray[np.bool_],
+        words: bool,
+    ) -> WindowedExamples:
+        """Return the windows of ``n`` examples, as if they had been cut just now.
+
+        :param rows: ``(n,)`` position of each among all examples, ascending
+        :param asked_anew: ``(n,)`` which questions are not asked as they stand there
+        :param words: also find the word each context token belongs to; only the tokenizer knows
+        :raises InputError: a file cannot be read, or is not what ``qatool prep`` wrote
+        """
+        try:
+            return restore_windows(
+                self._folder.windows(rows),
+                questions,
+                contexts,
+                rows=rows,
+                asked_anew=asked_anew,
+                tokenizer=self._tokenizer,
+                size=self.size,
+                words=words,
+            )
+        except UnlikeTextsError as error:
+            raise InputError(
+                f"{self._folder.path} rows {rows[0]} to {rows[-1]}: their windows are not those of their texts "
+                f"({error}); make the features again"
+            ) from error
+
+    def _problems(self, options: ExtractOptions) -> list[str]:
+        """Return which sizes are asked for that the windows do not have."""
+        size = self.size
+        asked = options.max_question_length
+        if asked is not None:
+            asked = question_budget(
+                max_length=size.max_length,
+                stride=size.stride,
+                n_special=self._tokenizer.template.n_special,
+                max_question_length=asked,
+            )
+        sizes = (
+            ("max-length", options.max_length, options.max_length, size.max_length),
+            ("stride", options.stride, options.stride, size.stride),
+            ("max-question-length", options.max_question_length, asked, size.question_budget),
+        )
+        return [
+            f"--{name} {given}: the windows in {self._folder.path} were cut with {held}; drop it, or make the "
+            f"features again with --{name} {given}"
+            for name, given, resolved, held in sizes
+            if resolved is not None and resolved != held
+        ]

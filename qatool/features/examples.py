@@ -1,0 +1,78 @@
+"""The examples of a folder of features as a corpus: all that were prepared, rejected ones in their place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qatool.errors import InputError
+from qatool.features.layout import examples_schema
+from qatool.files.fields import NOTHING_KEPT, Columns
+from qatool.files.parquet import ParquetReader
+from qatool.files.paths import Source
+from qatool.files.rows import excerpt, printable
+from qatool.schema import Example, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from qatool.features.reader import FeaturesFolder
+    from qatool.files.documents import Question
+
+_READ = frozenset({"id", "question", "context", "fingerprint", "error"})
+
+
+class StoredExamples:
+    """What a :class:`~qatool.files.corpus.Corpus` of features holds.
+
+    :param columns: which columns are kept, by which names
+    :raises InputError: features have no such column
+    """
+
+    def __init__(self, folder: FeaturesFolder, columns: Columns) -> None:
+        self._folder = folder
+        self._columns = columns
+        self._name = printable(folder.path.name or str(folder.path))
+        there = examples_schema().names
+        for field in columns.keep:
+            if columns.of(field) not in there:
+                raise InputError(
+                    f"{folder.path}: features have no column {excerpt(columns.of(field))}; there are "
+                    f"{', '.join(map(excerpt, there))}; drop --keep {field}, or extract from the raw input"
+                )
+
+    def examples(self) -> Iterator[Example]:
+        """Yield the examples from the start, ``error`` set for those that were rejected.
+
+        :raises InputError: a file cannot be read, or its texts are no longer those that the windows were cut from
+        """
+        columns = self._columns
+        wanted = _READ | columns.named(columns.keep)
+        number = 0
+        for part in range(self._folder.parts):
+            path = self._folder.examples(part)
+            for row in ParquetReader(Source(path=path, name=path.name, format="parquet")).rows(wanted):
+                values = row.values or {}
+                question, context, error = (values.get(name) for name in ("question", "context", "error"))
+                if error is None and values.get("fingerprint") != fingerprint(question or "", context or ""):
+                    raise InputError(
+                        f"{path} row {row.number}: question or context is not the one that its windows were cut "
+                        "from; make the features again"
+                    )
+                kept = columns.kept(values) if columns.keep else NOTHING_KEPT
+                place = f"{self._name} row {number}"
+                yield Example(values.get("id"), question, context, place, None, None, kept, error)
+                number += 1
+
+    def kept_fields(self) -> dict[str, pa.DataType | None]:
+        """Return the kept columns with their types."""
+        return {field: examples_schema().field(self._columns.of(field)).type for field in self._columns.keep}
+
+    def missing_documents(self) -> list[Question]:
+        """Return nothing: no question names a document."""
+        return []
+
+    def total(self) -> int | None:
+        """Return how many examples there are."""
+        return len(self._folder)

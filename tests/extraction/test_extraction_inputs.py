@@ -1,0 +1,67 @@
+"""What is told of inputs that are not what they seem: documents without questions, columns that no row has."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from featurehelpers import run, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROW = {"question": "Who has the key?", "context": "Mrs Hollins has the key."}
+
+
+@pytest.fixture
+def call(tmp_path: Path, tiny_model: Path, monkeypatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    return ["extract", "--backend", "constant", "--model", str(tiny_model), "--progress", "none"]
+
+
+def warnings(text: str) -> list[str]:
+    return [line.partition(" WARNING ")[2] for line in text.splitlines() if " WARNING " in line]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "."])
+def test_a_document_without_a_question(tmp_path, call, capfd, name) -> None:
+    write(tmp_path / "in.jsonl", [ROW])
+    (tmp_path / "a.txt").write_text("Mrs Hollins has the key.")
+    run(*call, name, "-o", "x.parquet", code=2)
+    assert capfd.readouterr().err == (
+        "Error: INPUT a.txt: is a document without a question; ask one with --question TEXT, or name a file of them "
+        "with --questions FILE\n"
+    )
+    assert not list(tmp_path.glob("x.parquet*"))
+
+
+@pytest.mark.parametrize("output", ["x.jsonl", "-"])
+def test_a_kept_column_that_no_row_has(tmp_path, call, capfd, output) -> None:
+    write(tmp_path / "in.jsonl", [ROW, ROW | {"note": None}, ROW | {"tag": 1}])
+    run(*call, "in.jsonl", "-o", output, "--keep", "tag", "--keep", "tga", "--keep", "note", "--shard-rows", 1)
+    found = capfd.readouterr()
+    assert warnings(found.err) == ["--keep tga: no row has this column, so it is null throughout"]
+    lines = (tmp_path / output).read_text() if output != "-" else found.out
+    assert [json.loads(line)["tga"] for line in lines.splitlines()] == [None] * 3
+
+
+def test_a_kept_column_of_documents_or_questions(tmp_path, call, capfd) -> None:
+    write(tmp_path / "in.jsonl", [{"context": ROW["context"], "tag": 1}])
+    write(tmp_path / "q.jsonl", [{"question": ROW["question"], "note": 2}])
+    run(*call, "in.jsonl", "--questions", "q.jsonl", "-o", "x.jsonl", "--keep", "tag", "--keep", "note")
+    assert warnings(capfd.readouterr().err) == []
+    run(*call, "in.jsonl", "--questions", "q.jsonl", "-o", "x.jsonl", "--keep", "tga", "--keep", "note")
+    assert len(warnings(capfd.readouterr().err)) == 1
+
+
+def test_a_dry_run_tells_of_it_beforehand(tmp_path, call, capfd) -> None:
+    write(tmp_path / "in.jsonl", [ROW])
+    run(*call, "in.jsonl", "-o", "x.jsonl", "--keep", "tga", "--dry-run")
+    assert "--keep tga: no row has this column\n" in capfd.readouterr().out
+
+
+def test_nothing_is_told_of_an_input_without_rows(tmp_path, call, capfd) -> None:
+    write(tmp_path / "in.jsonl", [])
+    run(*call, "in.jsonl", "-o", "x.jsonl", "--keep", "tga")
+    assert warnings(capfd.readouterr().err) == []
