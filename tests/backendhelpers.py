@@ -50,6 +50,7 @@ class ArithmeticBackend:
     device = "cpu"
     precision = "fp32"
     batch_tokens = 4_096
+    streams = 1
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         shape = batch.input_ids.shape

@@ -134,13 +134,10 @@ class _Training:
         self._stop = stop
         self._observer = observer
         with stop.at_once():
-            from qatool.models.allocator import keep_freed_memory
             from qatool.training.fit import resolve_accelerator, resolve_precision
 
             self._accelerator = resolve_accelerator(options.accelerator)
             self._precision = resolve_precision(options.precision, self._accelerator)
-            if self._accelerator == "cpu":
-                keep_freed_memory()
             self._base = _Base.load(options)
         self._features = self._all_features()
         self._examples = self._validation_examples()

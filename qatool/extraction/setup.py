@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -148,9 +147,7 @@ def _decision(options: ExtractOptions, settings: ModelSettings) -> Decision:
 
 
 def as_planned(options: ExtractOptions, plan: Plan | None) -> ExtractOptions:
-    """Return the options with backend, device, precision and threads of the plan where the user chose none."""
-    import torch
-
+    """Return the options with backend, device and precision of the plan where the user chose none."""
     if plan is None:
         return options
     limits = plan.limits
@@ -159,8 +156,6 @@ def as_planned(options: ExtractOptions, plan: Plan | None) -> ExtractOptions:
         changes = {"backend": limits["backend"], "device": limits["device_kind"]}
         if options.precision == "auto":
             changes["precision"] = limits["precision"]
-    if "OMP_NUM_THREADS" not in os.environ and limits["threads"] != torch.get_num_threads():
-        torch.set_num_threads(limits["threads"])
     return replace(options, **changes)
 
 
@@ -201,8 +196,6 @@ def _backend(options: ExtractOptions, name: str, tokenizer: PairTokenizer) -> Ba
 
 def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any]) -> dict[str, Any]:
     """Resolve what decides the floating-point bits: asked for, else as planned, else what suits the device."""
-    import torch
-
     shard = CUDA_SHARD if backend.device.startswith("cuda") else CPU_SHARD
     return {
         "shard_rows": options.shard_rows or planned.get("shard_rows") or shard.rows,
@@ -211,5 +204,6 @@ def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any
         "backend": backend.name,
         "device_kind": backend.device.partition(":")[0],
         "precision": backend.precision,
-        "threads": torch.get_num_threads(),
+        # Of each batch; how many batches are read at once changes no bit.
+        "threads": 1,
     }

@@ -30,43 +30,46 @@ def encode_lines(table: pa.Table) -> bytes:
     return "".join(f"{_encode(dict(zip(names, row, strict=True)))}\n" for row in rows).encode()
 
 
-def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """Return the values of a column as Python objects that JSON can express (``str`` expresses the rest)."""
+def python_values(column: pa.Array | pa.ChunkedArray, *, strict: bool = True) -> list[Any]:
+    """Return the values of a column as Python objects that JSON can express (``str`` expresses the rest).
+
+    :param strict: NaN and infinities, which only Python's JSON knows, become ``None``
+    """
     if isinstance(column, pa.ChunkedArray):
-        return [value for chunk in column.chunks for value in python_values(chunk)]
+        return [value for chunk in column.chunks for value in python_values(chunk, strict=strict)]
     kind = column.type
     if types.is_float16(kind) or types.is_float32(kind):
         # Arrow prints the shortest digits of a float32; as a Python float they print the same.
         texts = column.cast(pa.float32()).cast(pa.string()).to_pylist()
-        return [None if text is None else _finite(float(text)) for text in texts]
+        return [None if text is None else _number(float(text), strict=strict) for text in texts]
     if types.is_floating(kind):
-        return [None if value is None else _finite(value) for value in column.to_pylist()]
+        return [None if value is None else _number(value, strict=strict) for value in column.to_pylist()]
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
         return [None if value is None else value.hex() for value in column.to_pylist()]
     if types.is_list(kind) or types.is_large_list(kind):
-        return _lists(column)
+        return _lists(column, strict=strict)
     if types.is_struct(kind):
-        return _structs(column)
+        return _structs(column, strict=strict)
     return list(column.to_pylist())
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _number(value: float, *, strict: bool) -> float | None:
+    return None if strict and not math.isfinite(value) else value
 
 
-def _lists(column: pa.Array) -> list[Any]:
+def _lists(column: pa.Array, *, strict: bool) -> list[Any]:
     lengths = pc.list_value_length(column).to_pylist()
-    values = python_values(column.flatten())
+    values = python_values(column.flatten(), strict=strict)
     spans = pairwise(accumulate((length or 0 for length in lengths), initial=0))
     return [
         None if length is None else values[start:end] for length, (start, end) in zip(lengths, spans, strict=True)
     ]
 
 
-def _structs(column: pa.Array) -> list[Any]:
+def _structs(column: pa.Array, *, strict: bool) -> list[Any]:
     names = [field.name for field in column.type]
     valid = column.is_valid().to_pylist()
     if not names:
         return [{} if ok else None for ok in valid]
-    fields = zip(*(python_values(field) for field in column.flatten()), strict=True)
+    fields = zip(*(python_values(field, strict=strict) for field in column.flatten()), strict=True)
     return [dict(zip(names, cells, strict=True)) if ok else None for ok, cells in zip(valid, fields, strict=True)]

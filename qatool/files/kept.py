@@ -113,7 +113,7 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Ar
     if types.is_string(kind):
         if types.is_large_string(column.type) or types.is_string_view(column.type):
             return column.cast(kind)
-        return _json_texts(python_values(column))
+        return _json_texts(python_values(column, strict=False))
     return pa.array(column.to_pylist(), kind)
 
 

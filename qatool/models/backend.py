@@ -27,6 +27,8 @@ class Backend(Protocol):
     """Longest window in tokens."""
     batch_tokens: int
     """Tokens a batch that suit the device, padding included."""
+    streams: int
+    """Batches that it may be asked to run at once, each from a thread of its own."""
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         """Return start and end logits, each ``(b, t)``, on the backend's device.

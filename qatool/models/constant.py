@@ -22,6 +22,7 @@ class ConstantBackend:
     device = "cpu"
     precision = "fp32"
     batch_tokens = 65_536
+    streams = 1
 
     def __init__(self, *, max_length: int) -> None:
         self.max_length = max_length

@@ -28,6 +28,7 @@ class RecordedBackend:
         self.precision = backend.precision
         self.max_length = backend.max_length
         self.batch_tokens = backend.batch_tokens
+        self.streams = 1  # it goes by the order of the batches
 
     def rewind(self) -> None:
         """Start over with the first batch."""

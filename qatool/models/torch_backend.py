@@ -29,17 +29,21 @@ class ModelInMemory:
     :param model: an ``AutoModelForQuestionAnswering``, in evaluation mode when asked
     :param device: where it is
     :param max_length: longest window it reads, in tokens
+    :param streams: batches that may be run at once
     """
 
     name = "torch"
 
-    def __init__(self, model: Any, *, device: torch.device, precision: str, max_length: int) -> None:
+    def __init__(
+        self, model: Any, *, device: torch.device, precision: str, max_length: int, streams: int = 1
+    ) -> None:
         self._model = model
         self._device = device
         self.device = str(device)
         self.precision = precision
         self.max_length = max_length
         self.batch_tokens = CUDA_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
+        self.streams = streams
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         """Run the model; see :class:`~qatool.models.backend.Backend`."""
@@ -92,7 +96,11 @@ class TorchBackend(ModelInMemory):
             model, dtype=_DTYPES[resolved], allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
         ).to(place)
         super().__init__(
-            loaded, device=place, precision=resolved, max_length=longest_input(loaded.config, tokenizer_limit)
+            loaded,
+            device=place,
+            precision=resolved,
+            max_length=longest_input(loaded.config, tokenizer_limit),
+            streams=torch.get_num_threads() if place.type == "cpu" else 1,
         )
 
 

@@ -50,6 +50,7 @@ class RememberingBackend:
         self._known: dict[bytes, tuple[Tensor, Tensor]] = {}
         self.name, self.device, self.precision = backend.name, backend.device, backend.precision
         self.max_length, self.batch_tokens = backend.max_length, backend.batch_tokens
+        self.streams = backend.streams
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         """Return start and end logits, each ``(b, t)``."""

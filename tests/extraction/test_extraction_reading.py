@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from backendhelpers import ArithmeticBackend
 from extractionhelpers import answers, extractor, rounded, shard_of
 from tokenizerhelpers import pair_tokenizer, questions, texts
@@ -115,3 +119,57 @@ def test_no_windows() -> None:
     assert len(failed) == 0
     for field in dataclasses.fields(SpanTable):
         assert len(getattr(spans, field.name)) == 0
+
+
+class TwoStreams(ArithmeticBackend):
+    """Takes two batches at once and notes which threads asked, with how many threads of torch each."""
+
+    streams = 2
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.asked: set[tuple[str, int]] = set()
+
+    def logits(self, batch: Any) -> Any:
+        self.asked.add((threading.current_thread().name, torch.get_num_threads()))
+        time.sleep(0.002)
+        return super().logits(batch)
+
+
+@pytest.mark.parametrize("mode", ["native", "squad-script", "hf-pipeline"])
+@pytest.mark.parametrize("most", [1 << 30, pytest.param(77, id="split")])
+def test_streams_give_the_very_same_answers(mode, most) -> None:
+    one = answers(extractor(mode=mode, backend=ArithmeticBackend(most_tokens=most), batch_tokens=200), PAIRS)
+    backend = TwoStreams(most_tokens=most)
+    two = answers(extractor(mode=mode, backend=backend, batch_tokens=200), PAIRS)
+    assert two == one
+    assert len(backend.asked) == 2
+    assert {threads for _, threads in backend.asked} == {1}
+    assert "MainThread" not in {name for name, _ in backend.asked}
+
+
+def test_a_stop_between_batches_ends_the_streams() -> None:
+    before, threads = torch.get_num_threads(), threading.active_count()
+    backend = TwoStreams()
+    one = extractor(backend=backend, batch_tokens=64)
+    prepared = one.prepare(shard_of(PAIRS))
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one.answer(prepared, stop)
+    read = len(backend.batches)
+    time.sleep(0.1)
+    assert len(backend.batches) <= read + 2 < len(prepared.examples.windows)
+    assert torch.get_num_threads() == before
+    assert threading.active_count() <= threads + 2
+
+
+def test_what_goes_wrong_in_a_stream_is_raised() -> None:
+    class Broken(TwoStreams):
+        def logits(self, batch: Any) -> Any:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        answers(extractor(backend=Broken(), batch_tokens=200), PAIRS)

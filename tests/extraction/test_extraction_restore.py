@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from extractionhelpers import extractor
 from featurehelpers import SIZES, prepare, rows, with_bad_rows, write
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizerhelpers import FAMILIES, pair_tokenizer
 
@@ -83,6 +83,7 @@ texts = st.lists(words, max_size=30).map(" ".join) | st.text(max_size=20)
 
 @settings(max_examples=40, deadline=None)
 @given(pairs=st.lists(st.tuples(texts, texts), max_size=8), repeat=st.booleans(), gap=st.integers(0, 3))
+@example(pairs=[("it", "\u200b")], repeat=False, gap=0)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_texts(family, pairs, repeat, gap) -> None:
     tokenizer = pair_tokenizer(family)

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qatool.files.kept import conform, kept_array, unify
@@ -61,6 +62,15 @@ def test_unified(kinds, expected):
     assert unify(schemas) == pa.schema([pa.field("id", TEXT), pa.field("x", expected)])
 
 
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_where_parts_end_changes_no_text(number):
+    for values in (["a", number], [[number], {"b": number}]):
+        parts = [pa.table({"x": kept_array([value], None)}) for value in values]
+        schema = unify([part.schema for part in parts])
+        apart = [conform(part, schema)["x"][0].as_py() for part in parts]
+        assert apart == kept_array(values, None).to_pylist()
+
+
 def test_conformed_values():
     parts = [pa.table({"x": [1, None]}), pa.table({"x": ["a", "b"]}), pa.table({"x": [[1.5], None]})]
     schema = unify([part.schema for part in parts])
@@ -75,6 +85,7 @@ JSON = st.recursive(
 
 
 @settings(max_examples=200, deadline=None)
+@example(parts=[[[]], [math.inf]])
 @given(parts=st.lists(st.lists(JSON, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_any_json_can_be_kept(parts):
     """Never an error, one type in the end, and Parquet takes it."""
