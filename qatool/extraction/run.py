@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from qatool.extraction.setup import as_planned, prepare
 from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
 from qatool.files.answers import open_writer
 from qatool.files.atomic import replacing, reporting, temporary_name, write_json
+from qatool.files.paths import STDIN
 from qatool.jobs.local import Totals, run_local
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
@@ -100,14 +101,15 @@ class ExtractionRun:
     def _set_up(self) -> tuple[ExtractionInput, Setup]:
         """Open the input and load the model, as planned where there is a plan; changes nothing but the spool."""
         folder = self._folder
-        source = open_input(self._options, self._target, folder.path)
+        # Standard input is copied over what an earlier start has read of it, which only the same work may do.
+        source = None if STDIN in self._options.inputs else open_input(self._options, self._target, folder.path)
         plan = None if self._options.restart else Plan.load(folder.plan)
         options = as_planned(self._options, plan)
         setup = prepare(
             options,
             planned=plan.limits if plan else {},
-            kept=source.corpus.kept_fields(),
-            features=source.features,
+            kept=source.corpus.kept_fields() if source else {},
+            features=source.features if source else None,
         )
         folder.identity = setup.answer_fingerprint
         if plan is not None:
@@ -124,6 +126,9 @@ class ExtractionRun:
                 f"{folder.path}: holds unfinished work of another model or other options (its plan.json cannot be "
                 "read to say which); start the earlier command again, or start over with --restart"
             )
+        if source is None:
+            source = open_input(self._options, self._target, folder.path)
+            setup = replace(setup, extractor=replace(setup.extractor, kept=source.corpus.kept_fields()))
         return source, setup
 
     def _save_plan(self, setup: Setup, total: int | None) -> None:

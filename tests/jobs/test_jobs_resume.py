@@ -250,3 +250,12 @@ def _last_start(runner) -> list[dict]:
     events = runner.log()
     first = max(place for place, event in enumerate(events) if event["event"] == "started")
     return events[first:]
+
+
+def test_a_refused_start_leaves_what_was_read_of_standard_input(runner, whole, tmp_path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"question": "Who?", "context": "Somebody else."}\n')
+    runner.interrupted("-", stdin=str(runner.folder / "in.jsonl"))
+    assert runner.code("-", "--top-k", "7", stdin=str(other)) == 6
+    runner.done("-")
+    assert runner.output.read_bytes() == whole
