@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support import FIXTURES, needs_shared
 
 __all__ = ["needs_shared"]
@@ -16,6 +17,11 @@ __all__ = ["needs_shared"]
 # Tiny models gain nothing by threads, and threads that wait for busy cores cost much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# The same examples every time, so that what passed here passes there; HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("explore")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

@@ -197,7 +197,8 @@ def _are_cut(questions: TokenizedTexts, budget: int) -> NDArray[np.bool_]:
     """Return which questions have more tokens than the budget: ``(questions,)``.
 
     Those on disk were cut already: where one fills the budget and its text goes on behind the last token. That misses
-    a question cut within its last character, whose bytes may be tokens of their own; it serves to count only.
+    a question cut within its last character, whose bytes may be tokens of their own, or before blanks that are
+    tokens; it serves to count only.
     """
     cut = questions.lengths > budget
     for place in np.flatnonzero(questions.lengths == budget).tolist():

@@ -84,6 +84,7 @@ texts = st.lists(words, max_size=30).map(" ".join) | st.text(max_size=20)
 @settings(max_examples=40, deadline=None)
 @given(pairs=st.lists(st.tuples(texts, texts), max_size=8), repeat=st.booleans(), gap=st.integers(0, 3))
 @example(pairs=[("it", "\u200b")], repeat=False, gap=0)
+@example(pairs=[("the tall \n", "the")], repeat=False, gap=0)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_texts(family, pairs, repeat, gap) -> None:
     tokenizer = pair_tokenizer(family)
@@ -94,8 +95,8 @@ def test_any_texts(family, pairs, repeat, gap) -> None:
     ours = restored(tokenizer, stored(expected, rows=rows), questions, contexts, rows=rows)
     assert_alike(ours, expected)
     has_windows = expected.windows.n_windows > 0
-    # Only there does text behind the last token say that there were more.
-    plain = np.array([question.isascii() for question in questions], dtype=bool)
+    # Only there does text behind the last token say that there were more: blanks may be tokens, or none.
+    plain = np.array([q.isascii() and q.isprintable() and q == q.rstrip() for q in questions], dtype=bool)
     for row in np.flatnonzero(has_windows & plain):
         assert ours.question_is_cut[row] == expected.question_is_cut[row]
 
