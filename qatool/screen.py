@@ -83,7 +83,9 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
             shown.append(f"{more:,} other {'reason' if more == 1 else 'reasons'}")
         lines.append(f"rejected: {', '.join(shown)}")
     if summary["model"] is not None:
-        lines.append(f"model {summary['model']} on {summary['device']}, {summary['precision']}")
+        lines.append(
+            f"model {summary['model']} on {summary['device']} ({summary['backend']}, {summary['precision']})"
+        )
     output = "standard output" if summary["output"] == "-" else summary["output"]
     lines.append(f"answers in {output}")
     if summary.get("rejects"):

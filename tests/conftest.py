@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,10 @@ __all__ = ["needs_shared"]
 # Tiny models gain nothing by threads, and threads that wait for busy cores cost much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# No test reads or fills the user's cache; what one converts serves the others.
+_CACHE = tempfile.TemporaryDirectory(prefix="qatool-tests-")
+os.environ["QATOOL_CACHE"] = _CACHE.name
 
 # The same examples every time, so that what passed here passes there; HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("same", derandomize=True, database=None)

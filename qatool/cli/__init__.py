@@ -17,7 +17,7 @@ import click
 from click.shell_completion import shell_complete
 
 import qatool
-from qatool.cli import calibrate, evaluate, extract, finetune, inspect, prep, report, status
+from qatool.cli import calibrate, doctor, evaluate, export, extract, finetune, inspect, prep, report, status
 from qatool.cli.command import HELP_WIDTH, parse_problem
 from qatool.errors import EXIT_DONE, Interrupted, OutputError, QatoolError, UsageError
 from qatool.jobs.ahead import LEFT_BEHIND
@@ -53,7 +53,9 @@ commands = _Commands(
         for command in (
             extract.command,
             calibrate.command,
+            doctor.command,
             evaluate.command,
+            export.command,
             finetune.command,
             inspect.command,
             prep.command,

@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from qatool.commands.labelled import accepted, at_temperature, outcome_of, read_questions
 from qatool.errors import InputError, UsageError
 from qatool.evaluation.calibration import (
-    Outcome,
     UnreachableError,
     fit_precision,
     fit_temperature,
@@ -19,25 +17,19 @@ from qatool.evaluation.calibration import (
     likelihood,
     quality,
 )
-from qatool.evaluation.references import accepted_texts
 from qatool.evaluation.scoring import expected_answers
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import cut_shards
 from qatool.files.atomic import write_json
-from qatool.files.corpus import open_corpus
-from qatool.files.labels import LABEL_FIELDS
-from qatool.files.paths import resolve
-from qatool.files.rows import excerpt
-from qatool.logs import SilentObserver, log_event
+from qatool.logs import SilentObserver
 from qatool.models.recorded import RecordedBackend
 from qatool.models.settings import SETTINGS_FILE, ModelSettings
 from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
-from qatool.spans.decode import decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from qatool.evaluation.calibration import Quality
+    from qatool.evaluation.calibration import Outcome, Quality
     from qatool.evaluation.scoring import Expected
     from qatool.extraction.extractor import Extractor, PreparedShard
     from qatool.extraction.shards import Shard
@@ -74,8 +66,8 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
     if not folder.is_dir():
         raise InputError(f"{folder}: is no folder; the fitted values are stored beside the model's weights")
     settings = ModelSettings.load(options.model)
-    examples, left_out = _examples(options)
-    expected = expected_answers([_labels(example) for example in examples], "squad2.0")
+    examples, left_out = read_questions(options.on, options, flag="--on")
+    expected = expected_answers(map(accepted, examples), "squad2.0")
     setup = prepare(_extraction(options), planned={}, kept={})
     model = _Model(setup.extractor, examples, cut_shards(examples, setup.shard_limits), observer)
     has_unanswerable = not all(right.has_answer for right in expected)
@@ -103,35 +95,6 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
     if result.stored:
         _store(result, options)
     return result
-
-
-def _examples(options: CalibrateOptions) -> tuple[list[Example], int]:
-    """Return the labelled questions, and how many rows were left out.
-
-    :raises InputError: a row is bad, too many are, or none is left
-    """
-    corpus = open_corpus(resolve([options.on]), column=options.column, optional=LABEL_FIELDS, limit=options.limit)
-    kept: list[Example] = []
-    left_out = 0
-    for example in corpus.examples():
-        if example.error is None:
-            kept.append(example)
-            continue
-        if options.on_error == "fail":
-            raise InputError(
-                f"{example.where}: {example.error}; mend the row, or add --on-error skip to leave such rows out"
-            )
-        left_out += 1
-        if options.max_errors is not None and left_out > options.max_errors:
-            raise InputError(f"{left_out} rows are bad, more than --max-errors {options.max_errors}; mend them")
-        log_event("left out", row=example.where, reason=example.error)
-    if not kept:
-        raise InputError(f"--on {excerpt(options.on)}: holds no question to calibrate on; name labelled questions")
-    return kept, left_out
-
-
-def _labels(example: Example) -> tuple[str, ...]:
-    return accepted_texts(*(example.kept.get(name) for name in LABEL_FIELDS), place=example.where)
 
 
 def _extraction(options: CalibrateOptions) -> ExtractOptions:
@@ -185,31 +148,13 @@ class _Model:
     def outcome(self, temperature: float) -> Outcome:
         """Return what the model says of every question at a temperature."""
         self._backend.rewind()
-        extractor = replace(
-            self._extractor,
-            decoder=decoder(
-                "native",
-                top_k=1,
-                max_answer_length=self._extractor.decoder.search.max_answer_length,
-                temperature=temperature,
-            ),
-        )
-        best: list[str | None] = []
-        scores, no_answer = [], []
-        for shard in self._shards:
-            table = extractor.answer(shard, self._tick).table
-            best += [found[0]["answer"] if found else None for found in table["candidates"].to_pylist()]
-            scores.append(table["score"].cast("float64").to_numpy())
-            no_answer.append(table["no_answer_score"].cast("float64").to_numpy())
-            if self._is_first:
-                self._observer.advanced(table.num_rows, 0)
+        found = outcome_of(at_temperature(self._extractor, temperature), self._shards, self._tick)
         self._is_first = False
-        # A question the model failed on has neither score.
-        return Outcome(best, np.concatenate(scores), np.nan_to_num(np.concatenate(no_answer), nan=1.0))
+        return found
 
-    def _tick(self, windows: int) -> None:
+    def _tick(self, examples: int, windows: int) -> None:
         if self._is_first:
-            self._observer.advanced(0, windows)
+            self._observer.advanced(examples, windows)
 
 
 def _store(result: CalibrateResult, options: CalibrateOptions) -> None:

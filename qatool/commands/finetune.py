@@ -28,6 +28,7 @@ from qatool.jobs.lock import Lock
 from qatool.jobs.plan import Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
+from qatool.models.companions import load_config
 from qatool.models.identity import model_fingerprint
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings, longest_input
@@ -231,8 +232,6 @@ class _Training:
 
     def _all_features(self) -> list[tuple[str, FeaturesFolder]]:
         """Return each input and its features, checked against the model."""
-        from qatool.training.windows import check_features
-
         options, base = self._options, self._base
         found = []
         for name in options.inputs:
@@ -245,7 +244,8 @@ class _Training:
                 stop=self._stop,
                 observer=self._observer,
             )
-            check_features(folder, tokenizer=base.tokenizer.fingerprint, limit=base.limit)
+            folder.check_tokenizer(base.tokenizer)
+            folder.check_limit(base.limit)
             found.append((name, folder))
         return found
 
@@ -347,17 +347,9 @@ class _Base:
         :raises EnvironmentUnfitError: tokenizer or configuration do not load
         :raises UsageError: windows larger than the model reads
         """
-        from transformers import AutoConfig
-
         name = model_name(options.model)
         tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
-        try:
-            config = AutoConfig.from_pretrained(name, trust_remote_code=options.trust_remote_code)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise EnvironmentUnfitError(
-                f"{name}: its configuration does not load ({reason}); name a folder with config.json, or a hub id"
-            ) from None
+        config = load_config(name, trust_remote_code=options.trust_remote_code)
         limit = longest_input(config, tokenizer.model_max_length)
         size = resolve_size(
             options,

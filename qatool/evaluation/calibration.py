@@ -131,16 +131,23 @@ def fit_precision(outcome: Outcome, expected: Sequence[Expected], precision: flo
     return Threshold(100.0 * float(share[place]), float((ordered[place] + above) / 2))
 
 
+def decided(outcome: Outcome, threshold: float | None) -> list[str | None]:
+    """Return the answers given, ``None`` for none.
+
+    :param threshold: no answer is decided above it; ``None``: always answer
+    """
+    given = _answered(outcome)
+    if threshold is not None:
+        given &= outcome.no_answer_score <= threshold
+    return [text if is_given else None for text, is_given in zip(outcome.best, given.tolist(), strict=True)]
+
+
 def quality(outcome: Outcome, expected: Sequence[Expected], threshold: float | None) -> Quality:
     """Return how good the scores are, and the decisions at a threshold.
 
     :param threshold: no answer is decided above it; ``None``: always answer
     """
-    decided = _answered(outcome)
-    if threshold is not None:
-        decided &= outcome.no_answer_score <= threshold
-    texts = [text if given else None for text, given in zip(outcome.best, decided.tolist(), strict=True)]
-    exact, f1 = score(texts, expected, "squad2.0")
+    exact, f1 = score(decided(outcome, threshold), expected, "squad2.0")
     there = ~np.isnan(outcome.score)
     bins = reliability_bins(outcome.score[there], _right(outcome, expected)[there])
     return Quality(

@@ -11,6 +11,7 @@ from qatool.extraction.answers import Decision
 from qatool.extraction.extractor import Extractor
 from qatool.extraction.shards import ShardLimits
 from qatool.extraction.stored import FeatureWindows
+from qatool.models.loading import load_backend
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
 from qatool.models.sizes import resolve_size
@@ -82,7 +83,16 @@ def prepare(
     settings = ModelSettings.load(name)
     tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
     stored = None if features is None else FeatureWindows(features, tokenizer, options)
-    backend = _backend(options, name, tokenizer)
+    backend = load_backend(
+        name,
+        backend=options.backend,
+        device=options.device,
+        precision=options.precision,
+        tokenizer_limit=tokenizer.model_max_length,
+        workers=options.workers,
+        allow_pickle=options.allow_pickle,
+        trust_remote_code=options.trust_remote_code,
+    )
     if stored is None:
         size = window_size(options, settings, tokenizer, limit=backend.max_length)
     else:
@@ -173,24 +183,6 @@ def window_size(
         n_special=tokenizer.template.n_special,
         limit=limit,
         max_question_length=options.question_length,
-    )
-
-
-def _backend(options: ExtractOptions, name: str, tokenizer: PairTokenizer) -> Backend:
-    """Load the model on the backend asked for."""
-    if options.backend == "constant":
-        from qatool.models.constant import ConstantBackend
-
-        return ConstantBackend(max_length=tokenizer.model_max_length)
-    from qatool.models.torch_backend import TorchBackend
-
-    return TorchBackend(
-        name,
-        device=options.device,
-        precision=options.precision,
-        tokenizer_limit=tokenizer.model_max_length,
-        allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
     )
 
 

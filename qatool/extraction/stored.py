@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from qatool.windows.assemble import WindowedExamples
     from qatool.windows.tokenizer import PairTokenizer
 
-_SHORT = 8
-"""Characters of a fingerprint that tell two apart."""
-
 
 class FeatureWindows:
     """The windows that ``qatool prep`` cut, for a model.
@@ -34,13 +31,8 @@ class FeatureWindows:
     """
 
     def __init__(self, folder: FeaturesFolder, tokenizer: PairTokenizer, options: ExtractOptions) -> None:
+        folder.check_tokenizer(tokenizer)
         manifest = folder.manifest
-        if manifest.tokenizer != tokenizer.fingerprint:
-            raise InputError(
-                f"{folder.path}: was made with another tokenizer ({manifest.tokenizer[:_SHORT]}) than that of "
-                f"{tokenizer.name} ({tokenizer.fingerprint[:_SHORT]}); make the features again with "
-                f"--model {tokenizer.name}, or name the model they were made for"
-            )
         self._folder = folder
         self._tokenizer = tokenizer
         self.size = WindowSize(
@@ -55,11 +47,7 @@ class FeatureWindows:
         :param limit: longest window it reads, in tokens
         :raises InputError: they are longer
         """
-        if self.size.max_length > limit:
-            raise InputError(
-                f"{self._folder.path}: holds windows of {self.size.max_length} tokens, and the model reads at most "
-                f"{limit}; make the features again with --max-length {limit} or less"
-            )
+        self._folder.check_limit(limit)
 
     def read(
         self,

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from qatool.windows.tokenizer import PairTokenizer
+
 WINDOW_COLUMNS = (
     "input_ids", "token_type_ids", "offset_mapping", "overflow_to_sample_mapping", "window", "context_start",
     "context_end",
 )  # fmt: skip
 """The columns of the features that a model's input is made of; those of labels are not read."""
+
+_SHORT = 8
+"""Characters of a fingerprint that tell two apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,31 @@ class FeaturesFolder:
     def parts(self) -> int:
         """How many files of features there are."""
         return len(self.manifest.files)
+
+    def check_tokenizer(self, tokenizer: PairTokenizer) -> None:
+        """Make sure that the windows were cut with a tokenizer.
+
+        :raises InputError: they were cut with another
+        """
+        made_with = self.manifest.tokenizer
+        if made_with != tokenizer.fingerprint:
+            raise InputError(
+                f"{self.path}: was made with another tokenizer ({made_with[:_SHORT]}) than that of "
+                f"{tokenizer.name} ({tokenizer.fingerprint[:_SHORT]}); make the features again with "
+                f"--model {tokenizer.name}, or name the model they were made for"
+            )
+
+    def check_limit(self, limit: int) -> None:
+        """Make sure that a model can read the windows.
+
+        :param limit: longest window it reads, in tokens
+        :raises InputError: they are longer
+        """
+        if self.manifest.max_length > limit:
+            raise InputError(
+                f"{self.path}: holds windows of {self.manifest.max_length} tokens, and the model reads at most "
+                f"{limit}; make the features again with --max-length {limit} or less"
+            )
 
     def features(self, index: int) -> Path:
         """Return where the features of a part are."""

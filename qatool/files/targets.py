@@ -28,7 +28,7 @@ _OWN_NAME = re.compile(
     r"_SUCCESS|manifest\.json|audit\.json|rejects\.jsonl|README\.md|"
     r"config\.json|model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json|qatool\.json|"
     r"(special_|added_)?token[a-z_]*\.(json|model)|vocab\.(txt|json)|merges\.txt|spiece\.model|"
-    r"metrics\.csv|curve\.svg"
+    r"metrics\.csv|curve\.svg|openvino_model\.(xml|bin)"
 )
 _JSONL: dict[str, Compression | None] = {
     **dict.fromkeys((".jsonl", ".ndjson"), None),

@@ -7,7 +7,18 @@ from pathlib import Path
 
 from qatool.errors import EnvironmentUnfitError
 
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+EXPORTED_GRAPH = "openvino_model.xml"
+"""What an exported model has instead of weights for torch; the name that Optimum uses, too."""
+_TORCH_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_WEIGHTS = (*_TORCH_WEIGHTS, "openvino_model.*")
+
+
+def is_exported(model: str) -> bool:
+    """Whether ``model`` is a folder that holds an exported graph and no weights for torch."""
+    folder = Path(model)
+    return (folder / EXPORTED_GRAPH).is_file() and not any(
+        found for pattern in _TORCH_WEIGHTS for found in folder.glob(pattern)
+    )
 
 
 def model_fingerprint(model: str) -> str:

@@ -77,6 +77,7 @@ class TorchBackend(ModelInMemory):
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     :param precision: ``auto`` (fp32 on a CPU, bf16 or fp16 on a card), ``fp32``, ``bf16`` or ``fp16``
     :param tokenizer_limit: longest input the tokenizer names
+    :param streams: batches that a CPU may be asked to read at once
     :raises EnvironmentUnfitError: the device is absent, the precision does not fit it or the model does not load
     """
 
@@ -87,12 +88,13 @@ class TorchBackend(ModelInMemory):
         device: str,
         precision: str,
         tokenizer_limit: int,
+        streams: int = 1,
         allow_pickle: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
         place = resolve_device(device)
         resolved = resolve_precision(precision, place)
-        loaded = _load(
+        loaded = load_weights(
             model, dtype=_DTYPES[resolved], allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
         ).to(place)
         super().__init__(
@@ -100,7 +102,7 @@ class TorchBackend(ModelInMemory):
             device=place,
             precision=resolved,
             max_length=longest_input(loaded.config, tokenizer_limit),
-            streams=torch.get_num_threads() if place.type == "cpu" else 1,
+            streams=streams if place.type == "cpu" else 1,
         )
 
 
@@ -136,13 +138,18 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         if device.type == "cpu":
             return "fp32"
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "int8":
+        raise EnvironmentUnfitError("--precision int8: only OpenVINO reads it; export the model and drop --backend")
     if precision == "fp16" and device.type == "cpu":
         raise EnvironmentUnfitError("--precision fp16: half precision is slow and inexact on a CPU; use bf16 or fp32")
     return precision
 
 
-def _load(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_remote_code: bool) -> Any:
-    """Load weights from safetensors (unless pickles are allowed) in ``dtype``."""
+def load_weights(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_remote_code: bool) -> Any:
+    """Load a question-answering model from safetensors (unless pickles are allowed) in ``dtype``, for inference.
+
+    :raises EnvironmentUnfitError: it does not load, or has no weights for its head
+    """
     from transformers import AutoModelForQuestionAnswering
     from transformers.utils import logging
 

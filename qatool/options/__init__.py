@@ -6,6 +6,8 @@ every problem. ``None`` means "not chosen by the user": the value is then resolv
 or the decode preset.
 """
 
+from qatool.options.doctoring import DoctorOptions
+from qatool.options.exporting import ExportOptions
 from qatool.options.extract import DECODE_PRESETS, DecodePreset, ExtractOptions
 from qatool.options.features import Answers, PrepOptions
 from qatool.options.flags import Flag, argument, option, required
@@ -37,7 +39,9 @@ __all__ = [
     "CalibrateOptions",
     "Decode",
     "DecodePreset",
+    "DoctorOptions",
     "EvaluateOptions",
+    "ExportOptions",
     "ExtractOptions",
     "FinetuneOptions",
     "Flag",

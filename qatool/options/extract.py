@@ -80,11 +80,20 @@ class ExtractOptions(WindowOptions):
         )
     )
     backend: Backend = option(
-        Flag("What runs the model; constant: no model at all, for tests of scale.", "Model"), default="auto"
+        Flag(
+            "What runs the model; auto: openvino for a CPU where it is installed; constant: no model, for tests.",
+            "Model",
+        ),
+        default="auto",
     )
     device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
-    precision: Precision = option(Flag("Arithmetic of the model.", "Model"), default="auto")
+    precision: Precision = option(
+        Flag("Arithmetic of the model; int8: of one that was exported so.", "Model"), default="auto"
+    )
     batch_tokens: int | None = option(Flag("Tokens a batch, padding included.", "Model", metavar="auto|N", auto=True))
+    workers: int | None = option(
+        Flag("Batches a CPU reads at once, one thread each [default: one a core].", "Model", metavar="N")
+    )
     allow_pickle: bool = option(Flag("Load weights that are not safetensors.", "Model"), default=False)
     trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
 
@@ -139,7 +148,7 @@ class ExtractOptions(WindowOptions):
     def __post_init__(self) -> None:
         problems = [
             *self._range_problems(),
-            *below(self, 1, "batch_tokens", "max_answer_length", "top_k", "shard_rows"),
+            *below(self, 1, "batch_tokens", "workers", "max_answer_length", "top_k", "shard_rows"),
             *below(self, 0, "snippet"),
             *self._row_problems(self.inputs),
         ]

@@ -96,7 +96,9 @@ class CalibrateOptions(WindowOptions):
     dry_run: bool = option(Flag("Fit and show, but store nothing.", "Fitting"), default=False)
     json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
 
-    backend: Backend = option(Flag("What runs the model.", "Model"), default="auto")
+    backend: Backend = option(
+        Flag("What runs the model; auto: openvino for a CPU where it is installed.", "Model"), default="auto"
+    )
     device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
     precision: Precision = option(Flag("Arithmetic of the model.", "Model"), default="auto")
     batch_tokens: int | None = option(Flag("Tokens a batch, padding included.", "Model", metavar="auto|N", auto=True))

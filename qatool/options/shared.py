@@ -8,8 +8,8 @@ from typing import Literal
 from qatool.options.flags import Flag, below, option, rename_problems
 
 Decode = Literal["native", "squad-script", "hf-pipeline"]
-Backend = Literal["auto", "torch", "constant"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Backend = Literal["auto", "torch", "openvino", "constant"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Progress = Literal["auto", "bar", "plain", "none"]
 LogFormat = Literal["text", "json"]
 OnError = Literal["fail", "skip"]

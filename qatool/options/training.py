@@ -8,9 +8,10 @@ from typing import Literal
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, required, seconds_of
-from qatool.options.shared import Precision, WindowOptions
+from qatool.options.shared import WindowOptions
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class FinetuneOptions(WindowOptions):
     accelerator: Accelerator = option(Flag("As Lightning names them.", "Device"), default="auto")
     devices: str = option(Flag("How many, or which: as Lightning takes them.", "Device", metavar="N"), default="1")
     strategy: str = option(Flag("How devices share the work, as Lightning names it.", "Device"), default="auto")
-    precision: Precision = option(
+    precision: TrainingPrecision = option(
         Flag("Of the arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import qatool
 from qatool.files.atomic import reporting, write_bytes
+from qatool.models.companions import save_tokenizer
 from qatool.models.settings import SETTINGS_FILE
 from qatool.training.curve import curve
 
@@ -51,7 +52,7 @@ def save_model(folder: Path, model: Any, *, tokenizer: str, record: Record, trai
     """
     with reporting(folder):
         (model.half() if half else model).save_pretrained(folder)
-        _save_tokenizer(tokenizer, folder)
+        save_tokenizer(tokenizer, folder)
     record.write(folder / "metrics.csv")
     write_bytes(folder / "curve.svg", curve(record.entries).encode())
     write_bytes(folder / "README.md", card(trained).encode())
@@ -62,16 +63,6 @@ def save_model(folder: Path, model: Any, *, tokenizer: str, record: Record, trai
         "knows_no_answer": trained.knows_no_answer,
     }
     write_bytes(folder / SETTINGS_FILE, (json.dumps(settings, indent=2) + "\n").encode())
-
-
-def _save_tokenizer(name: str, folder: Path) -> None:
-    """Save the tokenizer so that it neither cuts nor pads unasked, whatever the base had it do."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(name)
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.save_pretrained(folder)
 
 
 def card(trained: Trained) -> str:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from qatool.features.layout import Manifest
 
 _COLUMNS = ("input_ids", "token_type_ids", "start_positions", "end_positions")
 
@@ -121,27 +120,6 @@ class TrainingWindows:
             end_positions=_positions(table, "end_positions"),
             share=share,
         )
-
-
-def check_features(folder: FeaturesFolder, *, tokenizer: str, limit: int) -> Manifest:
-    """Check that a model can learn from a folder of features, and return its manifest.
-
-    :param tokenizer: fingerprint of the model's tokenizer
-    :param limit: longest window the model reads, in tokens
-    :raises InputError: it was made with another tokenizer, or its windows are too long
-    """
-    manifest = folder.manifest
-    if manifest.tokenizer != tokenizer:
-        raise InputError(
-            f"{folder.path}: was made with another tokenizer ({manifest.tokenizer[:12]}…) than the model's "
-            f"({tokenizer[:12]}…); make the features again with --model of this model"
-        )
-    if manifest.max_length > limit:
-        raise InputError(
-            f"{folder.path}: has windows of up to {manifest.max_length} tokens, the model reads at most {limit}; "
-            f"make the features again with --max-length {limit}"
-        )
-    return manifest
 
 
 def _cached(folder: FeaturesFolder, cache: Path) -> Any:

@@ -33,6 +33,7 @@ SUMMARY: dict[str, Any] = {
     "rejects": None,
     "model": "tiny",
     "device": "cpu",
+    "backend": "torch",
     "precision": "fp32",
 }
 

@@ -50,7 +50,7 @@ TABLES = ", ".join(f"[{name}]" for name in sorted(cli.commands.commands))
             ["-o", "o", "--topk=3", "--precision", "fp8", "--stride", "-1", "-qv", "--column", "x\x1b[2J"],
             [
                 "Error: --topk: no such option; did you mean --top-k?",
-                "Error: --precision 'fp8': must be one of auto, fp32, bf16, fp16",
+                "Error: --precision 'fp8': must be one of auto, fp32, bf16, fp16, int8",
                 MISSING_INPUT,
                 "Error: --stride -1: must be at least 0",
                 r"Error: --column 'x\x1b[2J': not of the form NEW=OLD; for example --column question=q",
@@ -227,7 +227,7 @@ def test_done(qatool, work) -> None:
     assert re.fullmatch(r"ended after 0\.\d s: 200 of 200 examples \(100\.0 %\), .* windows/s", result.errors[0])
     assert result.errors[1:] == [
         "200 examples: 170 answered, 30 no answer, 0 rejected; 41.2 examples/s, 45.0 windows/s in 4.9 s",
-        "model tiny on cpu, fp32",
+        "model tiny on cpu (torch, fp32)",
         "answers in answers.parquet",
     ]
 

@@ -29,7 +29,7 @@ def test_plain_summary(summary) -> None:
     show_summary(summary, [sample("It was Ada.", "Ada")], stream=stream)
     assert stream.getvalue() == (
         "200 examples: 170 answered, 30 no answer, 0 rejected; 41.2 examples/s, 45.0 windows/s in 4.9 s\n"
-        "model tiny on cpu, fp32\n"
+        "model tiny on cpu (torch, fp32)\n"
         "answers in answers.parquet\n"
     )
 
@@ -47,7 +47,7 @@ def test_plain_summary_of_everything(summary) -> None:
         ),
         "1 example with an empty question or context, so without an answer",
         r"rejected: 9 invalid JSON, 4 d, 3 e, 2 null\x0acontext, 1 a, 2 other reasons",
-        "model tiny on cpu, fp32",
+        "model tiny on cpu (torch, fp32)",
         "answers in standard output",
         "rejected rows in a.rejects.jsonl",
     ]

@@ -104,7 +104,7 @@ def test_bad_rows(model, capsys, tmp_path) -> None:
 
 PROBLEMS = {
     "gone --on dev.jsonl": "gone: is no folder; the fitted values are stored beside the model's weights",
-    "model --on empty.jsonl": "--on 'empty.jsonl': holds no question to calibrate on; name labelled questions",
+    "model --on empty.jsonl": "--on 'empty.jsonl': holds no question; name labelled questions",
     "model --on plain.jsonl": (
         "plain.jsonl:1: is not labelled: neither answers nor is_impossible says anything; label the row"
     ),

@@ -1,0 +1,60 @@
+"""``qatool export``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from qatool.cli.command import OptionsCommand
+from qatool.cli.work import at_work
+from qatool.logs import harmless
+from qatool.options import ExportOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qatool.commands.export import ExportResult
+
+
+def export(options: ExportOptions) -> None:
+    """Import what the work needs only now, so that help and errors come at once."""
+    with at_work(options) as observer:
+        from qatool.commands.export import run
+
+        result = run(options, observer=observer)
+    if options.json:
+        told = {
+            "folder": str(result.folder),
+            "precision": result.precision,
+            "bytes": result.size,
+            **result.comparison._asdict(),
+        }
+        click.echo(json.dumps(told, indent=2))
+    elif not options.quiet:
+        for line in _lines(result):
+            click.echo(harmless(line))
+
+
+def _lines(result: ExportResult) -> Iterator[str]:
+    found = result.comparison
+    yield f"{result.precision}, {result.size / 1e6:.1f} MB, in {result.folder}"
+    yield ""
+    yield f"{found.questions:,} questions ({found.on}){'' if found.labelled else ', the model itself being right'}"
+    yield "              before     after"
+    yield f"exact       {found.exact_before:>8.2f}  {found.exact_after:>8.2f}"
+    yield f"F1          {found.f1_before:>8.2f}  {found.f1_after:>8.2f}"
+    yield f"{found.same:.2f} % of the answers are the same"
+
+
+command = OptionsCommand(
+    "export",
+    options_class=ExportOptions,
+    callback=export,
+    help="""Export a model for OpenVINO, optionally quantised to int8.
+
+    DIR becomes a folder that extract takes as --model. Its answers are compared with those of the model it was made
+    from before anything is written.
+    """,
+)

@@ -1,0 +1,84 @@
+"""Labelled questions that a model answers in memory: to fit on, and to hold one model against another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qatool.errors import InputError
+from qatool.evaluation.calibration import Outcome
+from qatool.evaluation.references import accepted_texts
+from qatool.files.corpus import open_corpus
+from qatool.files.labels import LABEL_FIELDS
+from qatool.files.paths import resolve
+from qatool.files.rows import excerpt
+from qatool.logs import log_event
+from qatool.spans.decode import decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from qatool.extraction.extractor import Extractor, PreparedShard
+    from qatool.options import RowOptions
+    from qatool.schema import Example
+
+
+def read_questions(given: str, options: RowOptions, *, flag: str) -> tuple[list[Example], int]:
+    """Return the questions of an input with their label fields, and how many rows were left out.
+
+    :param flag: the option that named the input, for messages
+    :raises InputError: a row is bad, too many are, or none is left
+    """
+    corpus = open_corpus(resolve([given]), column=options.column, optional=LABEL_FIELDS, limit=options.limit)
+    kept: list[Example] = []
+    left_out = 0
+    for example in corpus.examples():
+        if example.error is None:
+            kept.append(example)
+            continue
+        if options.on_error == "fail":
+            raise InputError(
+                f"{example.where}: {example.error}; mend the row, or add --on-error skip to leave such rows out"
+            )
+        left_out += 1
+        if options.max_errors is not None and left_out > options.max_errors:
+            raise InputError(f"{left_out} rows are bad, more than --max-errors {options.max_errors}; mend them")
+        log_event("left out", row=example.where, reason=example.error)
+    if not kept:
+        raise InputError(f"{flag} {excerpt(given)}: holds no question; name labelled questions")
+    return kept, left_out
+
+
+def accepted(example: Example) -> tuple[str, ...]:
+    """Return the texts that an example's labels accept; none: it has no answer.
+
+    :raises InputError: it is not labelled, or not in a way that can be read
+    """
+    return accepted_texts(*(example.kept.get(name) for name in LABEL_FIELDS), place=example.where)
+
+
+def at_temperature(extractor: Extractor, temperature: float) -> Extractor:
+    """Return an extractor that keeps the best span only and scores it at a temperature."""
+    longest = extractor.decoder.search.max_answer_length
+    return replace(extractor, decoder=decoder("native", top_k=1, max_answer_length=longest, temperature=temperature))
+
+
+def outcome_of(
+    extractor: Extractor, shards: Iterable[PreparedShard], tick: Callable[[int, int], None] = lambda *_: None
+) -> Outcome:
+    """Return what a model says of every question.
+
+    :param tick: called with the number of examples, or of windows, that are done
+    """
+    best: list[str | None] = []
+    scores, no_answer = [], []
+    for shard in shards:
+        table = extractor.answer(shard, lambda windows: tick(0, windows)).table
+        best += [found[0]["answer"] if found else None for found in table["candidates"].to_pylist()]
+        scores.append(table["score"].cast("float64").to_numpy())
+        no_answer.append(table["no_answer_score"].cast("float64").to_numpy())
+        tick(table.num_rows, 0)
+    # A question the model failed on has neither score.
+    return Outcome(best, np.concatenate(scores), np.nan_to_num(np.concatenate(no_answer), nan=1.0))

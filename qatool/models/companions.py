@@ -1,0 +1,39 @@
+"""What lies beside a model's weights: its configuration and its tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qatool.errors import EnvironmentUnfitError
+
+
+def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
+    """Return the configuration of ``model``, a folder or a hub id.
+
+    :raises EnvironmentUnfitError: it does not load
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            model, local_files_only=Path(model).is_dir(), trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise EnvironmentUnfitError(
+            f"{model}: its configuration does not load ({reason}); name a folder with config.json, or a hub id"
+        ) from None
+
+
+def save_tokenizer(model: str, folder: Path, *, trust_remote_code: bool = False) -> None:
+    """Save the tokenizer of ``model`` so that it neither cuts nor pads unasked, whatever it did before.
+
+    :raises OSError: it cannot be written
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)

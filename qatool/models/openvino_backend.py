@@ -1,0 +1,143 @@
+"""The OpenVINO backend: the same models on a CPU, faster; also those quantised to int8."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from qatool.errors import EnvironmentUnfitError
+from qatool.models.backend import BatchTooLargeError
+from qatool.models.companions import load_config
+from qatool.models.conversion import converted
+from qatool.models.library import import_extra
+from qatool.models.settings import longest_input
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from qatool.windows.assemble import WindowBatch
+
+BATCH_TOKENS = 1_024
+"""As with torch: activations of more tokens no longer fit the caches of a core."""
+
+
+class OpenVINOBackend:
+    """A model compiled by OpenVINO for the CPU; each batch is read by one thread, several at once.
+
+    :param model: folder or hub id of a transformers model, or a folder that ``qatool export`` made
+    :param precision: ``auto`` (int8 if the model was quantised, else fp32), ``fp32``, ``bf16`` or ``int8``
+    :param tokenizer_limit: longest input the tokenizer names
+    :param streams: batches that may be read at once
+    :raises EnvironmentUnfitError: OpenVINO is not installed, the precision fits neither model nor processor, or the
+        model does not load
+    """
+
+    name = "openvino"
+    device = "cpu"
+    batch_tokens = BATCH_TOKENS
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        precision: str,
+        tokenizer_limit: int,
+        streams: int,
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
+    ) -> None:
+        openvino = import_extra("openvino")
+        graph = converted(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        core = openvino.Core()
+        loaded = _read(core, graph)
+        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        is_quantised = any(one.get_type_name() == "FakeQuantize" for one in loaded.get_ops())
+        self.precision = resolve_precision(
+            precision, model=model, is_quantised=is_quantised, has_bf16="BF16" in capabilities
+        )
+        self.streams = streams
+        self.max_length = longest_input(load_config(model, trust_remote_code=trust_remote_code), tokenizer_limit)
+        # What is not int8 in a quantised model may as well be of half precision.
+        half = self.precision == "bf16" or (self.precision == "int8" and "BF16" in capabilities)
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._compiled: Any = core.compile_model(loaded, "CPU", settings)
+        self._inputs = {name for port in self._compiled.inputs for name in port.get_names()}
+        self._thread = threading.local()
+
+    def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
+        """Run the model; see :class:`~qatool.models.backend.Backend`."""
+        request = self._request()
+        try:
+            request.infer(inputs_of(batch, self._inputs), share_inputs=True)
+        except RuntimeError as error:
+            if "bad_alloc" in str(error) or "allocate" in str(error):
+                raise BatchTooLargeError(str(error)) from error
+            raise
+        # The next batch of this thread is written over the same memory.
+        start, end = (torch.from_numpy(request.get_output_tensor(index).data.copy()) for index in range(2))
+        return start, end
+
+    def _request(self) -> Any:
+        """Return the inference request of this thread."""
+        request = getattr(self._thread, "request", None)
+        if request is None:
+            request = self._thread.request = self._compiled.create_infer_request()
+        return request
+
+
+def inputs_of(batch: WindowBatch, names: Collection[str]) -> dict[str, NDArray[np.int64]]:
+    """Return what a converted graph takes of a batch.
+
+    :param names: of the graph's inputs
+    """
+    input_ids = batch.input_ids.astype(np.int64)
+    width = input_ids.shape[1]
+    inputs = {"input_ids": input_ids, "attention_mask": (np.arange(width) < batch.lengths[:, None]).astype(np.int64)}
+    if "token_type_ids" in names:
+        types = batch.token_type_ids
+        inputs["token_type_ids"] = np.zeros_like(input_ids) if types is None else types.astype(np.int64)
+    return inputs
+
+
+def resolve_precision(precision: str, *, model: str, is_quantised: bool, has_bf16: bool) -> str:
+    """Return the precision that ``--precision`` means for a model on this processor.
+
+    :raises EnvironmentUnfitError: model or processor cannot do it
+    """
+    if precision == "auto":
+        return "int8" if is_quantised else "fp32"
+    if precision == "int8" and not is_quantised:
+        raise EnvironmentUnfitError(
+            f"--precision int8: {model} is not quantised; run: qatool export {model} -o DIR --int8 "
+            "--calibration-data FILE"
+        )
+    if is_quantised and precision != "int8":
+        raise EnvironmentUnfitError(
+            f"--precision {precision}: {model} is quantised; drop it or use --precision int8, or name the model it "
+            "was made from"
+        )
+    if precision == "fp16":
+        raise EnvironmentUnfitError("--precision fp16: half precision is slow and inexact on a CPU; use bf16 or fp32")
+    if precision == "bf16" and not has_bf16:
+        raise EnvironmentUnfitError("--precision bf16: this processor has no arithmetic of it; use fp32")
+    return precision
+
+
+def _read(core: Any, path: Path) -> Any:
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        raise EnvironmentUnfitError(f"{path}: does not load ({reason[:200]}); convert or export it again") from error

@@ -1,0 +1,43 @@
+"""Quantise a converted model to int8: weights and activations, scales from real windows."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from typing import TYPE_CHECKING, Any
+
+from qatool.models.library import import_extra
+from qatool.models.openvino_backend import inputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qatool.windows.assemble import WindowBatch
+
+CALIBRATION_WINDOWS = 300
+"""As many as NNCF asks for by default; more gain nothing."""
+
+
+def quantize(graph: Any, batches: Sequence[WindowBatch]) -> Any:
+    """Return a graph whose matrix products are of int8.
+
+    Post-training quantisation by NNCF: SmoothQuant (Xiao et al., 2022), symmetric weights, asymmetric activations,
+    bias correction.
+
+    :param graph: an ``openvino.Model``, see :func:`~qatool.models.conversion.convert`
+    :param batches: of real windows, from which the ranges of activations are taken
+    :raises EnvironmentUnfitError: NNCF is not installed
+    """
+    nncf = import_extra("nncf")
+    names = {name for port in graph.inputs for name in port.get_names()}
+    nncf.set_log_level(logging.ERROR)
+    # Its bars go to standard output, where data may go.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            graph,
+            nncf.Dataset(list(batches), lambda batch: inputs_of(batch, names)),
+            model_type=nncf.ModelType.TRANSFORMER,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(batches),
+        )

@@ -1,0 +1,30 @@
+"""Options of ``qatool doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qatool.errors import UsageError
+from qatool.options.flags import Flag, device_problems, option
+from qatool.options.shared import ScreenOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(ScreenOptions):
+    """Options of ``qatool doctor``.
+
+    :raises UsageError: a value makes no sense.
+    """
+
+    model: str | None = option(
+        Flag("Model folder or hub id [env: QATOOL_MODEL].", "Model", metavar="DIR|HUB_ID", env="QATOOL_MODEL")
+    )
+    device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
+    speed: bool = option(
+        Flag("Measure how fast this machine reads; takes about a minute.", "Measuring"), default=True
+    )
+    json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
+
+    def __post_init__(self) -> None:
+        if problems := device_problems(self.device):
+            raise UsageError(*problems)

@@ -1,0 +1,194 @@
+"""The OpenVINO backend: the same logits as torch, whatever the batch; what it refuses; what is kept and chosen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from tokenizerhelpers import questions, texts
+
+from qatool.errors import EnvironmentUnfitError
+from qatool.models import conversion, library, loading
+from qatool.models.identity import EXPORTED_GRAPH, is_exported, model_fingerprint
+from qatool.models.loading import load_backend
+from qatool.models.openvino_backend import inputs_of, resolve_precision
+from qatool.windows.build import build_windows
+from qatool.windows.cut import WindowSize
+from qatool.windows.tokenizer import PairTokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qatool.models.backend import Backend
+    from qatool.windows.assemble import WindowedExamples
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("QATOOL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "openvino"
+
+
+def loaded(model: Path | str, **options) -> Backend:
+    return load_backend(
+        str(model), **{"backend": "openvino", "device": "cpu", "precision": "auto", "tokenizer_limit": 128} | options
+    )
+
+
+def refusal(call) -> str:
+    with pytest.raises(EnvironmentUnfitError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def examples(tiny_model) -> WindowedExamples:
+    held = [text[: 30 + 40 * row] for row, text in enumerate(texts()[8:20])]
+    size = WindowSize(max_length=100, stride=20, question_budget=30)
+    return build_windows(
+        list(questions()[: len(held)]), held, tokenizer=PairTokenizer.load(str(tiny_model)), size=size
+    )
+
+
+def test_logits_are_those_of_torch(tiny_model, examples, cache) -> None:
+    ours, theirs = loaded(tiny_model, workers=2), loaded(tiny_model, backend="torch", precision="fp32")
+    assert (ours.name, ours.device, ours.precision, ours.streams) == ("openvino", "cpu", "fp32", 2)
+    assert ours.max_length == theirs.max_length == 128
+    order = np.argsort(examples.lengths)
+    batches = [examples.assemble(order[first : first + size]) for first, size in ((0, 1), (1, 5), (6, len(order)))]
+    assert len({batch.input_ids.shape for batch in batches}) == len(batches)
+    # From several threads at once, each batch with a shape of its own.
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(ours.logits, batches * 3))
+    for (start, end), batch in zip(found, batches * 3, strict=True):
+        wanted = theirs.logits(batch)
+        there = torch.from_numpy(np.arange(batch.input_ids.shape[1]) < batch.lengths[:, None])
+        for logits, right in zip((start, end), wanted, strict=True):
+            torch.testing.assert_close(logits[there], right[there], atol=2e-5, rtol=1e-4)
+
+
+def test_a_conversion_is_kept(tiny_model, cache, monkeypatch) -> None:
+    path = conversion.converted(str(tiny_model))
+    assert path.parent.parent == cache
+    assert path.parent.name.startswith(model_fingerprint(str(tiny_model))[:32])
+    assert [entry.name for entry in cache.iterdir()] == [path.parent.name]
+    monkeypatch.setattr(conversion, "convert", lambda *_, **__: pytest.fail("converted again"))
+    assert conversion.converted(str(tiny_model)) == path
+
+
+def test_the_first_of_two_conversions_stays(tiny_model, cache, monkeypatch) -> None:
+    convert = conversion.convert
+
+    def late(model: str, **options):
+        monkeypatch.setattr(conversion, "convert", convert)
+        conversion.converted(model)
+        return convert(model, **options)
+
+    monkeypatch.setattr(conversion, "convert", late)
+    path = conversion.converted(str(tiny_model))
+    assert path.exists()
+    assert [entry.name for entry in cache.iterdir()] == [path.parent.name]
+
+
+def test_a_broken_conversion_says_so(tiny_model, cache) -> None:
+    path = conversion.converted(str(tiny_model))
+    path.write_text("<net")
+    assert str(path) in refusal(lambda: loaded(tiny_model))
+
+
+def test_weights_of_half_precision_are_stored_so(tiny_model, tmp_path) -> None:
+    from transformers import AutoModelForQuestionAnswering
+
+    sizes = {}
+    for name, convert in (("fp32", torch.nn.Module.float), ("fp16", torch.nn.Module.half)):
+        model = shutil.copytree(tiny_model, tmp_path / name)
+        convert(AutoModelForQuestionAnswering.from_pretrained(model)).save_pretrained(model)
+        (tmp_path / f"graph-{name}").mkdir()
+        conversion.save_graph(conversion.convert(str(model)), tmp_path / f"graph-{name}")
+        sizes[name] = (tmp_path / f"graph-{name}" / "openvino_model.bin").stat().st_size
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+
+
+def test_auto_takes_openvino_on_a_cpu_where_it_is_installed(tiny_model, cache, monkeypatch) -> None:
+    assert loaded(tiny_model, backend="auto").name == "openvino"
+    # What only torch can refuse properly, and what only torch reads.
+    assert "half precision is slow" in refusal(lambda: loaded(tiny_model, backend="auto", precision="fp16"))
+    monkeypatch.setattr(conversion, "convert", lambda *_, **__: (_ for _ in ()).throw(EnvironmentUnfitError("no")))
+    shutil.rmtree(cache)
+    assert loaded(tiny_model, backend="auto").name == "torch"
+    assert refusal(lambda: loaded(tiny_model)) == "no"
+    monkeypatch.setattr(loading, "is_installed", lambda: False)
+    assert loaded(tiny_model, backend="auto").name == "torch"
+
+
+def test_without_the_extra(tiny_model, cache, monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert refusal(lambda: loaded(tiny_model)) == (
+        "openvino: cannot be imported; run: pip install 'qatool[openvino]'"
+    )
+
+
+def test_nothing_is_reported_to_the_makers() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\nfrom qatool.models.library import import_extra\nimport_extra('openvino'); import_extra('nncf')\n"
+        "from openvino.tools.ovc.telemetry_utils import tm\nfrom nncf.telemetry.wrapper import telemetry\n"
+        "print(sys.modules['openvino_telemetry'], tm.__name__, type(telemetry).__name__)"
+    )
+    out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["None", "openvino.tools.ovc.telemetry_stub", "MagicMock"]
+    assert library.is_installed()
+
+
+def test_precisions() -> None:
+    def resolved(precision: str, *, is_quantised: bool = False, has_bf16: bool = True) -> str:
+        return resolve_precision(precision, model="m", is_quantised=is_quantised, has_bf16=has_bf16)
+
+    assert [resolved(one) for one in ("auto", "fp32", "bf16")] == ["fp32", "fp32", "bf16"]
+    assert [resolved(one, is_quantised=True) for one in ("auto", "int8")] == ["int8", "int8"]
+    assert "m is not quantised; run: qatool export m -o DIR --int8" in refusal(lambda: resolved("int8"))
+    assert "--precision fp32: m is quantised" in refusal(lambda: resolved("fp32", is_quantised=True))
+    assert "this processor has no arithmetic of it" in refusal(lambda: resolved("bf16", has_bf16=False))
+    assert "half precision is slow" in refusal(lambda: resolved("fp16"))
+
+
+def test_a_model_without_token_types(tiny_model, tmp_path, cache, examples) -> None:
+    from transformers import RobertaConfig, RobertaForQuestionAnswering
+
+    torch.manual_seed(3)
+    words = json.loads((tiny_model / "config.json").read_text())["vocab_size"]
+    config = RobertaConfig(
+        vocab_size=words, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=130, type_vocab_size=1, pad_token_id=0,
+    )  # fmt: skip
+    RobertaForQuestionAnswering(config).save_pretrained(tmp_path / "roberta")
+    batch = replace(examples.assemble(np.arange(len(examples.windows))), token_type_ids=None)
+    assert "token_type_ids" not in inputs_of(batch, {"input_ids", "attention_mask"})
+    ours = loaded(tmp_path / "roberta").logits(batch)
+    theirs = loaded(tmp_path / "roberta", backend="torch").logits(batch)
+    there = torch.from_numpy(np.arange(batch.input_ids.shape[1]) < batch.lengths[:, None])
+    torch.testing.assert_close(ours[0][there], theirs[0][there], atol=2e-5, rtol=1e-4)
+
+
+def test_what_is_exported(tiny_model, tmp_path) -> None:
+    assert not is_exported(str(tiny_model))
+    folder = shutil.copytree(tiny_model, tmp_path / "both")
+    (folder / EXPORTED_GRAPH).write_text("<net/>")
+    assert not is_exported(str(folder))
+    (folder / "model.safetensors").unlink()
+    assert is_exported(str(folder))
+    assert "use --backend openvino --device cpu" in refusal(lambda: loaded(folder, backend="torch"))
+    before = model_fingerprint(str(folder))
+    (folder / EXPORTED_GRAPH).write_text("<net />")
+    assert model_fingerprint(str(folder)) != before
