@@ -21,9 +21,12 @@ from qatool.files.atomic import reporting, temporary_name
 from qatool.files.cache import CACHE_VARIABLE, cache_folder
 from qatool.models.identity import EXPORTED_GRAPH, is_exported, model_fingerprint
 from qatool.models.library import import_extra
+from qatool.models.settings import positions_of
 from qatool.models.torch_backend import load_weights
 
-_FORMAT = 1
+POSITIONS = ["qatool", "positions"]
+"""Where a graph says how many tokens it has positions for; empty for any number."""
+_FORMAT = 2
 """Counted up when the same model converts to another graph."""
 
 
@@ -83,6 +86,8 @@ def convert(model: str, *, allow_pickle: bool = False, trust_remote_code: bool =
         ) from error
     for output, name in zip(graph.outputs, ("start_logits", "end_logits"), strict=True):
         output.tensor.set_names({name})
+    # So that whoever reads it needs no configuration, and with it transformers, whose import takes a second.
+    graph.set_rt_info(str(positions_of(loaded.config) or ""), POSITIONS)
     return graph
 
 

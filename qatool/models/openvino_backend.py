@@ -11,7 +11,7 @@ import torch
 from qatool.errors import EnvironmentUnfitError
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.companions import load_config
-from qatool.models.conversion import converted
+from qatool.models.conversion import POSITIONS, converted
 from qatool.models.library import import_extra
 from qatool.models.settings import longest_input
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = 1_024
 """As with torch: activations of more tokens no longer fit the caches of a core."""
+_WIDTHS = 8
+"""Batches are as wide as a multiple of this: each new shape costs some milliseconds of making code for it."""
 
 
 class OpenVINOBackend:
@@ -63,7 +65,7 @@ class OpenVINOBackend:
             precision, model=model, is_quantised=is_quantised, has_bf16="BF16" in capabilities
         )
         self.streams = streams
-        self.max_length = longest_input(load_config(model, trust_remote_code=trust_remote_code), tokenizer_limit)
+        self.max_length = _max_length(loaded, model, tokenizer_limit, trust_remote_code=trust_remote_code)
         # What is not int8 in a quantised model may as well be of half precision.
         half = self.precision == "bf16" or (self.precision == "int8" and "BF16" in capabilities)
         settings = {
@@ -85,9 +87,10 @@ class OpenVINOBackend:
             if "bad_alloc" in str(error) or "allocate" in str(error):
                 raise BatchTooLargeError(str(error)) from error
             raise
+        tokens = batch.input_ids.shape[1]
         # The next batch of this thread is written over the same memory.
-        start, end = (torch.from_numpy(request.get_output_tensor(index).data.copy()) for index in range(2))
-        return start, end
+        start, end = (request.get_output_tensor(index).data[:, :tokens].copy() for index in range(2))
+        return torch.from_numpy(start), torch.from_numpy(end)
 
     def _request(self) -> Any:
         """Return the inference request of this thread."""
@@ -102,12 +105,14 @@ def inputs_of(batch: WindowBatch, names: Collection[str]) -> dict[str, NDArray[n
 
     :param names: of the graph's inputs
     """
-    input_ids = batch.input_ids.astype(np.int64)
-    width = input_ids.shape[1]
-    inputs = {"input_ids": input_ids, "attention_mask": (np.arange(width) < batch.lengths[:, None]).astype(np.int64)}
-    if "token_type_ids" in names:
-        types = batch.token_type_ids
-        inputs["token_type_ids"] = np.zeros_like(input_ids) if types is None else types.astype(np.int64)
+    count, tokens = batch.input_ids.shape
+    width = -(-tokens // _WIDTHS) * _WIDTHS
+    inputs = {name: np.zeros((count, width), dtype=np.int64) for name in names}
+    inputs["input_ids"][:, :tokens] = batch.input_ids
+    # Behind the padding that the tokenizer knows comes some that the mask alone hides.
+    inputs["attention_mask"][:] = np.arange(width) < batch.lengths[:, None]
+    if "token_type_ids" in names and batch.token_type_ids is not None:
+        inputs["token_type_ids"][:, :tokens] = batch.token_type_ids
     return inputs
 
 
@@ -133,6 +138,14 @@ def resolve_precision(precision: str, *, model: str, is_quantised: bool, has_bf1
     if precision == "bf16" and not has_bf16:
         raise EnvironmentUnfitError("--precision bf16: this processor has no arithmetic of it; use fp32")
     return precision
+
+
+def _max_length(graph: Any, model: str, tokenizer_limit: int, *, trust_remote_code: bool) -> int:
+    """Return the longest window in tokens: as the graph says, else as the model's configuration does."""
+    if not graph.has_rt_info(POSITIONS):
+        return longest_input(load_config(model, trust_remote_code=trust_remote_code), tokenizer_limit)
+    positions = graph.get_rt_info(POSITIONS).astype(str)
+    return min(int(positions), tokenizer_limit) if positions else tokenizer_limit
 
 
 def _read(core: Any, path: Path) -> Any:

@@ -87,9 +87,15 @@ def _is_whole(value: object, *, least: int) -> bool:
 
 def longest_input(config: Any, tokenizer_limit: int) -> int:
     """Return the longest window in tokens that a model of this configuration can read."""
+    positions = positions_of(config)
+    return tokenizer_limit if positions is None else min(positions, tokenizer_limit)
+
+
+def positions_of(config: Any) -> int | None:
+    """Return how many tokens a model of this configuration has positions for, ``None`` for any number."""
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0:
-        return tokenizer_limit
+        return None
     if getattr(config, "model_type", None) in _POSITIONS_AFTER_PADDING:
         positions -= (config.pad_token_id or 0) + 1
-    return min(positions, tokenizer_limit)
+    return positions
