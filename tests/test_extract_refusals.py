@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from support import FIXTURES
 
 from qatool import cli
 
@@ -124,3 +125,22 @@ def test_every_bad_value_at_once(place: Place, capfd) -> None:
         "Error: --device tpu: no such device; give auto, cpu, cuda or cuda:N",
         "Error: --reuse old.jsonl: answers are taken over from Parquet only; name a .parquet file",
     ]
+
+
+def test_no_worker_reads_nothing(place: Place, capfd) -> None:
+    _, call = place
+    assert cli.run([*call, "in.jsonl", "-o", "out.parquet", "--workers", "0"]) == 2
+    assert capfd.readouterr().err == "Error: --workers 0: must be at least 1\n"
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_workers_change_no_bit(place: Place, tiny_model: Path, backend: str) -> None:
+    folder, _ = place
+    lines = (FIXTURES / "corpus.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:30]
+    (folder / "corpus.jsonl").write_text("".join(lines), encoding="utf-8")
+    written = []
+    for workers in ("1", "3"):
+        words = ["corpus.jsonl", "-o", "out.parquet", "--workers", workers, "--backend", backend, "-q"]
+        assert cli.run(["extract", *words, "--model", str(tiny_model), "--batch-tokens", "300"]) == 0
+        written.append((folder / "out.parquet").read_bytes())
+    assert written[0] == written[1]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from qatool.errors import EnvironmentUnfitError
+from qatool.errors import EnvironmentUnfitError, OutputError
+from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.companions import load_config
-from qatool.models.conversion import POSITIONS, converted
+from qatool.models.conversion import POSITIONS, convert, converted
+from qatool.models.identity import is_exported
 from qatool.models.library import import_extra
 from qatool.models.settings import longest_input
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -56,9 +58,8 @@ class OpenVINOBackend:
         trust_remote_code: bool = False,
     ) -> None:
         openvino = import_extra("openvino")
-        graph = converted(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
         core = openvino.Core()
-        loaded = _read(core, graph)
+        loaded = _graph(core, model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         is_quantised = any(one.get_type_name() == "FakeQuantize" for one in loaded.get_ops())
         self.precision = resolve_precision(
@@ -148,9 +149,16 @@ def _max_length(graph: Any, model: str, tokenizer_limit: int, *, trust_remote_co
     return min(int(positions), tokenizer_limit) if positions else tokenizer_limit
 
 
-def _read(core: Any, path: Path) -> Any:
+def _graph(core: Any, model: str, *, allow_pickle: bool, trust_remote_code: bool) -> Any:
+    """Return the graph of a model, converted anew where none can be kept."""
+    try:
+        path = converted(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    except OutputError as error:
+        log_event("the converted model is not kept", level=logging.WARNING, reason=str(error))
+        return convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     try:
         return core.read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().rpartition("\n")[2]
-        raise EnvironmentUnfitError(f"{path}: does not load ({reason[:200]}); convert or export it again") from error
+        remedy = "export it again" if is_exported(model) else "remove its folder, and the model is converted again"
+        raise EnvironmentUnfitError(f"{path}: does not load ({reason[:200]}); {remedy}") from error

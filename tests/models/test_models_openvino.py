@@ -100,7 +100,18 @@ def test_the_first_of_two_conversions_stays(tiny_model, cache, monkeypatch) -> N
 def test_a_broken_conversion_says_so(tiny_model, cache) -> None:
     path = conversion.converted(str(tiny_model))
     path.write_text("<net")
-    assert str(path) in refusal(lambda: loaded(tiny_model))
+    said = refusal(lambda: loaded(tiny_model))
+    assert said.startswith(f"{path}: does not load (")
+    assert said.endswith("; remove its folder, and the model is converted again")
+    # Whoever did not ask for it is served by torch meanwhile.
+    assert loaded(tiny_model, backend="auto").name == "torch"
+
+
+def test_where_nothing_can_be_kept_it_is_converted_each_time(tiny_model, tmp_path, monkeypatch, caplog) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("QATOOL_CACHE", str(tmp_path / "file" / "cache"))
+    assert loaded(tiny_model, backend="auto").name == "openvino"
+    assert "the converted model is not kept" in caplog.text
 
 
 def test_weights_of_half_precision_are_stored_so(tiny_model, tmp_path) -> None:
