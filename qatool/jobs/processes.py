@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -74,6 +75,7 @@ def in_order(
         # What they are at is of no use any more, and may take long.
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
+        _stop_feeding(pool)
         if isinstance(error, BrokenProcessPool):
             raise EnvironmentUnfitError(
                 "a worker process died (killed from outside, or out of memory); start again with fewer --workers"
@@ -81,6 +83,18 @@ def in_order(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _stop_feeding(pool: ProcessPoolExecutor) -> None:
+    """Let a thread that is handing an item to processes that are gone give up.
+
+    It waits for room in a pipe that early releases of Python 3.11 keep open for reading in this process, too, and so
+    for ever: https://github.com/python/cpython/issues/94777. Later ones close it themselves, and not twice.
+    """
+    if sys.version_info < (3, 11, 7):
+        queue: Any = getattr(pool, "_call_queue", None)
+        if queue is not None:
+            queue._reader.close()
 
 
 def _result(future: Future[R], check: Callable[[], None]) -> R:
