@@ -54,7 +54,10 @@ def load_backend(
         )
     if backend == "openvino" and not on_cpu:
         raise EnvironmentUnfitError(f"--backend openvino: reads on a CPU only, not on --device {device}; drop one")
-    streams = workers or torch.get_num_threads()
+    if workers is not None and on_cpu:
+        # A single stream is given all threads of torch: one worker would take every core, and other bits.
+        torch.set_num_threads(workers)
+    streams = torch.get_num_threads()
     is_chosen = exported or backend == "openvino" or precision == "int8"
     if is_chosen or (backend == "auto" and on_cpu and is_installed()):
         from qatool.models.openvino_backend import OpenVINOBackend

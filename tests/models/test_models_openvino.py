@@ -203,3 +203,14 @@ def test_what_is_exported(tiny_model, tmp_path) -> None:
     before = model_fingerprint(str(folder))
     (folder / EXPORTED_GRAPH).write_text("<net />")
     assert model_fingerprint(str(folder)) != before
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_one_worker_is_one_thread(tiny_model, cache, backend) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert loaded(tiny_model, backend=backend, workers=1).streams == 1
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
