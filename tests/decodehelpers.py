@@ -128,12 +128,19 @@ def character_spans(window: SlowWindow, context: str, longest: int) -> list[Grou
 
 
 def slow_native(
-    windows: list[SlowWindow], context: str, *, top_k: int, longest: int, prior: Sequence[float] | None = None
+    windows: list[SlowWindow],
+    context: str,
+    *,
+    top_k: int,
+    longest: int,
+    prior: Sequence[float] | None = None,
+    slope: float = 1.0,
+    bias: float = 0.0,
 ) -> tuple[list[Found], float]:
     """The formula at the head of ``qatool/spans/native.py``; also the score of "no answer"."""
     cost = length_cost(longest)
     best: dict[tuple[int, int], tuple[float, Found]] = {}
-    margins = [0.0]
+    margins = []
     for number, window in enumerate(windows):
         null = sum(window.null)
         for span in character_spans(window, context, longest):
@@ -142,22 +149,23 @@ def slow_native(
             held = best.get(span[:2])
             if held is None or margin > held[0]:
                 best[span[:2]] = margin, Found(span.start, span.end, 0.0, span.logit, null, number)
-    total = log_sum_exp(margins)
+    mass = log_sum_exp(margins) if margins else -math.inf
+    answerable = 1 / (1 + math.exp(-(slope * mass + bias)))
     pool = sorted(best.values(), key=lambda pair: -pair[0])[: max(20, top_k + 10)]
     by_text: dict[str, float] = defaultdict(float)
     for margin, span in pool:
-        by_text[context[span.start : span.end].casefold()] += math.exp(margin - total)
+        by_text[context[span.start : span.end].casefold()] += answerable * math.exp(margin - mass)
     first, further = [], []
     seen = set()
     for margin, span in pool:
         text = context[span.start : span.end].casefold()
         if text in seen:
-            further.append(span._replace(score=math.exp(margin - total)))
+            further.append(span._replace(score=answerable * math.exp(margin - mass)))
         else:
             first.append(span._replace(score=min(by_text[text], 1.0)))
         seen.add(text)
     kept = (sorted(first, key=lambda s: -s.score) + further)[:top_k]
-    return sorted(kept, key=lambda s: -s.score), math.exp(-total)
+    return sorted(kept, key=lambda s: -s.score), 1 - answerable
 
 
 def slow_pipeline(windows: list[SlowWindow], context: str, *, top_k: int, longest: int) -> tuple[list[Found], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,7 @@ def calibrate(options: CalibrateOptions) -> None:
         result = run(options, observer=observer)
     if options.json:
         found = {
-            "temperature": result.temperature,
+            **asdict(result.calibration),
             "no_answer_threshold": result.no_answer_threshold,
             "questions": result.questions,
             "left_out": result.left_out,
@@ -45,7 +46,10 @@ def calibrate(options: CalibrateOptions) -> None:
 def _lines(result: CalibrateResult) -> Iterator[str]:
     left_out = f", {result.left_out:,} bad rows left out" if result.left_out else ""
     yield f"{result.questions:,} questions{left_out}"
-    yield f"temperature {result.temperature:g}"
+    fitted = result.calibration
+    yield f"temperature {fitted.temperature:g}"
+    if result.no_answer_threshold is not None:
+        yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
     if result.no_answer_threshold is None:
         yield "no-answer threshold not fitted: every question has an answer"
     else:
@@ -76,8 +80,9 @@ command = OptionsCommand(
     "calibrate",
     options_class=CalibrateOptions,
     callback=calibrate,
-    help="""Fit a model's temperature and no-answer threshold on labelled questions it was not trained on.
+    help="""Make a model's scores mean what they say: fit them and its no-answer threshold on labelled questions.
 
-    Both are stored in qatool.json in the model's folder, and extract uses them from then on.
+    It must not have been trained on them. What is fitted is stored in qatool.json in the model's folder, and
+    extract uses it from then on.
     """,
 )

@@ -1,16 +1,20 @@
-"""``qatool calibrate``: temperature and no-answer threshold of a model, fitted on labelled questions."""
+"""``qatool calibrate``: what makes a model's scores mean what they say, fitted on labelled questions."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.commands.labelled import accepted, at_temperature, outcome_of, read_questions
+import numpy as np
+
+from qatool.commands.labelled import accepted, calibrated, outcome_of, read_questions
 from qatool.errors import InputError, UsageError
 from qatool.evaluation.calibration import (
     UnreachableError,
+    fit_answerable,
     fit_precision,
     fit_temperature,
     fit_threshold,
@@ -25,6 +29,7 @@ from qatool.logs import SilentObserver
 from qatool.models.recorded import RecordedBackend
 from qatool.models.settings import SETTINGS_FILE, ModelSettings
 from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
+from qatool.spans.calibration import Calibration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,12 +42,15 @@ if TYPE_CHECKING:
     from qatool.options import CalibrateOptions
     from qatool.schema import Example
 
+_GENTLE = 0.1
+"""A slope at which scores in single precision still tell all log odds apart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateResult:
     """What was fitted, and what it changes on the questions it was fitted on."""
 
-    temperature: float
+    calibration: Calibration
     no_answer_threshold: float | None
     """``None``: not fitted, because every question has an answer."""
     before: Quality
@@ -56,7 +64,7 @@ class CalibrateResult:
 
 
 def run(options: CalibrateOptions, *, observer: Observer | None = None) -> CalibrateResult:
-    """Fit temperature and threshold; the model reads every window once.
+    """Fit calibration and threshold; the model reads every window once.
 
     :param observer: is told how the work goes on
     :raises QatoolError: see :mod:`qatool.errors`
@@ -73,17 +81,17 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
     has_unanswerable = not all(right.has_answer for right in expected)
     always = not has_unanswerable or setup.extractor.decision.always_answer
     before = quality(
-        model.outcome(settings.temperature),
+        model.outcome(settings.calibration),
         expected,
         None if always else _or_default(settings.no_answer_threshold),
     )
-    observer.message("fitting the temperature")
-    temperature = fit_temperature(lambda value: likelihood(model.outcome(value), expected))
-    outcome = model.outcome(temperature)
+    observer.message("fitting the scores")
+    calibration = _calibration(model, expected)
+    outcome = model.outcome(calibration)
     threshold = _threshold(options, outcome, expected) if has_unanswerable else None
     after = quality(outcome, expected, threshold)
     result = CalibrateResult(
-        temperature=temperature,
+        calibration=calibration,
         no_answer_threshold=threshold,
         before=before,
         after=after,
@@ -120,6 +128,31 @@ def _or_default(threshold: float | None) -> float:
     return DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold
 
 
+def _calibration(model: _Model, expected: Sequence[Expected]) -> Calibration:
+    """Fit the temperature where an answer is sure, then how sure it is.
+
+    Without unanswerable questions nothing tells how sure an answer is, and the temperature has to do for both.
+    """
+    has_answer = np.array([right.has_answer for right in expected])
+    if has_answer.all():
+        temperature = fit_temperature(
+            lambda value: likelihood(model.outcome(Calibration(temperature=value)), expected)
+        )
+        return Calibration(temperature=temperature)
+    taken_for_granted = Calibration(answerable_slope=0.0, answerable_bias=math.inf)
+    temperature = fit_temperature(
+        lambda value: likelihood(
+            model.outcome(replace(taken_for_granted, temperature=value)), expected, among=has_answer
+        )
+    )
+    gentle = Calibration(temperature=temperature, answerable_slope=_GENTLE)
+    doubt = model.outcome(gentle).no_answer_score
+    with np.errstate(divide="ignore"):
+        log_odds = (np.log1p(-doubt) - np.log(doubt)) / _GENTLE
+    slope, bias = fit_answerable(log_odds, has_answer)
+    return Calibration(temperature=temperature, answerable_slope=slope, answerable_bias=bias)
+
+
 def _threshold(options: CalibrateOptions, outcome: Outcome, expected: Sequence[Expected]) -> float:
     if options.precision_at is None:
         return fit_threshold(outcome, expected).threshold
@@ -133,7 +166,7 @@ def _threshold(options: CalibrateOptions, outcome: Outcome, expected: Sequence[E
 
 
 class _Model:
-    """Answers the same questions at any temperature; the model itself runs the first time only."""
+    """Answers the same questions under any calibration; the model itself runs the first time only."""
 
     def __init__(
         self, extractor: Extractor, examples: Sequence[Example], shards: Iterable[Shard], observer: Observer
@@ -145,10 +178,10 @@ class _Model:
         self._is_first = True
         observer.started(len(examples), "reading")
 
-    def outcome(self, temperature: float) -> Outcome:
-        """Return what the model says of every question at a temperature."""
+    def outcome(self, calibration: Calibration) -> Outcome:
+        """Return what the model says of every question when its scores are calibrated so."""
         self._backend.rewind()
-        found = outcome_of(at_temperature(self._extractor, temperature), self._shards, self._tick)
+        found = outcome_of(calibrated(self._extractor, calibration), self._shards, self._tick)
         self._is_first = False
         return found
 
@@ -163,7 +196,7 @@ def _store(result: CalibrateResult, options: CalibrateOptions) -> None:
         values: dict[str, Any] = json.loads(result.settings.read_text(encoding="utf-8"))
     except FileNotFoundError:
         values = {}
-    values["temperature"] = result.temperature
+    values |= asdict(result.calibration)
     if result.no_answer_threshold is not None:
         values["no_answer_threshold"] = result.no_answer_threshold
     values["calibration"] = {

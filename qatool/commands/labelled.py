@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qatool.extraction.extractor import Extractor, PreparedShard
     from qatool.options import RowOptions
     from qatool.schema import Example
+    from qatool.spans.calibration import Calibration
 
 
 def read_questions(given: str, options: RowOptions, *, flag: str) -> tuple[list[Example], int]:
@@ -59,10 +60,10 @@ def accepted(example: Example) -> tuple[str, ...]:
     return accepted_texts(*(example.kept.get(name) for name in LABEL_FIELDS), place=example.where)
 
 
-def at_temperature(extractor: Extractor, temperature: float) -> Extractor:
-    """Return an extractor that keeps the best span only and scores it at a temperature."""
+def calibrated(extractor: Extractor, calibration: Calibration) -> Extractor:
+    """Return an extractor that keeps the best span only and scores it as calibrated."""
     longest = extractor.decoder.search.max_answer_length
-    return replace(extractor, decoder=decoder("native", top_k=1, max_answer_length=longest, temperature=temperature))
+    return replace(extractor, decoder=decoder("native", top_k=1, max_answer_length=longest, calibration=calibration))
 
 
 def outcome_of(

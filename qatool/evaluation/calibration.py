@@ -1,8 +1,9 @@
-"""Fit what makes scores mean what they say: a temperature, then a no-answer threshold.
+"""Fit what makes scores mean what they say: a temperature, how sure to be of an answer, then a no-answer threshold.
 
 A temperature divides all logits (Guo et al., "On Calibration of Modern Neural Networks", 2017). It is chosen by the
 negative log likelihood of what a score claims: that the best span is an exact match. That of an unanswerable question
-never is.
+never is. Slope and bias turn a model's log odds of an answer into true ones (Platt, "Probabilistic Outputs for
+Support Vector Machines", 1999).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 0.1, 10.0
 _STEPS = 14
 _SHRINK = (math.sqrt(5) - 1) / 2
 _LEAST_PROBABILITY = 1e-6
+_NEWTON_STEPS, _LEAST_STEP, _RIDGE = 50, 1e-8, 1e-9
 
 
 class Outcome(NamedTuple):
@@ -67,11 +69,16 @@ def best_scores(outcome: Outcome, expected: Sequence[Expected]) -> Scores:
     return score(outcome.best, expected, "squad2.0")
 
 
-def likelihood(outcome: Outcome, expected: Sequence[Expected]) -> float:
-    """Return the mean negative log likelihood that the scores give to what is true of the best spans, in nats."""
+def likelihood(
+    outcome: Outcome, expected: Sequence[Expected], among: NDArray[np.bool_] | slice = slice(None)
+) -> float:
+    """Return the mean negative log likelihood that the scores give to what is true of the best spans, in nats.
+
+    :param among: ``(n,)``, the questions that count; all where none are named
+    """
     claimed = np.clip(np.nan_to_num(outcome.score), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
     right = _right(outcome, expected) > 0
-    return float(-np.log(np.where(right, claimed, 1 - claimed)).mean())
+    return float(-np.log(np.where(right, claimed, 1 - claimed))[among].mean())
 
 
 def _right(outcome: Outcome, expected: Sequence[Expected]) -> NDArray[np.float64]:
@@ -98,6 +105,40 @@ def fit_temperature(loss: Callable[[float], float]) -> float:
             right = low + _SHRINK * (high - low)
             at_right = loss(math.exp(right))
     return round(math.exp((low + high) / 2), 4)
+
+
+def fit_answerable(log_odds: NDArray[np.float64], has_answer: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return slope and bias of the true log odds of an answer against a model's, by Platt's method.
+
+    Newton's steps, each halved until it gains. Targets are drawn in a little from 0 and 1, as Platt proposes, so that
+    odds which tell all questions apart do not end in an infinite slope. Odds that tell the wrong way get slope 0.
+
+    :param log_odds: ``(n,)``, those that are not finite do not count
+    :param has_answer: ``(n,)``
+    """
+    there = np.isfinite(log_odds)
+    answered, unanswered = int(has_answer[there].sum()), int((~has_answer[there]).sum())
+    target = np.where(has_answer[there], (answered + 1) / (answered + 2), 1 / (unanswered + 2))
+    centre, spread = log_odds[there].mean(), log_odds[there].std() or 1.0
+    inputs = np.stack([(log_odds[there] - centre) / spread, np.ones(len(target))])
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        return float((np.logaddexp(0.0, weights @ inputs) - target * (weights @ inputs)).sum())
+
+    weights = np.zeros(2)
+    for _ in range(_NEWTON_STEPS):
+        probability = 1 / (1 + np.exp(-(weights @ inputs)))
+        curvature = (inputs * probability * (1 - probability)) @ inputs.T + _RIDGE * np.eye(2)
+        step = np.linalg.solve(curvature, inputs @ (target - probability))
+        while loss(weights + step) > loss(weights) and np.abs(step).max() > _LEAST_STEP:
+            step /= 2
+        weights = weights + step
+        if np.abs(step).max() <= _LEAST_STEP:
+            break
+    slope = float(weights[0]) / spread
+    if slope <= 0:
+        return 0.0, round(math.log((answered + 1) / (unanswered + 1)), 4)
+    return round(slope, 4), round(float(weights[1]) - slope * centre, 4)
 
 
 def fit_threshold(outcome: Outcome, expected: Sequence[Expected]) -> Threshold:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from qatool.extraction.answers import Decision
@@ -113,7 +113,7 @@ def prepare(
             options.decode,
             top_k=options.top_k,
             max_answer_length=options.answer_length,
-            temperature=settings.temperature,
+            calibration=settings.calibration,
         ),
         decision=decision,
         size=size,
@@ -139,7 +139,7 @@ def _identity_of(
         "max_answer_length": options.answer_length,
         "decode": options.decode,
         "top_k": options.top_k,
-        "temperature": settings.temperature,
+        **asdict(settings.calibration),
         "always_answer": decision.always_answer,
         "no_answer_threshold": decision.no_answer_threshold,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.spans.calibration import Calibration
 
 SETTINGS_FILE = "qatool.json"
 
@@ -31,6 +32,10 @@ class ModelSettings:
     """Tokens shared by neighbouring windows, as trained."""
     temperature: float = 1.0
     """Divides the logits before scores are computed."""
+    answerable_slope: float = 1.0
+    """How much the log odds that there is an answer grow with those the model gives."""
+    answerable_bias: float = 0.0
+    """Added to them."""
     no_answer_threshold: float | None = None
     """No answer is decided when ``no_answer_score`` exceeds it."""
     knows_no_answer: bool = True
@@ -56,6 +61,15 @@ class ModelSettings:
         settings.check(path)
         return settings
 
+    @property
+    def calibration(self) -> Calibration:
+        """How its logits become probabilities."""
+        return Calibration(
+            temperature=self.temperature,
+            answerable_slope=self.answerable_slope,
+            answerable_bias=self.answerable_bias,
+        )
+
     def check(self, path: Path) -> None:
         """Check the values' types and ranges.
 
@@ -65,6 +79,8 @@ class ModelSettings:
             "max_length": (self.max_length is None or _is_whole(self.max_length, least=1), "a whole number from 1"),
             "stride": (self.stride is None or _is_whole(self.stride, least=0), "a whole number from 0"),
             "temperature": (_is_number(self.temperature) and self.temperature > 0, "a number above 0"),
+            "answerable_slope": (_is_number(self.answerable_slope) and self.answerable_slope >= 0, "a number from 0"),
+            "answerable_bias": (_is_number(self.answerable_bias), "a number"),
             "no_answer_threshold": (
                 self.no_answer_threshold is None
                 or (_is_number(self.no_answer_threshold) and 0 <= self.no_answer_threshold <= 1),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from qatool.spans.calibration import Calibration
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from qatool.spans.characters import ContextCharacters
     from qatool.spans.search import SpanSearch, SpanTable
     from qatool.windows.assemble import WindowedExamples
+
+UNCALIBRATED = Calibration()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +48,12 @@ class Decoder(Protocol):
         ...
 
 
-def decoder(mode: Decode, *, top_k: int, max_answer_length: int, temperature: float) -> Decoder:
+def decoder(mode: Decode, *, top_k: int, max_answer_length: int, calibration: Calibration = UNCALIBRATED) -> Decoder:
     """Return the decoder of a ``--decode`` mode.
 
     :param top_k: candidates of an example
     :param max_answer_length: longest answer in tokens
-    :param temperature: divides the logits before native scores are computed
+    :param calibration: of native scores
     """
     from qatool.spans.hf_pipeline import PipelineDecoder
     from qatool.spans.native import NativeDecoder
@@ -59,4 +63,4 @@ def decoder(mode: Decode, *, top_k: int, max_answer_length: int, temperature: fl
         return ScriptDecoder(top_k=top_k, max_answer_length=max_answer_length)
     if mode == "hf-pipeline":
         return PipelineDecoder(top_k=top_k, max_answer_length=max_answer_length)
-    return NativeDecoder(top_k=top_k, max_answer_length=max_answer_length, temperature=temperature)
+    return NativeDecoder(top_k=top_k, max_answer_length=max_answer_length, calibration=calibration)

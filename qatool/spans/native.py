@@ -6,11 +6,14 @@ two fifths of the longest answer pay for every further token: the limit is soft 
 compete with each other and with "no answer", which has the margin 0::
 
     margin(s)       = span(s) - null(window of s) - cost(length of s) + prior(window of s)
-    p(s)            = exp(margin(s)) / (1 + sum of exp(margin) over all legal spans of all windows)
+    mass            = log of the sum of exp(margin) over all legal spans of all windows
+    answerable      = sigmoid(slope * mass + bias)
+    p(s)            = answerable * exp(margin(s) - mass)
     score(s)        = p(s), and for the best of several spans of the same text, ignoring case, the sum of theirs
                       (among the 20 best spans of the example; the others of them keep their own p)
-    no_answer_score = 1 / (the same denominator)
+    no_answer_score = 1 - answerable
 
+With slope 1 and bias 0, where a model is not calibrated, that is one softmax over all spans and "no answer".
 The prior is 0 in short documents, and in long ones at most 0: see :mod:`qatool.windows.choose`.
 All lie in [0, 1] and, being probabilities of the whole example, compare across examples and documents.
 The formula was chosen by measurement; see ``docs/decisions.md``.
@@ -29,6 +32,7 @@ from qatool.windows.ragged import offsets_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qatool.spans.calibration import Calibration
     from qatool.spans.decode import ReadWindows
 
 FREE_SHARE = 0.4
@@ -51,21 +55,21 @@ class NativeDecoder:
 
     :param top_k: candidates of an example
     :param max_answer_length: longest answer in tokens
-    :param temperature: divides all logits
     """
 
     words = False
     strips_question = False
     shares_characters = True
 
-    def __init__(self, *, top_k: int, max_answer_length: int, temperature: float = 1.0) -> None:
+    def __init__(self, *, top_k: int, max_answer_length: int, calibration: Calibration) -> None:
         self.top_k = top_k
+        self._calibration = calibration
         self._pool = max(POOL, top_k + 10)
         self._cost = np.array(length_cost(max_answer_length))
         self.search = SpanSearch(
             top_k=self._pool,
             max_answer_length=max_answer_length,
-            temperature=temperature,
+            temperature=calibration.temperature,
             length_cost=self._cost.tolist(),
         )
 
@@ -81,9 +85,10 @@ class NativeDecoder:
         start = read.characters.start[candidates.first_token]
         end = read.characters.end[candidates.last_token]
         pool, _ = best_of_each(candidates.example, margin, start, end, n_examples=n_examples, top_k=self._pool)
-        total = _log_sum_exp(spans.span_mass + shift, windows.boundaries)
+        mass = _log_sum_exp(spans.span_mass + shift, windows.boundaries)
+        log_odds = self._log_odds(mass)
         example = candidates.example[pool]
-        probability = np.exp(margin[pool] - total[example])
+        probability = np.exp(margin[pool] - mass[example] - np.logaddexp(0.0, -log_odds[example]))
         contexts = [read.examples.contexts.texts[i] for i in read.examples.context_index]
         texts = [
             contexts[i][first:last].casefold()
@@ -99,6 +104,7 @@ class NativeDecoder:
         row = candidates.row[chosen]
         length = candidates.last_token[chosen] - candidates.first_token[chosen]
         temperature = np.float32(self.search.temperature)
+        no_answer = np.where(windows.n_windows > 0, np.exp(-np.logaddexp(0.0, log_odds)), np.nan)
         return RankedSpans(
             boundaries=offsets_of(np.minimum(counts, self.top_k)),
             start=start[chosen],
@@ -107,8 +113,15 @@ class NativeDecoder:
             span_logit=((candidates.span_logit[chosen] + self._cost[length]) * temperature).astype(np.float32),
             null_logit=spans.null_logit[row] * temperature,
             window=windows.window[row],
-            no_answer_score=np.where(windows.n_windows > 0, np.exp(-total), np.nan).astype(np.float32),
+            no_answer_score=no_answer.astype(np.float32),
         )
+
+    def _log_odds(self, mass: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the log odds ``(n,)`` that an example has an answer, from the mass of its spans ``(n,)``."""
+        there = mass != -np.inf
+        log_odds = np.full(len(mass), -np.inf)
+        log_odds[there] = self._calibration.answerable_slope * mass[there] + self._calibration.answerable_bias
+        return log_odds
 
 
 def _merged(
@@ -132,12 +145,9 @@ def _merged(
 
 
 def _log_sum_exp(values: NDArray[np.floating], boundaries: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return ``log(1 + sum(exp(values)))`` of each group of a ragged array: ``(groups,)``."""
+    """Return ``log(sum(exp(values)))`` of each group of a ragged array, ``-inf`` of an empty one: ``(groups,)``."""
     sizes = np.diff(boundaries)
-    peak = np.zeros(len(sizes))
-    group = np.repeat(np.arange(len(sizes)), sizes)
+    mass = np.full(len(sizes), -np.inf)
     with np.errstate(invalid="ignore"):  # a window the model could not read: its example has no number either
-        np.maximum.at(peak, group, values)
-        total = np.exp(-peak)
-        np.add.at(total, group, np.exp(values - peak[group]))
-    return np.log(total) + peak
+        np.logaddexp.at(mass, np.repeat(np.arange(len(sizes)), sizes), values)
+    return mass

@@ -79,7 +79,7 @@ class Validator:
         self._extractor = Extractor(
             tokenizer=tokenizer,
             backend=self._backend(torch.device("cpu")),
-            decoder=decoder("native", top_k=1, max_answer_length=_MAX_ANSWER_LENGTH, temperature=1.0),
+            decoder=decoder("native", top_k=1, max_answer_length=_MAX_ANSWER_LENGTH),
             decision=Decision(always_answer=True, no_answer_threshold=1.0),
             size=size,
             max_windows="all",

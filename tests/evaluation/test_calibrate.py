@@ -15,6 +15,7 @@ from qatool import cli
 from qatool.evaluation.calibration import (
     Outcome,
     UnreachableError,
+    fit_answerable,
     fit_precision,
     fit_temperature,
     fit_threshold,
@@ -49,15 +50,14 @@ def test_values_are_stored_and_extract_uses_them(model, capsys) -> None:
     assert (found["questions"], found["stored"], stored["stride"], stored["trained_on"]) == (29, True, 16, "fixtures")
     assert stored["temperature"] == found["temperature"] != 1.0
     assert stored["no_answer_threshold"] == found["no_answer_threshold"]
+    assert (stored["answerable_slope"], stored["answerable_bias"]) != (1.0, 0.0)
     assert stored["calibration"]["on"] == "dev.jsonl"
     assert found["after"]["nll"] < found["before"]["nll"]
     assert found["after"]["f1"] >= found["before"]["f1"]
     assert cli.run(["extract", "dev.jsonl", "--model", "model", "-o", "a.parquet", "-q"]) == 0
     about = json.loads(pq.read_metadata("a.parquet").metadata[b"qatool"])["options"]
-    assert (about["temperature"], about["no_answer_threshold"]) == (
-        stored["temperature"],
-        stored["no_answer_threshold"],
-    )
+    fitted = ("temperature", "answerable_slope", "answerable_bias", "no_answer_threshold")
+    assert [about[name] for name in fitted] == [stored[name] for name in fitted] == [found[name] for name in fitted]
     assert cli.run(["evaluate", "a.parquet", "--references", "dev.jsonl", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["ece"] == pytest.approx(found["after"]["ece"], abs=1e-4)
@@ -75,13 +75,15 @@ def test_the_table(model, capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "16 questions"
     assert lines[1].startswith("temperature ")
-    assert [line.split()[0] for line in lines[5:9]] == ["exact", "F1", "log", "calib."]
+    assert lines[2].startswith("log odds of an answer: ")
+    assert [line.split()[0] for line in lines[6:10]] == ["exact", "F1", "log", "calib."]
     assert lines[-1] == "stored in model/qatool.json"
 
 
 def test_questions_that_all_have_an_answer_fit_no_threshold(model, capsys) -> None:
     found = calibrated(capsys, "--limit", "14")
     assert found["no_answer_threshold"] is None
+    assert (found["answerable_slope"], found["answerable_bias"]) == (1.0, 0.0)
     assert "no_answer_threshold" not in json.loads((model / "qatool.json").read_text())
 
 
@@ -152,3 +154,24 @@ def test_the_threshold_of_a_precision() -> None:
 @pytest.mark.parametrize("best", [0.3, 1.0, 2.5])
 def test_the_temperature_of_least_loss(best) -> None:
     assert fit_temperature(lambda value: (math.log(value) - math.log(best)) ** 2) == pytest.approx(best, rel=0.01)
+
+
+def test_slope_and_bias_of_the_log_odds() -> None:
+    dice = np.random.default_rng(0)
+    log_odds = dice.normal(5, 12, 40_000)
+    has_answer = dice.random(40_000) < 1 / (1 + np.exp(-(0.25 * log_odds - 1.5)))
+    slope, bias = fit_answerable(log_odds, has_answer)
+    assert (slope, bias) == (pytest.approx(0.25, rel=0.05), pytest.approx(-1.5, rel=0.05))
+
+
+def test_log_odds_that_tell_all_apart_have_a_slope_all_the_same() -> None:
+    log_odds = np.array([-3.0, -1.0, 2.0, 4.0, math.inf, -math.inf])
+    slope, bias = fit_answerable(log_odds, np.array([False, False, True, True, False, True]))
+    assert 0 < slope < 10
+    assert abs(bias) < 10
+
+
+def test_log_odds_that_tell_nothing_or_the_wrong_way_leave_the_share_of_answers() -> None:
+    log_odds = np.array([-1.0, 0.0, 1.0, 2.0])
+    assert fit_answerable(log_odds, np.array([True, True, True, False])) == (0.0, round(math.log(4 / 2), 4))
+    assert fit_answerable(np.zeros(4), np.array([True, True, True, False])) == (0.0, round(math.log(4 / 2), 4))

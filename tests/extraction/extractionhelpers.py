@@ -53,7 +53,7 @@ def extractor(
     return Extractor(
         tokenizer=tokenizer or pair_tokenizer("wordpiece"),
         backend=backend or ArithmeticBackend(),
-        decoder=decoder(mode, top_k=top_k, max_answer_length=longest, temperature=1.0),
+        decoder=decoder(mode, top_k=top_k, max_answer_length=longest),
         decision=Decision(always_answer=always_answer, no_answer_threshold=threshold),
         size=WindowSize(max_length=max_length, stride=stride, question_budget=16),
         max_windows="all",

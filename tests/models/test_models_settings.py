@@ -22,7 +22,13 @@ def test_without_a_file_there_are_defaults(tmp_path) -> None:
     assert ModelSettings.load(str(tmp_path)) == ModelSettings()
     assert ModelSettings.load("someone/some-model") == ModelSettings()
     assert ModelSettings() == ModelSettings(
-        max_length=None, stride=None, temperature=1.0, no_answer_threshold=None, knows_no_answer=True
+        max_length=None,
+        stride=None,
+        temperature=1.0,
+        answerable_slope=1.0,
+        answerable_bias=0.0,
+        no_answer_threshold=None,
+        knows_no_answer=True,
     )
 
 
@@ -31,6 +37,8 @@ def test_all_settings_are_read_and_others_passed_over(tmp_path) -> None:
         "max_length": 256,
         "stride": 64,
         "temperature": 1.5,
+        "answerable_slope": 0.25,
+        "answerable_bias": -1.5,
         "no_answer_threshold": 0.25,
         "knows_no_answer": False,
     }
@@ -47,6 +55,8 @@ def test_all_settings_are_read_and_others_passed_over(tmp_path) -> None:
         ({"temperature": None}, "temperature is None, not a number above 0; mend it"),
         ({"temperature": 0}, "temperature is 0, not a number above 0; mend it"),
         ({"temperature": -1}, "temperature is -1, not a number above 0; mend it"),
+        ({"answerable_slope": -0.1}, "answerable_slope is -0.1, not a number from 0; mend it"),
+        ({"answerable_bias": "0"}, "answerable_bias is '0', not a number; mend it"),
         ({"stride": True}, "stride is True, not a whole number from 0; mend it"),
         ({"stride": -5}, "stride is -5, not a whole number from 0; mend it"),
         ({"max_length": [384]}, "max_length is [384], not a whole number from 1; mend it"),

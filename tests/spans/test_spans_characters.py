@@ -130,7 +130,7 @@ def assert_all_found(family: str, text: str, longest: int) -> None:
     examples = windows_of(family, ["a"], [text], max_length=24, stride=5)
     if not len(examples.windows):
         return
-    native = decoder("native", top_k=600, max_answer_length=longest, temperature=1.0)
+    native = decoder("native", top_k=600, max_answer_length=longest)
     native.search = type(native.search)(top_k=600, max_answer_length=longest)
     windows = read(examples, native, np.arange(len(examples.windows)))
     for row, window in enumerate(slow_windows(examples, 0)):

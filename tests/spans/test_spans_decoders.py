@@ -10,6 +10,7 @@ import pytest
 from decodehelpers import Found, read, slow_native, slow_pipeline, slow_script, slow_windows, windows_of
 from tokenizerhelpers import texts
 
+from qatool.spans.calibration import Calibration
 from qatool.spans.candidates import RankedSpans
 from qatool.spans.characters import ContextCharacters
 from qatool.spans.decode import ReadWindows, decoder
@@ -63,7 +64,7 @@ def example_windows(family):
 @pytest.mark.parametrize("family", ["wordpiece", "byte-level-bpe", "unigram", "xlnet"])
 def test_native(family, longest, top_k) -> None:
     examples, held = example_windows(family)
-    native = decoder("native", top_k=top_k, max_answer_length=longest, temperature=1.0)
+    native = decoder("native", top_k=top_k, max_answer_length=longest)
     ranks = native.rank(read(examples, native, np.arange(len(examples.windows))))
     for example, context in enumerate(held):
         windows = slow_windows(examples, example)
@@ -79,6 +80,35 @@ def test_native(family, longest, top_k) -> None:
         assert all(0 <= f.score <= 1 for f in found)
 
 
+def test_native_calibrated() -> None:
+    examples, held = example_windows("wordpiece")
+    calibration = Calibration(answerable_slope=0.3, answerable_bias=-1.5)
+    native = decoder("native", top_k=3, max_answer_length=8, calibration=calibration)
+    ranks = native.rank(read(examples, native, np.arange(len(examples.windows))))
+    for example, context in enumerate(held):
+        windows = slow_windows(examples, example)
+        expected, nothing = slow_native(windows, context, top_k=3, longest=8, slope=0.3, bias=-1.5)
+        assert_ranked(ranked(ranks, example), expected)
+        if windows:
+            assert ranks.no_answer_score[example] == pytest.approx(nothing, abs=1e-5)
+
+
+def test_an_answer_taken_for_granted() -> None:
+    examples, _ = example_windows("wordpiece")
+    granted = Calibration(answerable_slope=0.0, answerable_bias=math.inf)
+    plain, sure = (
+        one.rank(read(examples, one, np.arange(len(examples.windows))))
+        for one in (
+            decoder("native", top_k=5, max_answer_length=3, calibration=calibration)
+            for calibration in (Calibration(), granted)
+        )
+    )
+    there = examples.windows.n_windows > 0
+    assert (sure.no_answer_score[there] == 0).all()
+    answerable = np.repeat(1 - plain.no_answer_score, np.diff(plain.boundaries))
+    np.testing.assert_allclose(sure.score * answerable, plain.score, rtol=1e-4)
+
+
 def test_length_costs_nothing_up_to_two_fifths_and_three_tenths_a_token_beyond() -> None:
     assert length_cost(30) == pytest.approx([0.0] * 12 + [0.3 * i for i in range(1, 19)])
     assert length_cost(1) == pytest.approx([5.4])
@@ -86,7 +116,7 @@ def test_length_costs_nothing_up_to_two_fifths_and_three_tenths_a_token_beyond()
 
 def test_native_prior_shifts_a_windows_margins() -> None:
     examples, held = example_windows("wordpiece")
-    native = decoder("native", top_k=3, max_answer_length=8, temperature=1.0)
+    native = decoder("native", top_k=3, max_answer_length=8)
     prior = np.random.default_rng(0).normal(size=len(examples.windows)) * 3
     ranks = native.rank(replace(read(examples, native, np.arange(len(examples.windows))), prior=prior))
     for example, context in enumerate(held):
@@ -101,7 +131,7 @@ def test_native_prior_shifts_a_windows_margins() -> None:
 
 def test_native_without_a_prior_is_a_prior_of_zero() -> None:
     examples, _ = example_windows("wordpiece")
-    native = decoder("native", top_k=3, max_answer_length=8, temperature=1.0)
+    native = decoder("native", top_k=3, max_answer_length=8)
     windows = read(examples, native, np.arange(len(examples.windows)))
     plain, zero = native.rank(windows), native.rank(replace(windows, prior=np.zeros(len(examples.windows))))
     for field in fields(RankedSpans):
@@ -112,7 +142,8 @@ def test_temperature_reports_the_models_own_logits() -> None:
     examples, _ = example_windows("wordpiece")
     order = np.arange(len(examples.windows))
     cold, warm = (
-        decoder("native", top_k=1, max_answer_length=1, temperature=temperature) for temperature in (1.0, 2.5)
+        decoder("native", top_k=1, max_answer_length=1, calibration=Calibration(temperature=temperature))
+        for temperature in (1.0, 2.5)
     )
     first, second = (one.rank(read(examples, one, order)) for one in (cold, warm))
     same = (first.start == second.start) & (first.window == second.window)
@@ -124,7 +155,7 @@ def test_temperature_reports_the_models_own_logits() -> None:
 def test_native_ties_are_broken_by_position() -> None:
     """All logits equal: the first span in the text comes first, whatever window it is seen in."""
     examples = windows_of("wordpiece", ["who"], ["the one and the two of it " * 6], max_length=30, stride=10)
-    native = decoder("native", top_k=5, max_answer_length=1, temperature=1.0)
+    native = decoder("native", top_k=5, max_answer_length=1)
     windows = read(examples, native, np.arange(len(examples.windows)))
     flat = {
         f.name: np.zeros_like(getattr(windows.spans, f.name))
@@ -143,7 +174,7 @@ def test_native_ties_are_broken_by_position() -> None:
 @pytest.mark.parametrize("family", ["wordpiece", "byte-level-bpe", "unigram", "xlnet"])
 def test_pipeline(family, longest, top_k) -> None:
     examples, held = example_windows(family)
-    pipeline = decoder("hf-pipeline", top_k=top_k, max_answer_length=longest, temperature=1.0)
+    pipeline = decoder("hf-pipeline", top_k=top_k, max_answer_length=longest)
     ranks = pipeline.rank(read(examples, pipeline, np.arange(len(examples.windows))))
     for example, context in enumerate(held):
         expected, nothing = slow_pipeline(slow_windows(examples, example), context, top_k=top_k, longest=longest)
@@ -155,7 +186,7 @@ def test_pipeline(family, longest, top_k) -> None:
 @pytest.mark.parametrize("family", ["wordpiece", "byte-level-bpe", "xlnet"])
 def test_script(family, longest, top_k) -> None:
     examples, held = example_windows(family)
-    script = decoder("squad-script", top_k=top_k, max_answer_length=longest, temperature=1.0)
+    script = decoder("squad-script", top_k=top_k, max_answer_length=longest)
     ranks = script.rank(read(examples, script, np.arange(len(examples.windows))))
     for example in range(len(held)):
         windows = slow_windows(examples, example)
@@ -170,7 +201,7 @@ def test_script(family, longest, top_k) -> None:
 @pytest.mark.parametrize("mode", ["native", "hf-pipeline", "squad-script"])
 def test_nothing_to_rank(mode) -> None:
     examples = windows_of("wordpiece", ["who", "who"], ["", " "], max_length=30, stride=10)
-    one = decoder(mode, top_k=3, max_answer_length=5, temperature=1.0)
+    one = decoder(mode, top_k=3, max_answer_length=5)
     windows = ReadWindows(
         examples=examples, characters=ContextCharacters.of(examples.contexts), spans=SpanTable.missing(0)
     )
