@@ -9,7 +9,7 @@ import numpy as np
 
 from qatool.files.labels import LabelError, place_answer, read_answers
 from qatool.windows.build import build_windows
-from qatool.windows.choose import AUTO_WINDOWS, choose_windows
+from qatool.windows.choose import AUTO_WINDOWS, MaxWindows, choose_windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
-READ = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Windows read."""
+READ: tuple[MaxWindows, ...] = (1, 2, 3, 4, 5, 6, 8, 12, 16, "auto")
+"""Windows read: ``--max-windows``."""
 _CHUNK = 64
 """Examples at a time; bounds memory."""
 Spans = list[tuple[int, int]]
@@ -34,10 +34,11 @@ def window_recall(examples: Iterable[Example], *, tokenizer: PairTokenizer, size
     Counts answerable questions of documents with more windows than are always read; a label that does not fit its
     context, and an example that is bad, is passed over.
 
-    :returns: ``questions``, ``windows`` of theirs on average, and ``read``: by the number of windows, in per cent
+    :returns: ``questions``, ``windows`` of theirs on average, ``read``: in per cent, by ``--max-windows``, and
+        ``auto_windows``: how many ``auto`` reads on average
     """
     hits = np.zeros(len(READ), dtype=np.int64)
-    questions = windows = 0
+    questions = windows = auto_windows = 0
     labelled = ((example, spans) for example in examples if (spans := _spans(example)))
     while chunk := list(islice(labelled, _CHUNK)):
         windowed = build_windows(
@@ -52,11 +53,14 @@ def window_recall(examples: Iterable[Example], *, tokenizer: PairTokenizer, size
         if is_long.any():
             answers = [spans for _, spans in chunk]
             for place, count in enumerate(READ):
-                holds = _holds(choose_windows(windowed, count).examples, answers)
-                hits[place] += int((holds & is_long).sum())
+                chosen = choose_windows(windowed, count).examples
+                hits[place] += int((_holds(chosen, answers) & is_long).sum())
+                if count == "auto":
+                    auto_windows += int(chosen.windows.n_windows[is_long].sum())
     return {
         "questions": questions,
         "windows": windows / questions if questions else 0.0,
+        "auto_windows": auto_windows / questions if questions else 0.0,
         "read": {
             str(count): 100.0 * int(hit) / questions for count, hit in zip(READ, hits, strict=True) if questions
         },

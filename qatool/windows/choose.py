@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 MaxWindows: TypeAlias = int | Literal["all", "auto"]
 
-AUTO_WINDOWS = 4
-"""Windows that ``auto`` reads. A document of no more is short: read whole, without a prior."""
+AUTO_WINDOWS = 5
+"""Windows that ``auto`` reads at most. A document of no more is short: read whole, without a prior."""
+AUTO_GAP = 5.0
+"""Points of BM25 behind the best window of its document from which on ``auto`` leaves a window unread."""
 PRIOR_WEIGHT = 0.5
 """Logits a window starts behind for each point of BM25 that it has less than the best of its document."""
 WEAK_RELEVANCE = 1.0
@@ -42,11 +44,12 @@ class ChosenWindows:
 def choose_windows(examples: WindowedExamples, max_windows: MaxWindows) -> ChosenWindows:
     """Keep the ``max_windows`` most relevant windows of each example, earlier ones first among equals.
 
+    ``auto`` reads at most ``AUTO_WINDOWS``, and of those only what lies less than ``AUTO_GAP`` behind the best: where
+    one window stands out, the others could hardly win against it.
+
     Documents of at most ``AUTO_WINDOWS`` windows have no prior. A question that shares nothing telling with its
     document tells no windows apart: it has no prior either, ``auto`` reads the whole document, and a fixed number
     of windows is spread evenly over it.
-
-    :param max_windows: a number; ``all``; or ``auto``, which is ``AUTO_WINDOWS``
     """
     n_windows = examples.windows.n_windows
     long = n_windows > (AUTO_WINDOWS if max_windows in ("all", "auto") else min(AUTO_WINDOWS, int(max_windows)))
@@ -70,6 +73,7 @@ def choose_windows(examples: WindowedExamples, max_windows: MaxWindows) -> Chose
     rank[order] = ranges(np.zeros(len(n_windows), dtype=np.int64), n_windows)
     kept = (rank < limit) | ~long[sample]
     if max_windows == "auto":
+        kept &= ~long[sample] | (relevance > best[sample] - AUTO_GAP)
         kept |= ~telling[sample]
     return ChosenWindows(examples=replace(examples, windows=examples.windows.only(kept)), prior=prior[kept])
 
