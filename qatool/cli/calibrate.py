@@ -48,11 +48,10 @@ def _lines(result: CalibrateResult) -> Iterator[str]:
     yield f"{result.questions:,} questions{left_out}"
     fitted = result.calibration
     yield f"temperature {fitted.temperature:g}"
-    if result.no_answer_threshold is not None:
-        yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
     if result.no_answer_threshold is None:
         yield "no-answer threshold not fitted: every question has an answer"
     else:
+        yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
         yield f"no-answer threshold {result.no_answer_threshold:.6g}"
     yield ""
     yield "              before     after"
