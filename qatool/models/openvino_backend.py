@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from qatool.models.settings import longest_input
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from types import ModuleType
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -30,6 +32,8 @@ BATCH_TOKENS = 1_024
 """As with torch: activations of more tokens no longer fit the caches of a core."""
 _WIDTHS = 8
 """Batches are as wide as a multiple of this: each new shape costs some milliseconds of making code for it."""
+
+_CORES: dict[int, Any] = {}
 
 
 class OpenVINOBackend:
@@ -57,8 +61,7 @@ class OpenVINOBackend:
         allow_pickle: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
-        openvino = import_extra("openvino")
-        core = openvino.Core()
+        core = _core(import_extra("openvino"))
         loaded = _graph(core, model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         is_quantised = any(one.get_type_name() == "FakeQuantize" for one in loaded.get_ops())
@@ -99,6 +102,19 @@ class OpenVINOBackend:
         if request is None:
             request = self._thread.request = self._compiled.create_infer_request()
         return request
+
+
+def _core(openvino: ModuleType) -> Any:
+    """Return the one core of this process; one forked from it needs threads, hence a core, of its own.
+
+    A core's CPU plugin gives the thread that makes it a stack for signal handlers, and puts back the one it found
+    when it goes. Were there two, the first to go would leave the second one to put back memory that is gone, and the
+    next signal would end the process: so it stays.
+    """
+    process = os.getpid()
+    if process not in _CORES:
+        _CORES[process] = openvino.Core()
+    return _CORES[process]
 
 
 def inputs_of(batch: WindowBatch, names: Collection[str]) -> dict[str, NDArray[np.int64]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -140,17 +142,33 @@ def test_auto_takes_openvino_on_a_cpu_where_it_is_installed(tiny_model, cache, m
 
 
 def test_without_the_extra(tiny_model, cache, monkeypatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert refusal(lambda: loaded(tiny_model)) == (
         "openvino: cannot be imported; run: pip install 'qatool[openvino]'"
     )
 
 
+def test_a_signal_finds_its_stack_when_models_come_and_go(tiny_model, cache) -> None:
+    code = """
+import gc, os, signal, sys
+from qatool.models.loading import load_backend
+
+def load():
+    return load_backend(sys.argv[1], backend="openvino", device="cpu", precision="fp32", tokenizer_limit=128)
+
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+first, second = load(), load()
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tiny_model)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 def test_nothing_is_reported_to_the_makers() -> None:
-    import subprocess
-    import sys
 
     code = (
         "import sys\nfrom qatool.models.library import import_extra\nimport_extra('openvino'); import_extra('nncf')\n"
