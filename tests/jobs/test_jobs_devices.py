@@ -128,8 +128,9 @@ def test_a_deadly_shard_is_given_up_and_tried_again_by_the_next_start(runner, wh
     process = runner.run("in.jsonl", *TWO, **TROUBLE)
     assert process.wait() == 4
     assert process.error == (
-        "Error: shard 3 (rows 60 to 79): its worker was lost 3 times (the last time: its process was ended by SIGKILL, "
-        "as when memory runs out); the same command tries it again, and --on-error skip sets its rows aside\n"
+        "Error: shard 3 (rows 60 to 79): its worker was lost 3 times (the last time: its process was ended by "
+        "SIGKILL, as when memory runs out); the same command tries it again, and --on-error skip sets its rows "
+        "aside\n"
     )
     assert runner.markers() == 9
     assert not runner.output.exists()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TroubledAnswerer(Answerer):
-    """``kill-3``: die with shard 3 as often as the number in the file says; ``slow``: take so many seconds a shard."""
+    """``kill-3``: die with shard 3 as often as the file says; ``slow``: take so many seconds a shard."""
 
     def __init__(self, plain: Answerer, folder: Path) -> None:
         self.__dict__ |= plain.__dict__
