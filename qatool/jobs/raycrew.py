@@ -375,7 +375,7 @@ class _Connection:
 
 
 def _import_ray() -> Any:
-    """Return ``ray``, which sends no usage statistics and leaves the environment of workers without a card alone.
+    """Return ``ray``, which sends no usage statistics and logs errors only.
 
     :raises EnvironmentUnfitError: it is not installed
     """
