@@ -73,6 +73,10 @@ class AnswererMaker:
         """
         from qatool.extraction.setup import prepare
 
+        if place.startswith("cuda:"):
+            import torch
+
+            torch.cuda.set_device(place)  # what names no card means this one
         options = replace(self.options, device=place)
         features = None if self.features is None else FeaturesFolder(self.features)
         return Answerer(prepare(options, planned=self.planned, kept={}, features=features))

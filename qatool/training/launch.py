@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import torch.distributed
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from qatool.errors import EnvironmentUnfitError, QatoolError, UsageError
 from qatool.logs import logger
@@ -20,7 +21,7 @@ from qatool.logs import logger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lightning.pytorch.plugins.environments import ClusterEnvironment
+    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 
 class Launch:

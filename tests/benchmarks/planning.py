@@ -193,7 +193,12 @@ def write_and_list(folder: Path, parts: list[Part], shards: int) -> None:
         with clock():
             for index in range(PARTS):
                 run.commit(Unit(index), parts[index % len(parts)], seconds=0.0)
-        line("parts and markers", clock.seconds * scale, scaled=True, note=f"{1000 * clock.seconds / PARTS:.1f} ms each")
+        line(
+            "parts and markers",
+            clock.seconds * scale,
+            scaled=True,
+            note=f"{1000 * clock.seconds / PARTS:.1f} ms each",
+        )
         with clock():
             found = sum(run.finished(Unit(index)) is not None for index in range(PARTS))
         assert found == PARTS
