@@ -120,7 +120,7 @@ class Launch:
             if failure is not None:
                 raise failure
             return
-        found: list[Any] = [None] * self.world
+        found: list[Any] = [None] * torch.distributed.get_world_size()
         told = (
             None if failure is None else failure if isinstance(failure, QatoolError) else QatoolError(repr(failure))
         )
@@ -128,7 +128,7 @@ class Launch:
         failed = [rank for rank, error in enumerate(found) if error is not None]
         if not failed:
             return
-        if failure is not None and failed[0] == self.rank:
+        if failure is not None and failed[0] == torch.distributed.get_rank():
             raise failure
         raise type(found[failed[0]])
 
