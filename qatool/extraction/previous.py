@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TakenAnswers:
+    """The earlier answers to the examples of one shard; goes where the shard goes."""
+
+    rows: NDArray[np.int64]
+    """``(n,)``: the row of the table that answers each example, ``-1`` for none."""
+    table: pa.Table
+    """With the columns of :func:`qatool.extraction.answers.pair_table`."""
 
 
 class PreviousAnswers:
@@ -51,6 +62,20 @@ class PreviousAnswers:
 
     def __len__(self) -> int:
         return len(self._head)
+
+    def taken(self, fingerprints: Sequence[bytes | None], columns: Sequence[str]) -> TakenAnswers | None:
+        """Return the earlier answers to examples, ``None`` where there are none.
+
+        :param fingerprints: of ``n`` examples, ``None`` for rejected ones
+        :raises InputError: a file has changed meanwhile
+        """
+        found = self.find(fingerprints)
+        known = np.flatnonzero(found >= 0)
+        if not len(known):
+            return None
+        rows = np.full(len(found), -1, dtype=np.int64)
+        rows[known] = np.arange(len(known))
+        return TakenAnswers(rows, self.take(found[known], columns))
 
     def find(self, fingerprints: Sequence[bytes | None]) -> NDArray[np.int64]:
         """Return which earlier row answers each fingerprint, ``-1`` for none: ``(n,)``."""

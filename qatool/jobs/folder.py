@@ -26,7 +26,7 @@ from qatool.jobs.seal import blake2b, sealed, unsealed
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -240,12 +240,12 @@ class RunFolder:
             sync_folder(self.previous)
             sync_folder(self.done)
 
-    def markers(self, count: int) -> Iterator[Marker]:
-        """Yield the markers of the first ``count`` parts.
+    def markers(self, indices: Iterable[int]) -> Iterator[Marker]:
+        """Yield the markers of parts.
 
         :raises OutputError: one has vanished or is broken
         """
-        for index in range(count):
+        for index in indices:
             marker = read_marker(self.marker(index))
             if marker is None:
                 raise OutputError(f"{self.marker(index)}: has vanished; start the same command again")
@@ -269,7 +269,7 @@ class RunFolder:
 
         :raises OutputError: a part has vanished or is broken
         """
-        for index, marker in enumerate(self.markers(count)):
+        for index, marker in enumerate(self.markers(range(count))):
             with self._reading(index):
                 data = self.part(index).read_bytes()
                 if blake2b(data) != marker.part_hash:

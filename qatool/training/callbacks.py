@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import signal
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,6 +89,21 @@ class Checkpoints(Checkpoint):
         with reporting(self._path):
             trainer.save_checkpoint(self._path)
         self._last = self._clock()
+
+
+class OwnSignals(Callback):
+    """Keeps SIGTERM with those who listened for it before Lightning did.
+
+    Lightning's own handler speaks to the other processes in the middle of whatever they are saying to each other.
+    """
+
+    def __init__(self) -> None:
+        self._listener = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the handler back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._listener)
 
 
 class Entry(NamedTuple):

@@ -78,6 +78,27 @@ def test_cost_a_shard(runner) -> None:
     assert cost.spent < cost.bound
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_scheduling_ten_thousand_small_shards_by_ray(runner, ray_words) -> None:
+    _scheduled(runner, *ray_words)
+
+
+def test_scheduling_ten_thousand_small_shards_by_processes(runner) -> None:
+    _scheduled(runner, "--device", "cpu", "--devices", "2")
+
+
+def _scheduled(runner, *words: str) -> None:
+    """Hold what a shard costs that has next to nothing in it; waits for the disk are measured elsewhere."""
+    write_rows(runner.folder / "in.jsonl", rows(10_000))
+    runner.words = ("--backend", "constant", "--shard-rows", "1", "--progress", "none")
+    runner.done("in.jsonl", *words)
+    summary = runner.summary()
+    assert summary["shards"] == 10_000
+    cost = 1000 * summary["seconds"] / summary["shards"]
+    print(f"10,000 shards in {summary['seconds']} s: {cost:.2f} ms each")
+    assert cost < 10
+
+
 class _Cost(NamedTuple):
     """Of a run, in ms: what only one shard in ten goes below, as load slows most of them but not every one."""
 
