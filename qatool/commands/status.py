@@ -12,8 +12,8 @@ from qatool.logs import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    from qatool.files.locations import Location
     from qatool.options import StatusOptions
 
 
@@ -93,7 +93,7 @@ def _unfinished(output: str, state: RunState) -> dict[str, Any]:
     }
 
 
-def _summary(beside: Path) -> dict[str, Any] | None:
+def _summary(beside: Location) -> dict[str, Any] | None:
     """Return the summary beside a finished output, ``None`` when there is none that extract wrote."""
     try:
         summary = json.loads(beside.read_bytes())

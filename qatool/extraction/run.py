@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
@@ -23,12 +22,15 @@ from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned, prepare
 from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
 from qatool.files.answers import open_writer
-from qatool.files.atomic import replacing, reporting, temporary_name, write_json
+from qatool.files.atomic import replacing, write_json
+from qatool.files.locations import location
 from qatool.files.paths import STDIN
+from qatool.files.writefailures import reporting
 from qatool.jobs.local import Totals, run_local
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
+from qatool.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from qatool.extraction.inputs import ExtractionInput
     from qatool.extraction.setup import Setup
+    from qatool.files.locations import Location
     from qatool.files.targets import Target
     from qatool.jobs.folder import Marker, RunFolder
     from qatool.jobs.local import Step
@@ -135,11 +138,11 @@ class ExtractionRun:
         plan = Plan(identity=setup.identity, limits=setup.limits, output=self._target.path.name, examples=total)
         plan.save(self._folder.plan, confirm=self._folder.lock.check)
 
-    def _reusable(self, setup: Setup) -> list[Path]:
+    def _reusable(self, setup: Setup) -> list[Location]:
         """Return the earlier output to take answers from, when it was made the same way."""
         if self._options.reuse is None:
             return []
-        path = Path(self._options.reuse)
+        path = location(self._options.reuse)
         if not path.exists() and path == self._target.path:
             return []  # the first of many runs that each reuse the last one's output
         made_by = answer_fingerprint(path)
@@ -214,7 +217,7 @@ class ExtractionRun:
             self._target,
             schema,
             metadata(setup, totals.counts),
-            staging=None if self._target.kind == "stdout" else temporary_name(folder.path / "final"),
+            staging=None if self._target.kind == "stdout" else folder.staging(),
             confirm=folder.lock.check,
         )
         with writer:
@@ -244,7 +247,7 @@ class ExtractionRun:
             totals=totals,
             speed=speed,
             reject_reasons=reject_reasons,
-            output=options.output,
+            output=redacted(options.output),
             rejects=rejects,
             load_seconds=load_seconds,
             rows_written=self._rows_written,
@@ -255,7 +258,7 @@ class ExtractionRun:
         if options.summary == "-":
             sys.stdout.write(json.dumps(told, indent=2) + "\n")
         elif options.summary is not None:
-            write_json(Path(options.summary), told)
+            write_json(location(options.summary), told)
         log_event("finished", routine=True, examples=totals.counts["examples"], exit_code=told["exit_code"])
         if not options.keep_run:
             self._folder.remove()
