@@ -45,7 +45,7 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
     with stop.listening(), ExitStack() as stack:
         folder = stack.enter_context(RunFolder(workplace(target, stack)))
         recover(target)
-        stack.enter_context(logging_also_to(log_handler(folder.log)))
+        stack.enter_context(logging_also_to(log_handler(folder.log, is_over=lambda: folder.is_removed)))
         try:
             return ExtractionRun(options, target, folder, stop, observer or SilentObserver()).run()
         except QatoolError as error:

@@ -12,7 +12,7 @@ from qatool.evaluation.contexts import Asked, find_contexts
 from qatool.evaluation.highlight import pieces
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder, StoredExample
-from qatool.files.locations import location
+from qatool.files.locations import is_there, location
 from qatool.files.paths import resolve
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
     :raises UsageError: a corpus is named for features, which hold their contexts
     """
     path = location(options.path)
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"{path}: no such file or folder; check the path")
     if isinstance(path, Path) and is_features(path):
         if options.corpus is not None:

@@ -28,7 +28,7 @@ from qatool.evaluation.report.charts import (
 from qatool.evaluation.report.choice import choose
 from qatool.evaluation.report.page import Card, Figure, page
 from qatool.files.atomic import write_bytes
-from qatool.files.locations import location
+from qatool.files.locations import is_there, location
 from qatool.files.paths import resolve
 from qatool.logs import log_event
 
@@ -71,7 +71,7 @@ def run(options: ReportOptions) -> ReportResult:
     path, output = location(options.answers), location(options.output)
     if isinstance(output, Path) and not output.parent.is_dir():
         raise OutputError(f"{output}: the folder {output.parent} does not exist; create it first")
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"{path}: no such file or folder; check the path")
     if not is_answers(path):
         raise InputError(f"{path}: holds no answers; name what qatool extract wrote")

@@ -23,7 +23,7 @@ from qatool.extraction.setup import as_planned, prepare
 from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
 from qatool.files.answers import open_writer
 from qatool.files.atomic import replacing, write_json
-from qatool.files.locations import location
+from qatool.files.locations import is_there, location, move
 from qatool.files.paths import STDIN
 from qatool.files.writefailures import reporting
 from qatool.jobs.local import Totals, run_local
@@ -143,7 +143,7 @@ class ExtractionRun:
         if self._options.reuse is None:
             return []
         path = location(self._options.reuse)
-        if not path.exists() and path == self._target.path:
+        if path == self._target.path and not is_there(path):
             return []  # the first of many runs that each reuse the last one's output
         made_by = answer_fingerprint(path)
         if made_by == setup.answer_fingerprint:
@@ -271,5 +271,5 @@ class ExtractionRun:
             if not are_any:
                 listed.unlink(missing_ok=True)
                 return None
-            self._folder.rejects.replace(listed)
+            move(self._folder.rejects, listed)
             return str(listed)

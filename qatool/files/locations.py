@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from qatool.errors import UsageError
+from qatool.errors import InputError, UsageError
 from qatool.files.objects import ObjectPath, read_all
-from qatool.files.stores import is_uri, split_uri, uri_problem
+from qatool.files.stores import is_uri, no_access, split_uri, uri_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +42,40 @@ def on_disk(text: str, *, flag: str) -> Path:
     if isinstance(place, ObjectPath):
         raise UsageError(f"{flag} {place}: is written to a disk only; name a path, and copy it there afterwards")
     return place
+
+
+def matching(folder: Location, pattern: str) -> list[Location]:
+    """Return what directly in a folder matches a pattern of names, in order."""
+    found: list[Location] = [*folder.glob(pattern)]
+    return sorted(found, key=str)
+
+
+def move(source: Location, target: Location) -> None:
+    """Give a file another name, in place of what has it.
+
+    :param target: on the same disk, or in the same store
+    :raises OSError: it cannot be done
+    :raises TypeError: one is on a disk, the other in a store
+    """
+    if isinstance(source, ObjectPath) and isinstance(target, ObjectPath):
+        source.replace(target)
+        return
+    if isinstance(source, ObjectPath) or isinstance(target, ObjectPath):
+        raise TypeError(f"{source} and {target} are not in one place")
+    source.replace(target)
+
+
+def is_there(path: Location) -> bool:
+    """Whether there is such a file, folder, object or prefix.
+
+    :raises InputError: that cannot be looked up
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise InputError(f"{path}: {no_access(error)}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be looked up ({error.strerror or error}); check the path") from None
 
 
 def remove_tree(folder: Location) -> None:

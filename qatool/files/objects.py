@@ -11,7 +11,7 @@ import io
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-from qatool.files.stores import WEB, asking, file_system, split_uri
+from qatool.files.stores import WEB, ChangedError, asking, file_system, split_uri
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
@@ -237,11 +237,15 @@ class ObjectPath:
 
         In S3 (``If-None-Match``) and Google's store nobody else can come in between.
         """
-        with asking():
-            try:
+        try:
+            with asking():
                 self._store.pipe_file(self.key, data, mode="create")
-            except FileExistsError:
+        except (FileExistsError, ChangedError):
+            return False
+        except OSError as error:
+            if "ConditionalRequestConflict" in str(error):  # S3's word for two that come at the same moment
                 return False
+            raise
         return True
 
     def unlink(self, *, missing_ok: bool = False) -> None:

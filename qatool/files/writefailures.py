@@ -43,10 +43,8 @@ def output_error(path: Location | str, error: OSError) -> OutputError:
             return OutputError(f"{path}: cannot be written: {no_access(error)}")
         code = errno.ENOENT if isinstance(error, FileNotFoundError) else error.errno or 0
         reason = STORE_REMEDIES.get(code, f"{error.strerror or error}; start the same command again")
-        return OutputError(f"{path}: cannot be written: {reason}")
-    reason = REMEDIES.get(error.errno or 0)
-    if reason is None:
-        reason = f"{error.strerror or error}; check the disk or write elsewhere"
+    else:
+        reason = REMEDIES.get(error.errno or 0, f"{error.strerror or error}; check the disk or write elsewhere")
     return OutputError(f"{path}: cannot be written: {reason}")
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError
 from qatool.files.atomic import sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
-from qatool.files.locations import Location, contents, remove_tree
+from qatool.files.locations import Location, contents, matching, move, remove_tree
 from qatool.files.objects import ObjectPath
 from qatool.files.parquet import open_parquet
 from qatool.files.paths import SPOOL_NAME
@@ -80,6 +80,8 @@ class RunFolder:
         self.done = path / "done"
         self.previous = path / "previous"
         self.lock = ObjectLock(path / "lock") if isinstance(path, ObjectPath) else Lock(path / "lock")
+        self.is_removed = False
+        """Whether nothing is to be left in it any more."""
         self._previous_parts: list[Location] | None = None
         self._known: dict[int, Marker | None] = {}
 
@@ -97,7 +99,7 @@ class RunFolder:
     ) -> None:
         # What failed for its input or options before anything was done leaves nothing; what was stopped, its plan.
         refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError) or not self.plan.exists()
-        kept = [*self.done.glob("*.json"), *self.previous_parts()]
+        kept = [*matching(self.done, "*.json"), *self.previous_parts()]
         if refused and not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists():
             self.remove()
         elif isinstance(error, ResumeRefusedError):
@@ -144,7 +146,7 @@ class RunFolder:
         """Whether a finished part is of another identity than :attr:`identity`."""
         return any(
             marker.identity != self.identity
-            for marker in read_markers(sorted(self.done.glob("*.json")))
+            for marker in read_markers(matching(self.done, "*.json"))
             if marker is not None
         )
 
@@ -228,7 +230,7 @@ class RunFolder:
         """Return the parts that were set aside and are still as they were written."""
         if self._previous_parts is None:
             whole = []
-            for path in sorted(self.previous.glob("*.parquet")):
+            for path in matching(self.previous, "*.parquet"):
                 marker = read_marker(path.with_suffix(".json"))
                 if marker is None or marker.identity != self.identity or _hash_of(path) != marker.part_hash:
                     log_event("passing over a damaged part", level=logging.WARNING, part=str(path))
@@ -243,21 +245,21 @@ class RunFolder:
         Killed at any point, it leaves parts with markers (found again), parts without (done again) and parts in
         ``previous/``.
         """
-        found = (path for path in self.parts.glob("part-*.parquet") if path.stem[5:].isdigit())
-        stale = sorted(path for path in found if _index(path) >= first)
+        found = (path for path in matching(self.parts, "part-*.parquet") if path.stem[5:].isdigit())
+        stale = [path for path in found if _index(path) >= first]
         log_event("input changed: finished rows are taken over", shard=first, parts=len(stale))
         self._previous_parts = None
         self._known.clear()
         with reporting(self.previous):
             self.previous.mkdir(exist_ok=True)
-            generation = 1 + max((int(path.name[:5]) for path in self.previous.glob("*.parquet")), default=-1)
+            generation = 1 + max((int(path.name[:5]) for path in matching(self.previous, "*.parquet")), default=-1)
             for path in stale:
                 self.lock.check()
                 aside = self.previous / f"{generation:05d}-{path.name}"
                 marker = self.marker(_index(path))
                 if marker.exists():
-                    marker.rename(aside.with_suffix(".json"))
-                    path.rename(aside)
+                    move(marker, aside.with_suffix(".json"))
+                    move(path, aside)
                 else:
                     path.unlink()
             sync_folder(self.previous)
@@ -318,6 +320,7 @@ class RunFolder:
         """
         if not self.lock.is_ours():
             return
+        self.is_removed = True
         if isinstance(self.path, ObjectPath):
             self._remove_objects()
             return

@@ -53,8 +53,18 @@ class OwnedLock:
         self._left = threading.Event()
 
     def is_ours(self) -> bool:
-        """Whether no other run has taken the lock over."""
-        return owner_of(self.path).get("token") == self._token
+        """Whether no other run has taken the lock over, as far as can be told."""
+        try:
+            return self.owner().get("token") == self._token
+        except OSError:
+            return False
+
+    def owner(self) -> dict[str, Any]:
+        """Return what is said of the owner; empty when nothing is.
+
+        :raises OSError: a store does not answer, or refuses
+        """
+        return owner_of(self.path)
 
     def check(self) -> None:
         """Make sure that the lock is still this run's.
@@ -62,9 +72,11 @@ class OwnedLock:
         :raises LockedError: another run has taken it over
         :raises OutputError: the run folder is gone
         """
-        if self.is_ours():
-            return
-        if not self.path.exists():
+        with reporting(self.path):
+            if self.owner().get("token") == self._token:
+                return
+            is_there = self.path.exists()
+        if not is_there:
             raise OutputError(
                 f"{self.path.parent}: the run folder was removed while the run was under way; "
                 "start the same command again"
@@ -80,7 +92,7 @@ class OwnedLock:
         return json.dumps({**owner, "processes": _process_table()}).encode()
 
     def _held(self) -> LockedError:
-        owner = owner_of(self.path)
+        owner = self.owner()
         return LockedError(
             f"{self.path.parent}: another run is at work (process {owner.get('pid', '?')} on "
             f"{owner.get('host', '?')} since {owner.get('since', '?')}); wait for it or end it"

@@ -7,13 +7,14 @@ token in it is still its own before it makes anything visible.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qatool.files.writefailures import reporting
-from qatool.jobs.lock import HEARTBEAT_S, STALE_AFTER_S, OwnedLock, owner_is_dead, owner_of
+from qatool.jobs.lock import HEARTBEAT_S, STALE_AFTER_S, OwnedLock, owner_is_dead
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,7 +43,8 @@ class ObjectLock(OwnedLock):
     def __enter__(self) -> Self:
         self._data = self._claim()
         with reporting(self.path):
-            if not self.path.create(self._data):
+            # A put that got through, but whose answer was lost, was tried again and found our own object.
+            if not self.path.create(self._data) and not self.is_ours():
                 self._take_over()
         threading.Thread(target=self._beat, name="qatool-lock", daemon=True).start()
         return self
@@ -54,6 +56,17 @@ class ObjectLock(OwnedLock):
         with suppress(OSError):
             if self.is_ours():
                 self.path.unlink(missing_ok=True)
+
+    def owner(self) -> dict[str, Any]:
+        """Return what is said of the owner; empty when nothing is.
+
+        :raises OSError: the store does not answer, or refuses
+        """
+        try:
+            found = json.loads(self.path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def is_held(self) -> bool:
         """Whether a live run holds the lock, as far as that can be told without writing."""
@@ -82,7 +95,7 @@ class ObjectLock(OwnedLock):
             stamp = self.path.stat().st_mtime
         except FileNotFoundError:
             return False
-        owner = owner_of(self.path)
+        owner = self.owner()
         return bool(owner) and abs(now - stamp) < STALE_AFTER_S and not owner_is_dead(owner)
 
     def _beat(self) -> None:

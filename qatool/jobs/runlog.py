@@ -15,6 +15,8 @@ from qatool.files.objects import ObjectPath
 from qatool.logs import quiet_file_handler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qatool.files.locations import Location
 
 TAIL_BYTES = 256 << 10
@@ -23,10 +25,13 @@ STRETCH_S = 30.0
 """How long lines wait before they are put into a store."""
 
 
-def log_handler(log: Location) -> logging.Handler | None:
-    """Return what appends log lines to the log of a run; ``None`` where that cannot be written."""
+def log_handler(log: Location, *, is_over: Callable[[], bool]) -> logging.Handler | None:
+    """Return what appends log lines to the log of a run; ``None`` where that cannot be written.
+
+    :param is_over: whether the run folder was removed, and the log with it
+    """
     if isinstance(log, ObjectPath):
-        return _ObjectHandler(log)
+        return _ObjectHandler(log, is_over)
     try:
         return quiet_file_handler(log)
     except OSError:
@@ -75,11 +80,11 @@ def _folder_of(log: ObjectPath) -> ObjectPath:
 class _ObjectHandler(logging.Handler):
     """Puts lines into a store, half a minute's at once; loses what cannot be put."""
 
-    def __init__(self, log: ObjectPath) -> None:
+    def __init__(self, log: ObjectPath, is_over: Callable[[], bool]) -> None:
         super().__init__()
-        start = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         self._folder = _folder_of(log)
-        self._start = start
+        self._is_over = is_over
+        self._start = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         self._stretch = 0
         self._lines: list[str] = []
         self._begun = time.monotonic()
@@ -97,7 +102,7 @@ class _ObjectHandler(logging.Handler):
             lines, self._lines = self._lines, []
             self._begun = time.monotonic()
             stretch, self._stretch = self._stretch, self._stretch + bool(lines)
-        if lines:
+        if lines and not self._is_over():
             data = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
             with suppress(OSError):
                 (self._folder / f"{self._start}-{stretch:06d}.jsonl").write_bytes(data)

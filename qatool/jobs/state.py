@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import ResumeRefusedError
+from qatool.files.locations import matching
 from qatool.jobs.folder import RunFolder, read_markers
-from qatool.jobs.lock import owner_of
 from qatool.jobs.plan import Plan
 from qatool.jobs.runlog import last_events
 
@@ -50,7 +50,7 @@ def read_state(path: Location) -> RunState | None:
     folder = RunFolder(path)
     if not path.is_dir():
         return None
-    whole = [marker for marker in read_markers(list(folder.done.glob("*.json"))) if marker is not None]
+    whole = [marker for marker in read_markers(matching(folder.done, "*.json")) if marker is not None]
     counts: Counter[str] = Counter()
     for marker in whole:
         counts.update(marker.counts)
@@ -59,7 +59,7 @@ def read_state(path: Location) -> RunState | None:
     examples, windows, seconds = (sum(shard.get(key, 0) for shard in shards) for key in _SUMMED)
     return RunState(
         running=folder.lock.is_held(),
-        owner={key: value for key, value in owner_of(folder.lock.path).items() if key in ("pid", "host", "since")},
+        owner={key: value for key, value in folder.lock.owner().items() if key in ("pid", "host", "since")},
         shards=len(whole),
         counts=dict(counts),
         total=None if plan is None else plan.examples,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 # Processes under test import the patches by name, those of the jobs among them.
-_HERE = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "jobs")]
-sys.path[:0] = _HERE
-os.environ["PYTHONPATH"] = os.pathsep.join([*_HERE, *filter(None, [os.environ.get("PYTHONPATH")])])
+sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["PYTHONPATH"] = os.pathsep.join([*sys.path[:2], *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from jobs_tools import rows, write_rows
 from processes import Runner
