@@ -6,7 +6,8 @@ import re
 
 _USER = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s\"'<>]*@")
 # All of a web address's query: signatures have a name of their own with every store. Elsewhere ? is a wildcard.
-_QUERY = re.compile(r"(?i)\b(https?://[^?#\s\"'<>]*)[?#][^\s\"'<>)\],;]*")
+_ENDS = r"\s\"'<>)\],;"
+_QUERY = re.compile(rf"(?i)\b(https?://[^?#{_ENDS}]*)[?#](?!\*\*\*)[^{_ENDS}]*?(?=[:.]?(?:[{_ENDS}]|$))")
 _SECRET = re.compile(
     r"(?i)\b((?:x-amz-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid|aws_secret_access_key|"
     r"aws_session_token|access_token)=)[^&\s\"'<>]+"

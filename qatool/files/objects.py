@@ -200,20 +200,18 @@ class ObjectPath:
         """Yield what directly under this prefix matches a pattern of names, ``*.json``."""
         yield from (path for path in self.iterdir() if path._pure.match(pattern))
 
-    def open(self, mode: str = "rb", buffering: int = READ_BYTES) -> BinaryIO:
-        """Return a stream over the bytes, read as they are asked for; it fails once they are replaced.
-
-        :param buffering: bytes to ask for at once; 0 asks for just what is read
-        """
+    def open(self, mode: str = "rb") -> io.BufferedReader:
+        """Return a stream over the bytes, fetched as they are read; it fails once they are replaced."""
         if mode != "rb":
             raise ValueError(f"objects are opened for reading only, not {mode!r}")
         with asking():
-            if buffering == 0:
-                opened = self._store.open(self.key, "rb", cache_type="none")
-            else:
-                opened = self._store.open(self.key, "rb", block_size=buffering, cache_type="readahead")
-        stream = _Told(opened)
-        return cast("BinaryIO", io.BufferedReader(stream, buffering) if buffering else stream)
+            opened = self._store.open(self.key, "rb", block_size=READ_BYTES, cache_type="readahead")
+        return io.BufferedReader(_Told(opened), READ_BYTES)
+
+    def open_ranges(self) -> BinaryIO:
+        """Return a stream of which just what is read is fetched, each time by a request."""
+        with asking():
+            return cast("BinaryIO", _Told(self._store.open(self.key, "rb", cache_type="none")))
 
     def read_bytes(self) -> bytes:
         """Return the whole content."""

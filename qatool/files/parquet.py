@@ -93,9 +93,7 @@ def open_parquet(path: Location, *, bounded: bool = False) -> pq.ParquetFile:
     # Arrow's default reads ahead over all row groups at once: the whole file would lie in memory.
     if not isinstance(path, ObjectPath):
         return pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AHEAD_BYTES if bounded else 0)
-    return pq.ParquetFile(
-        path.open("rb", buffering=0), pre_buffer=False, buffer_size=STORE_READ_AHEAD_BYTES if bounded else 0
-    )
+    return pq.ParquetFile(path.open_ranges(), pre_buffer=False, buffer_size=STORE_READ_AHEAD_BYTES if bounded else 0)
 
 
 class Footer(NamedTuple):
