@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FLOORS = (
+    ("redaction",),
     ("errors",),
     ("options", "schema", "logs"),
     ("files", "squad", "screen"),
@@ -43,7 +44,7 @@ ONLY_IN = {
 }
 """Libraries that only some floors may use, even inside a function."""
 
-LIGHT = ("options", "errors", "schema", "logs", "cli")
+LIGHT = ("options", "redaction", "errors", "schema", "logs", "cli")
 HEAVY = {"torch", "transformers", "pyarrow", "numpy"}
 
 

@@ -20,6 +20,7 @@ from qatool.features.layout import is_features
 from qatool.files.cache import cache_folder
 from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
+from qatool.files.locations import on_disk
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
 from qatool.files.targets import Target, check_target
@@ -85,7 +86,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
         if find_spec(library) is None:
             raise EnvironmentUnfitError(f"finetune: needs {library}; run: pip install 'qatool[train]'")
     began = time.monotonic()
-    output = Path(options.output)
+    output = on_disk(options.output, flag="-o")
     check_target(Target(kind="folder", path=output))
     stop = Stop(max_duration=options.max_seconds, label=options.max_duration or "")
     from qatool.training.fit import resolve_accelerator

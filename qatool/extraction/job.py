@@ -12,13 +12,13 @@ from qatool.screen import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from qatool.extraction.answering import Answerer
     from qatool.extraction.columns import Columns
     from qatool.extraction.extractor import PreparedShard
     from qatool.extraction.shards import Shard, ShardLimits
     from qatool.files.corpus import Corpus
+    from qatool.files.locations import Location
     from qatool.jobs.work import Part
     from qatool.schema import Example
 
@@ -49,7 +49,7 @@ class ExtractionJob:
         columns: Columns,
         limits: ShardLimits,
         *,
-        earlier: Callable[[], list[Path]],
+        earlier: Callable[[], list[Location]],
         skip_errors: bool,
     ) -> None:
         self._corpus = corpus
@@ -57,7 +57,7 @@ class ExtractionJob:
         self._limits = limits
         self._earlier = earlier
         self._skip_errors = skip_errors
-        self._previous: tuple[list[Path], PreviousAnswers | None] = ([], None)
+        self._previous: tuple[list[Location], PreviousAnswers | None] = ([], None)
         self.in_hand = InHand(examples=0, windows=0)
         """The shard being answered; nothing where several are at once."""
         self.samples: list[Sample] = []

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
@@ -25,12 +24,15 @@ from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned
 from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
 from qatool.files.answers import open_writer
-from qatool.files.atomic import replacing, reporting, temporary_name, write_json
+from qatool.files.atomic import replacing, write_json
+from qatool.files.locations import is_there, location, move
 from qatool.files.paths import STDIN
+from qatool.files.writefailures import reporting
 from qatool.jobs.local import Totals
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
+from qatool.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from qatool.extraction.engine import Engine
     from qatool.extraction.inputs import ExtractionInput
     from qatool.extraction.setup import Resolved
+    from qatool.files.locations import Location
     from qatool.files.targets import Target
     from qatool.jobs.folder import RunFolder
     from qatool.jobs.local import Step
@@ -151,12 +154,12 @@ class ExtractionRun:
         plan = Plan(identity=setup.identity, limits=setup.limits, output=self._target.path.name, examples=total)
         plan.save(self._folder.plan, confirm=self._folder.lock.check)
 
-    def _reusable(self, setup: Resolved) -> list[Path]:
+    def _reusable(self, setup: Resolved) -> list[Location]:
         """Return the earlier output to take answers from, when it was made the same way."""
         if self._options.reuse is None:
             return []
-        path = Path(self._options.reuse)
-        if not path.exists() and path == self._target.path:
+        path = location(self._options.reuse)
+        if path == self._target.path and not is_there(path):
             return []  # the first of many runs that each reuse the last one's output
         made_by = answer_fingerprint(path)
         if made_by == setup.answer_fingerprint:
@@ -228,7 +231,7 @@ class ExtractionRun:
             self._target,
             schema,
             metadata(setup, totals.counts),
-            staging=None if self._target.kind == "stdout" else temporary_name(folder.path / "final"),
+            staging=None if self._target.kind == "stdout" else folder.staging(),
             confirm=folder.lock.check,
         )
         with writer:
@@ -265,7 +268,7 @@ class ExtractionRun:
             totals=totals,
             speed=speed,
             reject_reasons=reject_reasons,
-            output=options.output,
+            output=redacted(options.output),
             rejects=rejects,
             load_seconds=load_seconds,
             devices=devices,
@@ -277,7 +280,7 @@ class ExtractionRun:
         if options.summary == "-":
             sys.stdout.write(json.dumps(told, indent=2) + "\n")
         elif options.summary is not None:
-            write_json(Path(options.summary), told)
+            write_json(location(options.summary), told)
         log_event("finished", routine=True, examples=totals.counts["examples"], exit_code=told["exit_code"])
         if not options.keep_run:
             self._folder.remove()
@@ -290,5 +293,5 @@ class ExtractionRun:
             if not are_any:
                 listed.unlink(missing_ok=True)
                 return None
-            self._folder.rejects.replace(listed)
+            move(self._folder.rejects, listed)
             return str(listed)

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint
 
 from qatool.errors import QatoolError
-from qatool.files.atomic import reporting
+from qatool.files.writefailures import reporting
 from qatool.logs import duration, harmless
 
 if TYPE_CHECKING:
