@@ -1,22 +1,15 @@
-"""Which model is meant where none is named."""
+"""Which model is meant: the one that is named, else the one that ships with qatool."""
 
 from __future__ import annotations
 
 import os
-
-from qatool.errors import EnvironmentUnfitError
+from pathlib import Path
 
 MODEL_VARIABLE = "QATOOL_MODEL"
+BUNDLED = Path(__file__).parent / "default"
+"""The model that ships with qatool; its ``README.md`` tells what it was trained on and how good it is."""
 
 
 def model_name(given: str | None) -> str:
-    """Return the model that was asked for, else that of the environment.
-
-    :raises EnvironmentUnfitError: neither names one
-    """
-    name = given or os.environ.get(MODEL_VARIABLE)
-    if not name:
-        raise EnvironmentUnfitError(
-            f"no model: qatool ships none yet; name one with --model DIR|HUB_ID or the variable {MODEL_VARIABLE}"
-        )
-    return name
+    """Return the model that was asked for, else that of the environment, else the one that ships with qatool."""
+    return given or os.environ.get(MODEL_VARIABLE) or str(BUNDLED)

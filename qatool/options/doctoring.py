@@ -17,7 +17,12 @@ class DoctorOptions(ScreenOptions):
     """
 
     model: str | None = option(
-        Flag("Model folder or hub id [env: QATOOL_MODEL].", "Model", metavar="DIR|HUB_ID", env="QATOOL_MODEL")
+        Flag(
+            "Model folder or hub id; without it the one that ships with qatool [env: QATOOL_MODEL].",
+            "Model",
+            metavar="DIR|HUB_ID",
+            env="QATOOL_MODEL",
+        )
     )
     device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
     speed: bool = option(

@@ -75,7 +75,7 @@ class ExtractOptions(WindowOptions):
 
     model: str | None = option(
         Flag(
-            "Model folder or hub id [env: QATOOL_MODEL].",
+            "Model folder or hub id; without it the one that ships with qatool [env: QATOOL_MODEL].",
             "Model",
             metavar="DIR|HUB_ID",
             env="QATOOL_MODEL",

@@ -29,7 +29,8 @@ class PrepOptions(WindowOptions):
 
     model: str | None = option(
         Flag(
-            "Model folder or hub id, of which only the tokenizer is used [env: QATOOL_MODEL].",
+            "Model folder or hub id, of which only the tokenizer is used; without it the one that ships with qatool "
+            "[env: QATOOL_MODEL].",
             "Model",
             metavar="DIR|HUB_ID",
             env="QATOOL_MODEL",

@@ -42,7 +42,7 @@ class FinetuneOptions(WindowOptions):
 
     model: str | None = option(
         Flag(
-            "The model to start from: folder or hub id [env: QATOOL_MODEL].",
+            "Folder or hub id to start from; without it the model that ships with qatool [env: QATOOL_MODEL].",
             "Model",
             metavar="DIR|HUB_ID",
             env="QATOOL_MODEL",
