@@ -39,6 +39,7 @@ ONLY_IN = {
     "lightning": {"training"},
     "datasets": {"training"},
     "click": {"cli"},
+    "ray": {"jobs"},
     "torch": {"spans", "features", "models", "extraction", "training", "evaluation", "commands"},
     "transformers": {"windows", "features", "models", "extraction", "training", "evaluation", "commands"},
 }

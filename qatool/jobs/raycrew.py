@@ -124,8 +124,9 @@ class RayCrew(Generic[Q]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for member in self._members:
-            self._ray.kill(member.actor)
+        if self._connection.was_there:  # else they go with it
+            for member in self._members:
+                self._ray.kill(member.actor)
         self._pending.clear()
         self._members.clear()
         self._connection.close()
@@ -238,16 +239,21 @@ class RayCrew(Generic[Q]):
         self._place = "cuda" if gpus else "cpu"
         self._takes = {"CPU": options.cpus, "GPU": gpus}
         if self._connection.is_own and self._fitting() < (options.workers or 1):
-            has = self._ray.cluster_resources()
-            raise EnvironmentUnfitError(
-                f"--engine ray: {options.workers or 'not one'} workers of {options.cpus:g} CPUs and {gpus:g} GPUs do "
-                f"not fit this machine, which has {has.get('CPU', 0):g} and {has.get('GPU', 0):g}; lower --devices, "
-                "--cpus-per-worker or --gpus-per-worker, or name a cluster with --ray-address"
-            )
+            raise EnvironmentUnfitError(self._too_small())
         self._actor_class = self._ray.remote(
             num_cpus=options.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=IN_HAND
         )(_Actor)
         self._maker_ref = self._ray.put(self._maker)
+
+    def _too_small(self) -> str:
+        """Return in words why this machine will not do."""
+        has, count = self._ray.cluster_resources(), self._options.workers or 1
+        return (
+            f"--engine ray: {'a worker' if count == 1 else f'{count} workers'} of {self._takes['CPU']:g} CPUs and "
+            f"{self._takes['GPU']:g} GPUs {'does' if count == 1 else 'do'} not fit this machine, which has "
+            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}; lower --devices, --cpus-per-worker or "
+            "--gpus-per-worker, or name a cluster with --ray-address"
+        )
 
     def _fitting(self) -> int:
         """Return how many workers fit the machines that are there."""
@@ -320,8 +326,9 @@ class _Connection:
     def __init__(self, ray: Any, address: str | None) -> None:
         self._ray = ray
         self._address = address or os.environ.get("RAY_ADDRESS") or None
-        self._was_there = ray.is_initialized()
-        self.is_own = self._address is None and not self._was_there
+        self.was_there = ray.is_initialized()
+        """Whether this process was connected before, and stays so."""
+        self.is_own = self._address is None and not self.was_there
         """Whether the cluster lives as long as the run."""
         self._folder: str | None = None
         self._pool = ThreadPoolExecutor(1)
@@ -331,7 +338,7 @@ class _Connection:
 
         :raises EnvironmentUnfitError: the cluster cannot be reached
         """
-        if self._was_there:
+        if self.was_there:
             return
         # In a thread: it takes seconds, signals are to be heard, and Ray leaves those alone there.
         connecting = self._pool.submit(self._connect)
@@ -352,7 +359,7 @@ class _Connection:
     def close(self) -> None:
         """Leave the cluster, or end one of our own."""
         self._pool.shutdown()  # a connection that was being made is there, or is not, afterwards
-        if not self._was_there:
+        if not self.was_there:
             self._ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

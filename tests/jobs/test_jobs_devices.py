@@ -84,7 +84,7 @@ def test_killed_and_continued_by_one_device(runner, whole) -> None:
     runner.done("in.jsonl")
     assert runner.output.read_bytes() == whole
     assert runner.summary()["resumed_shards"] >= 3
-    assert len(begun(runner.folder)) <= runner.summary()["resumed_shards"] + 2
+    assert len(begun(runner.folder)) <= runner.summary()["resumed_shards"] + 2 * 2
 
 
 def test_begun_by_one_device_and_continued_by_two(runner, whole) -> None:

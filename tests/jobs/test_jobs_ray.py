@@ -80,7 +80,7 @@ def test_a_cluster_of_its_own(runner) -> None:
 def test_more_workers_than_fit(runner) -> None:
     process = runner.run("in.jsonl", "--engine", "ray", "--cpus-per-worker", "999")
     assert process.wait() == 4
-    assert process.error.startswith("Error: --engine ray: not one workers of 999 CPUs and 0 GPUs do not fit")
+    assert process.error.startswith("Error: --engine ray: a worker of 999 CPUs and 0 GPUs does not fit")
 
 
 def test_terminated(runner, whole, ray_words) -> None:
