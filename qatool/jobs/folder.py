@@ -98,9 +98,8 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # What failed for its input or options before anything was done leaves nothing; what was stopped, its plan.
-        refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError) or not self.plan.exists()
-        kept = [*matching(self.done, "*.json"), *self.previous_parts()]
-        if refused and not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists():
+        refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError)
+        if self._holds_nothing(plan_counts=not refused):
             self.remove()
         elif isinstance(error, ResumeRefusedError):
             with suppress(OSError):
@@ -142,13 +141,31 @@ class RunFolder:
             self.done.mkdir()
         self._known.clear()
 
+    def _holds_nothing(self, *, plan_counts: bool) -> bool:
+        """Whether nothing is in the folder that a later start could use; not so where that cannot be told."""
+        try:
+            if plan_counts and self.plan.exists():
+                return False
+            kept = [*matching(self.done, "*.json"), *self.previous_parts()]
+            return not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists()
+        except (OSError, OutputError):
+            return False
+
     def other_identity(self) -> bool:
         """Whether a finished part is of another identity than :attr:`identity`."""
         return any(
             marker.identity != self.identity
-            for marker in read_markers(matching(self.done, "*.json"))
+            for marker in read_markers(self._there(self.done, "*.json"))
             if marker is not None
         )
+
+    def _there(self, folder: Location, pattern: str) -> list[Location]:
+        """Return what matches in a folder.
+
+        :raises OutputError: a store does not answer, or refuses
+        """
+        with reporting(folder):
+            return matching(folder, pattern)
 
     def part(self, index: int) -> Location:
         """Return where part ``index`` stands."""
@@ -230,7 +247,7 @@ class RunFolder:
         """Return the parts that were set aside and are still as they were written."""
         if self._previous_parts is None:
             whole = []
-            for path in matching(self.previous, "*.parquet"):
+            for path in self._there(self.previous, "*.parquet"):
                 marker = read_marker(path.with_suffix(".json"))
                 if marker is None or marker.identity != self.identity or _hash_of(path) != marker.part_hash:
                     log_event("passing over a damaged part", level=logging.WARNING, part=str(path))
@@ -410,7 +427,7 @@ def read_markers(paths: Sequence[Location]) -> Iterator[Marker | None]:
 def _version_of(path: ObjectPath) -> str | None:
     try:
         return path.stat().version
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
