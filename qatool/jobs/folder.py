@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from qatool.files.objects import ObjectPath
 from qatool.files.parquet import open_parquet
 from qatool.files.paths import SPOOL_NAME
 from qatool.files.writefailures import reporting
+from qatool.jobs.leftovers import sweep_folder
 from qatool.jobs.lock import Lock
 from qatool.jobs.objectlock import ObjectLock
 from qatool.jobs.seal import blake2b, sealed, unsealed
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 MARKERS_AT_ONCE = 256
 """Markers that are asked for together in a store."""
-_WHOLE_NAME = 50
-"""Longest name that a temporary name holds whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,7 @@ class RunFolder:
             self.parts.mkdir(exist_ok=True)
             self.done.mkdir(exist_ok=True)
             for folder in (self.path, self.parts, self.done, self.previous):
-                _sweep_folder(folder)
+                sweep_folder(folder)
         return self
 
     def __exit__(
@@ -373,35 +371,6 @@ def _read_back(path: Location, *, rows: int, size: int) -> str:
         if not is_whole:
             raise OutputError(f"{path}: does not hold what was written; check the disk")
     return version
-
-
-def _sweep_folder(folder: Location) -> None:
-    """Remove what killed runs left half written in a folder; in a store nothing is."""
-    if isinstance(folder, ObjectPath):
-        return
-    for path in folder.glob(".*.tmp"):
-        # Not those of a lock: another run may be about to ask for ours.
-        if not path.name.startswith(".lock."):
-            _remove(path)
-
-
-def sweep(*paths: Path) -> None:
-    """Remove what runs that were killed left beside ``paths`` under temporary names; only under the lock."""
-    for path in paths:
-        if len(path.name) > _WHOLE_NAME:
-            continue  # the temporary name holds a part of it only, and may be another file's
-        pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
-        for left in path.parent.glob(".*.tmp"):
-            if pattern.fullmatch(left.name):
-                _remove(left)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def read_marker(path: Location) -> Marker | None:
