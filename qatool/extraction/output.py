@@ -10,7 +10,7 @@ from qatool.files.answers import open_writer
 from qatool.files.objects import ObjectPath
 from qatool.files.targets import SUCCESS_NAME
 from qatool.files.writefailures import reporting
-from qatool.jobs.folder import sweep
+from qatool.jobs.leftovers import sweep
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

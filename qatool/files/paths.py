@@ -113,12 +113,12 @@ def spool_stdin(folder: Location) -> Source:
     return source
 
 
-def source_of(path: Location, name: str) -> Source:
+def source_of(path: Location, name: str, listed: ObjectStat | None = None) -> Source:
     """Return the source at ``path``, its format told from the suffix in upper or lower case.
 
     :raises InputError: the suffix is not a supported one
     """
-    source = _source_or_none(path, name)
+    source = _source_or_none(path, name, listed)
     if source is None:
         raise InputError(f"{path}: its suffix says no format that can be read; supported are {SUPPORTED}")
     return source
@@ -163,7 +163,7 @@ def _in_store(path: ObjectPath) -> list[Source]:
     try:
         # As on a disk, what exists literally wins.
         if path.name and path.is_file():
-            return [source_of(path, path.name)]
+            return [source_of(path, path.name, path.stat())]
         if path.protocol not in WEB and not path.has_bucket():
             raise InputError(f"{path}: no such bucket; check the URI, and the endpoint that is asked")
         sources = [_source_or_none(*found) for found in _listed(path)]
@@ -187,7 +187,7 @@ def _listed(path: ObjectPath) -> Iterator[tuple[ObjectPath, str, ObjectStat]]:
         folder = next(parent for parent in path.parents if not glob.has_magic(parent.key))
         pattern = key_pattern(path.key)
     for found, told in () if path.protocol in WEB else folder.walk():
-        if found.name == UNFINISHED_NAME:
+        if found == folder / UNFINISHED_NAME:
             raise InputError(f"{found.parent}: is being written, or was left unfinished; start that command again")
         below = found.relative_to(folder)
         hidden = any(part.startswith((".", "_")) or part.endswith(".qatool") for part in below.parts)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from qatool.files.objects import ObjectPath
 from qatool.files.parquet import open_parquet
 from qatool.files.paths import SPOOL_NAME
 from qatool.files.writefailures import reporting
+from qatool.jobs.leftovers import sweep_folder
 from qatool.jobs.lock import Lock
 from qatool.jobs.objectlock import ObjectLock
 from qatool.jobs.seal import blake2b, sealed, unsealed
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 MARKERS_AT_ONCE = 256
 """Markers that are asked for together in a store."""
-_WHOLE_NAME = 50
-"""Longest name that a temporary name holds whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +89,15 @@ class RunFolder:
             self.parts.mkdir(exist_ok=True)
             self.done.mkdir(exist_ok=True)
             for folder in (self.path, self.parts, self.done, self.previous):
-                _sweep_folder(folder)
+                sweep_folder(folder)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # What failed for its input or options before anything was done leaves nothing; what was stopped, its plan.
-        refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError) or not self.plan.exists()
-        kept = [*matching(self.done, "*.json"), *self.previous_parts()]
-        if refused and not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists():
+        refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError)
+        if self._holds_nothing(plan_counts=not refused):
             self.remove()
         elif isinstance(error, ResumeRefusedError):
             with suppress(OSError):
@@ -142,13 +139,31 @@ class RunFolder:
             self.done.mkdir()
         self._known.clear()
 
+    def _holds_nothing(self, *, plan_counts: bool) -> bool:
+        """Whether nothing is in the folder that a later start could use; not so where that cannot be told."""
+        try:
+            if plan_counts and self.plan.exists():
+                return False
+            kept = [*matching(self.done, "*.json"), *self.previous_parts()]
+            return not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists()
+        except (OSError, OutputError):
+            return False
+
     def other_identity(self) -> bool:
         """Whether a finished part is of another identity than :attr:`identity`."""
         return any(
             marker.identity != self.identity
-            for marker in read_markers(matching(self.done, "*.json"))
+            for marker in read_markers(self._there(self.done, "*.json"))
             if marker is not None
         )
+
+    def _there(self, folder: Location, pattern: str) -> list[Location]:
+        """Return what matches in a folder.
+
+        :raises OutputError: a store does not answer, or refuses
+        """
+        with reporting(folder):
+            return matching(folder, pattern)
 
     def part(self, index: int) -> Location:
         """Return where part ``index`` stands."""
@@ -230,7 +245,7 @@ class RunFolder:
         """Return the parts that were set aside and are still as they were written."""
         if self._previous_parts is None:
             whole = []
-            for path in matching(self.previous, "*.parquet"):
+            for path in self._there(self.previous, "*.parquet"):
                 marker = read_marker(path.with_suffix(".json"))
                 if marker is None or marker.identity != self.identity or _hash_of(path) != marker.part_hash:
                     log_event("passing over a damaged part", level=logging.WARNING, part=str(path))
@@ -358,35 +373,6 @@ def _read_back(path: Location, *, rows: int, size: int) -> str:
     return version
 
 
-def _sweep_folder(folder: Location) -> None:
-    """Remove what killed runs left half written in a folder; in a store nothing is."""
-    if isinstance(folder, ObjectPath):
-        return
-    for path in folder.glob(".*.tmp"):
-        # Not those of a lock: another run may be about to ask for ours.
-        if not path.name.startswith(".lock."):
-            _remove(path)
-
-
-def sweep(*paths: Path) -> None:
-    """Remove what runs that were killed left beside ``paths`` under temporary names; only under the lock."""
-    for path in paths:
-        if len(path.name) > _WHOLE_NAME:
-            continue  # the temporary name holds a part of it only, and may be another file's
-        pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
-        for left in path.parent.glob(".*.tmp"):
-            if pattern.fullmatch(left.name):
-                _remove(left)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
 def read_marker(path: Location) -> Marker | None:
     """Return the marker at ``path``; ``None`` when there is none or it is not as it was written."""
     return next(read_markers([path]))
@@ -410,7 +396,7 @@ def read_markers(paths: Sequence[Location]) -> Iterator[Marker | None]:
 def _version_of(path: ObjectPath) -> str | None:
     try:
         return path.stat().version
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from qatool.files.objects import ObjectPath
 
+_LAST_BEAT_S = 30.0
+"""How long leaving waits for a beat that is under way."""
 _SETTLE_S = 1.0
 """Of two that take a dead run's lock over within this time, both see which of them stands."""
 
@@ -46,13 +48,16 @@ class ObjectLock(OwnedLock):
             # A put that got through, but whose answer was lost, was tried again and found our own object.
             if not self.path.create(self._data) and not self.is_ours():
                 self._take_over()
-        threading.Thread(target=self._beat, name="qatool-lock", daemon=True).start()
+        self._heart = threading.Thread(target=self._beat, name="qatool-lock", daemon=True)
+        self._heart.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._left.set()
+        # A beat that is under way would put the lock back.
+        self._heart.join(_LAST_BEAT_S)
         with suppress(OSError):
             if self.is_ours():
                 self.path.unlink(missing_ok=True)
