@@ -56,7 +56,8 @@ def test_a_worker_that_dies_costs_what_it_had_in_hand(tmp_path) -> None:
     job = NumberJob(30)
     run_numbers(job, crew(tmp_path))
     assert sorted(job.written) == list(range(30))
-    assert len({pid for _, pid in begun(tmp_path)}) == 3
+    # The one that takes its place may come too late to be given anything.
+    assert len({pid for _, pid in begun(tmp_path)}) in {2, 3}
     times = Counter(unit for unit, _ in begun(tmp_path))
     assert times.pop(7) == 2
     assert set(times.values()) == {1}
