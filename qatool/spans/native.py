@@ -85,10 +85,12 @@ class NativeDecoder:
         start = read.characters.start[candidates.first_token]
         end = read.characters.end[candidates.last_token]
         pool, _ = best_of_each(candidates.example, margin, start, end, n_examples=n_examples, top_k=self._pool)
-        mass = _log_sum_exp(spans.span_mass + shift, windows.boundaries)
-        log_odds = self._log_odds(mass)
         example = candidates.example[pool]
-        probability = np.exp(margin[pool] - mass[example] - np.logaddexp(0.0, -log_odds[example]))
+        with np.errstate(invalid="ignore"):  # a window the model could not read: its example has no number either
+            mass = _log_sum_exp(spans.span_mass + shift, windows.boundaries)
+            log_odds = self._log_odds(mass)
+            probability = np.exp(margin[pool] - mass[example] - np.logaddexp(0.0, -log_odds[example]))
+            no_answer = np.exp(-np.logaddexp(0.0, log_odds))
         contexts = [read.examples.contexts.texts[i] for i in read.examples.context_index]
         texts = [
             contexts[i][first:last].casefold()
@@ -104,7 +106,6 @@ class NativeDecoder:
         row = candidates.row[chosen]
         length = candidates.last_token[chosen] - candidates.first_token[chosen]
         temperature = np.float32(self.search.temperature)
-        no_answer = np.where(windows.n_windows > 0, np.exp(-np.logaddexp(0.0, log_odds)), np.nan)
         return RankedSpans(
             boundaries=offsets_of(np.minimum(counts, self.top_k)),
             start=start[chosen],
@@ -113,7 +114,7 @@ class NativeDecoder:
             span_logit=((candidates.span_logit[chosen] + self._cost[length]) * temperature).astype(np.float32),
             null_logit=spans.null_logit[row] * temperature,
             window=windows.window[row],
-            no_answer_score=no_answer.astype(np.float32),
+            no_answer_score=np.where(windows.n_windows > 0, no_answer, np.nan).astype(np.float32),
         )
 
     def _log_odds(self, mass: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -148,6 +149,5 @@ def _log_sum_exp(values: NDArray[np.floating], boundaries: NDArray[np.int64]) ->
     """Return ``log(sum(exp(values)))`` of each group of a ragged array, ``-inf`` of an empty one: ``(groups,)``."""
     sizes = np.diff(boundaries)
     mass = np.full(len(sizes), -np.inf)
-    with np.errstate(invalid="ignore"):  # a window the model could not read: its example has no number either
-        np.logaddexp.at(mass, np.repeat(np.arange(len(sizes)), sizes), values)
+    np.logaddexp.at(mass, np.repeat(np.arange(len(sizes)), sizes), values)
     return mass

@@ -53,6 +53,9 @@ def save_model(folder: Path, model: Any, *, tokenizer: str, record: Record, trai
     """
     with reporting(folder):
         (model.half() if half else model).save_pretrained(folder)
+        # safetensors writes for the owner only, whatever umask says.
+        for weights in folder.glob("*.safetensors"):
+            weights.chmod((folder / "config.json").stat().st_mode)
         save_tokenizer(tokenizer, folder)
     record.write(folder / "metrics.csv")
     write_bytes(folder / "curve.svg", curve(record.entries).encode())

@@ -215,6 +215,12 @@ def test_half_precision(options) -> None:
     assert {value.dtype for value in weights(run(options(half=True)).folder).values()} == {torch.float16}
 
 
+def test_whoever_may_read_the_configuration_may_read_the_weights(options) -> None:
+    folder = run(options()).folder
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_dropout_of_zero_is_in_the_configuration(options) -> None:
     config = json.loads((run(options(dropout=0.0)).folder / "config.json").read_text())
     assert (config["hidden_dropout_prob"], config["attention_probs_dropout_prob"]) == (0.0, 0.0)
