@@ -102,7 +102,8 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
             if launch.is_main:
                 stack.enter_context(Lock(folder / "lock"))
         with launch.together():
-            training = _Training(options, launch, folder, stop, observer or SilentObserver())
+            watching = observer if observer is not None and launch.is_main else SilentObserver()
+            training = _Training(options, launch, folder, stop, watching)
         fitted = training.fit(bar=bar and launch.is_main)
         best = next(
             (entry for entry in fitted.record.entries if entry.f1 is not None and entry.step == fitted.best_step),

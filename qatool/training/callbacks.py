@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from qatool.errors import QatoolError
 from qatool.files.writefailures import reporting
 from qatool.logs import duration, harmless
+from qatool.training.launch import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,12 +76,13 @@ class Checkpoints(Checkpoint):
         try:
             self._stop.check()
             reason = None
-        except QatoolError as ending:
-            reason = ending
+        except QatoolError as asked:
+            reason = asked
         # Every device must come to the same decision.
         if trainer.strategy.reduce_boolean_decision(reason is not None, all=False):
+            ending = settled(reason)
             self._save(trainer)
-            raise reason or QatoolError("another process of this run was asked to stop")
+            raise ending or QatoolError("another process of this training was asked to stop")
         due = self._clock() - self._last >= CHECKPOINT_SECONDS
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             self._save(trainer)

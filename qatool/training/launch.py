@@ -116,21 +116,28 @@ class Launch:
             yield
         except Exception as error:  # noqa: BLE001 (raised again below)
             failure = error
-        if not torch.distributed.is_initialized():
-            if failure is not None:
-                raise failure
-            return
-        found: list[Any] = [None] * torch.distributed.get_world_size()
-        told = (
-            None if failure is None else failure if isinstance(failure, QatoolError) else QatoolError(repr(failure))
-        )
-        torch.distributed.all_gather_object(found, told)
-        failed = [rank for rank, error in enumerate(found) if error is not None]
-        if not failed:
-            return
-        if failure is not None and failed[0] == torch.distributed.get_rank():
+        if failure is not None and not isinstance(failure, QatoolError):
+            settled(QatoolError(repr(failure)))
             raise failure
-        raise type(found[failed[0]])
+        if (ending := settled(failure)) is not None:
+            raise ending
+
+
+def settled(error: QatoolError | None) -> QatoolError | None:
+    """Return what all processes of this training end with, ``None`` if none of them has a reason to.
+
+    The first that has one keeps its error; the others get one of the same kind, and so the same exit code, without a
+    word. All of them must ask.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return error
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, error)
+    first = next((rank for rank, one in enumerate(found) if one is not None), None)
+    if first is None:
+        return None
+    silent: QatoolError = type(found[first])()
+    return error if first == torch.distributed.get_rank() else silent
 
 
 def _was_started() -> bool:

@@ -109,24 +109,27 @@ class EmptyJob:
 
 
 class Clock:
-    """Seconds of the last block."""
+    """Seconds of the last block: by the wall, and of the processor, which other programs lengthen less."""
 
-    seconds = 0.0
+    seconds = cpu = 0.0
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         yield
-        self.seconds = time.perf_counter() - began
+        self.seconds, self.cpu = time.perf_counter() - began, time.process_time() - cpu
 
 
 def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def line(what: str, seconds: float, *, scaled: bool, note: str = "") -> None:
-    about = "scaled" if scaled else "measured"
-    print(f"| {what} | {seconds:,.1f} | {about} | {note} |")
+def line(what: str, clock: Clock, *, scale: float | None, per: str, count: int, note: str = "") -> None:
+    """Print what something takes at full size, and each of the ``count`` rows, shards or parts that were measured."""
+    full = scale or 1.0
+    each = f"{1e6 * clock.cpu / count:,.1f} µs of CPU a {per}" + (f", {note}" if note else "")
+    about = "measured" if scale is None else "scaled"
+    print(f"| {what} | {full * clock.seconds:,.0f} | {full * clock.cpu:,.0f} | {about} | {each} |", flush=True)
 
 
 def main() -> None:
@@ -138,7 +141,7 @@ def main() -> None:
     asked = parser.parse_args()
     shards = -(-int(asked.rows) // asked.shard_rows)
     print(f"{machine()}\n{asked.rows:,.0f} rows, {shards:,} shards, {asked.workers:,} workers\n")
-    print("| | seconds | | |\n| --- | --- | --- | --- |")
+    print("| | seconds | of CPU | | |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="qatool-planning-") as folder:
         schedule(shards, asked.workers)
         parts = read(Path(folder), asked.sample, asked.shard_rows, asked.rows)
@@ -161,8 +164,8 @@ def schedule(shards: int, workers: int) -> None:
             done=lambda step: done.append(step.index),
         )
     assert len(done) == shards
-    note = f"{1000 * clock.seconds / shards:.3f} ms a shard, {peak_mib() - before:,.0f} MiB more than before"
-    line("scheduling", clock.seconds, scaled=False, note=note)
+    note = f"{peak_mib() - before:,.0f} MiB more than before"
+    line("scheduling", clock, scale=None, per="shard", count=shards, note=note)
 
 
 def read(folder: Path, sample: int, shard_rows: int, rows: float) -> list[Part]:
@@ -173,15 +176,15 @@ def read(folder: Path, sample: int, shard_rows: int, rows: float) -> list[Part]:
     with clock():
         shards = list(cut_shards(open_corpus(resolve([str(path)])).examples(), limits, columns=COLUMNS.name))
     scale = rows / sample
-    line("reading and cutting", clock.seconds * scale, scaled=True, note=f"{sample / clock.seconds:,.0f} rows/s")
+    line("reading and cutting", clock, scale=scale, per="row", count=sample)
     with clock():
         for shard in shards:
             assert shard.content_hash
-    line("hashing", clock.seconds * scale, scaled=True, note=f"{sample / clock.seconds:,.0f} rows/s")
+    line("hashing", clock, scale=scale, per="row", count=sample)
     with clock():
         packed = sum(len(pickle.dumps(Task(shard=shard, taken=None, kept={}))) for shard in shards)
-    note = f"{sample / clock.seconds:,.0f} rows/s, {packed / sample:,.0f} bytes a row"
-    line("packing for the workers", clock.seconds * scale, scaled=True, note=note)
+    note = f"{packed / sample:,.0f} bytes a row"
+    line("packing for the workers", clock, scale=scale, per="row", count=sample, note=note)
     return [COLUMNS.refused(shard, "made up") for shard in shards]
 
 
@@ -193,25 +196,18 @@ def write_and_list(folder: Path, parts: list[Part], shards: int) -> None:
         with clock():
             for index in range(PARTS):
                 run.commit(Unit(index), parts[index % len(parts)], seconds=0.0)
-        line(
-            "parts and markers",
-            clock.seconds * scale,
-            scaled=True,
-            note=f"{1000 * clock.seconds / PARTS:.1f} ms each",
-        )
+        line("parts and markers", clock, scale=scale, per="part", count=PARTS)
         with clock():
             found = sum(run.finished(Unit(index)) is not None for index in range(PARTS))
         assert found == PARTS
-        note = f"{1000 * clock.seconds / PARTS:.1f} ms each, besides reading the input again"
-        line("finding them when resumed", clock.seconds * scale, scaled=True, note=note)
+        line("finding them when resumed, besides reading again", clock, scale=scale, per="part", count=PARTS)
         target = parse_target(str(folder / "answers"))
         with clock():
             schema = run.schema(PARTS)
             with open_writer(target, schema, {}, staging=folder / "staging") as writer:
                 for table in run.tables(PARTS, schema):
                     writer.write(table)
-        note = f"{1000 * clock.seconds / PARTS:.1f} ms a part"
-        line("assembling into a folder", clock.seconds * scale, scaled=True, note=note)
+        line("assembling into a folder", clock, scale=scale, per="part", count=PARTS)
 
 
 if __name__ == "__main__":
