@@ -1,5 +1,6 @@
 """An S3-compatible server on this machine (moto's), that can be told to fail: a process of its own.
 
+A request that fails is refused, not heard, or done and not answered (or but half).
 ``/_faults`` takes what is to go wrong from now on, ``/_requests`` gives what was asked since it was last asked.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import sys
 import threading
 import time
@@ -33,10 +35,14 @@ class Faults:
     """Of the requests that wait."""
     denied: str = ""
     """Requests whose path begins so are refused."""
-    draw: random.Random = field(default_factory=lambda: random.Random(0))
+    seed: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
+    draw: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.draw = random.Random(self.seed)
 
 
 class Application:
@@ -55,34 +61,46 @@ class Application:
             told = {"requests": self.faults.requests, "counts": self.faults.counts}
             self.faults.requests = []
             return Response(json.dumps(told))(environ, start_response)
-        response = self._fault(request)
-        if response is not None:
+        how = self._fault(request)
+        if how in _ANSWERS:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            return response(environ, start_response)
-        return self.inner(environ, start_response)
+            return _ANSWERS[how](environ, start_response)
+        answer = self.inner(environ, start_response) if how != "unheard" else []
+        return answer if how is None else _hang_up(environ, b"".join(answer))
 
-    def _fault(self, request: Request) -> Response | None:
+    def _fault(self, request: Request) -> str | None:
+        """Note a request; wait, or return what is to go wrong with it."""
         faults = self.faults
         with faults.guard:
             asked = {"method": request.method, "path": request.path, "query": request.query_string.decode()}
             faults.requests.append({**asked, "range": request.headers.get("Range", "")})
             fails, waits = faults.draw.random() < faults.share, faults.draw.random() < faults.slow
-            how = faults.draw.choice(["SlowDown", "InternalError", "broken"])
-            if fails:
-                faults.counts[how] = faults.counts.get(how, 0) + 1
-            if waits:
-                faults.counts["slow"] = faults.counts.get("slow", 0) + 1
+            how = faults.draw.choice(["SlowDown", "InternalError", "unheard", "unanswered"]) if fails else None
+            for fault in filter(None, (how, "slow" if waits else None)):
+                faults.counts[fault] = faults.counts.get(fault, 0) + 1
         if faults.denied and request.path.startswith(faults.denied):
-            return Response(_ERROR.format(code="AccessDenied", message="Access Denied"), 403, mimetype="text/xml")
+            return "AccessDenied"
         if waits:
             time.sleep(1)
-        if not fails:
-            return None
-        if how == "broken":
-            # Promises more than comes: the connection breaks in the middle of the answer.
-            return Response("cut", 200, headers={"Content-Length": "100000"})
-        status = 503 if how == "SlowDown" else 500
-        return Response(_ERROR.format(code=how, message="try again"), status, mimetype="text/xml")
+        return how
+
+
+def _answer(code: str, status: int, message: str) -> Response:
+    return Response(_ERROR.format(code=code, message=message), status, mimetype="text/xml")
+
+
+_ANSWERS = {
+    "AccessDenied": _answer("AccessDenied", 403, "Access Denied"),
+    "SlowDown": _answer("SlowDown", 503, "Please reduce your request rate."),
+    "InternalError": _answer("InternalError", 500, "We encountered an internal error."),
+}
+
+
+def _hang_up(environ: dict[str, Any], answer: bytes) -> Iterable[bytes]:
+    """Break the connection: in the middle of a long answer, else before it."""
+    if len(answer) > 100:
+        yield answer[: len(answer) // 2]
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
 
 
 class _Quiet(WSGIRequestHandler):
