@@ -25,7 +25,7 @@ def test_a_worker_killed_a_node_removed_and_another_added(runner, cluster, ray_w
     whole = runner.output.read_bytes()
     runner.output.unlink()
     slow = runner.folder / "slow"
-    slow.write_text("0.5")
+    slow.write_text("5")
     process = runner.start("in.jsonl", *ray_words, **TROUBLE)
     process.wait_for(lambda: len(workers(runner)) == 2)
     os.kill(begun(runner.folder)[0][1], signal.SIGKILL)
