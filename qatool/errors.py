@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from qatool.redaction import redacted
+
 EXIT_DONE = 0
 
 
 class QatoolError(Exception):
     """Base of all failures qatool reports itself; anything else that surfaces is a bug (exit code 1).
 
-    :param problems: messages, shown one line each
+    :param problems: messages, shown one line each; what in them grants access to a store is taken out
     """
 
     exit_code: ClassVar[int] = 1
     meaning: ClassVar[str] = "internal error (a bug: traceback in the log, one line on the screen)"
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(redacted(problem) for problem in problems)
+        super().__init__("\n".join(self.problems))
 
     def lines(self) -> list[str]:
         """Return the messages to show, one line each."""

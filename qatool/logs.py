@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from qatool.errors import OutputError
+from qatool.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,9 +42,9 @@ _PLAIN_VALUE = re.compile(r"[^\s\"'=]+")
 def harmless(text: str) -> str:
     r"""Return ``text`` on one line, with what would act on a terminal spelled out: ESC as ``\x1b``.
 
-    Every other character, emoji and right-to-left letters included, stays as it is.
+    Every other character, emoji and right-to-left letters included, stays as it is, but for what grants access.
     """
-    return _HARMFUL.sub(lambda match: _escape(ord(match.group())), text)
+    return _HARMFUL.sub(lambda match: _escape(ord(match.group())), redacted(text))
 
 
 def _escape(code: int) -> str:
@@ -95,14 +96,12 @@ def setup_logging(options: ScreenOptions) -> None:
 
 
 @contextmanager
-def logging_also_to(path: Path) -> Iterator[None]:
-    """Append every event to ``path`` as well, one JSON object a line, whatever the screen shows.
+def logging_also_to(handler: logging.Handler | None) -> Iterator[None]:
+    """Give every event to ``handler`` as well, one JSON object a line, whatever the screen shows.
 
-    A line that cannot be written is lost: the log must not end the work.
+    :param handler: closed at the end; it loses what it cannot write, as the log must not end the work
     """
-    try:
-        handler = _QuietFileHandler(path, encoding="utf-8", errors="backslashreplace")
-    except OSError:
+    if handler is None:
         yield
         return
     handler.setFormatter(_JsonFormatter())
@@ -121,6 +120,14 @@ def logging_also_to(path: Path) -> Iterator[None]:
             other.setLevel(level)
         with suppress(OSError):
             handler.close()
+
+
+def quiet_file_handler(path: Path) -> logging.Handler:
+    """Return what appends to ``path``, and loses what cannot be written.
+
+    :raises OSError: it cannot be opened
+    """
+    return _QuietFileHandler(path, encoding="utf-8", errors="backslashreplace")
 
 
 class _QuietFileHandler(logging.FileHandler):
@@ -174,7 +181,7 @@ class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         head = {"time": _utc(record), "level": record.levelname, "event": record.getMessage()}
         line = json.dumps({**head, **_fields(record), **head}, ensure_ascii=False, default=str)
-        return _HARMFUL.sub(lambda match: f"\\u{ord(match.group()):04x}", line)
+        return _HARMFUL.sub(lambda match: f"\\u{ord(match.group()):04x}", redacted(line))
 
 
 class Observer(Protocol):

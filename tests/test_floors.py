@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FLOORS = (
+    ("redaction",),
     ("errors",),
     ("options", "schema", "logs"),
     ("files", "squad", "screen"),
@@ -38,12 +39,13 @@ ONLY_IN = {
     "lightning": {"training"},
     "datasets": {"training"},
     "click": {"cli"},
+    "ray": {"jobs"},
     "torch": {"spans", "features", "models", "extraction", "training", "evaluation", "commands"},
     "transformers": {"windows", "features", "models", "extraction", "training", "evaluation", "commands"},
 }
 """Libraries that only some floors may use, even inside a function."""
 
-LIGHT = ("options", "errors", "schema", "logs", "cli")
+LIGHT = ("options", "redaction", "errors", "schema", "logs", "cli")
 HEAVY = {"torch", "transformers", "pyarrow", "numpy"}
 
 

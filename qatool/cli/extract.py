@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, show_result
-from qatool.files.atomic import reporting
 from qatool.logs import harmless
 from qatool.options import ExtractOptions
 
@@ -44,8 +42,10 @@ def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
     if options.summary == "-":
         click.echo(text)
     else:
-        with reporting(options.summary):
-            Path(options.summary).write_text(text + "\n", encoding="utf-8")
+        from qatool.files.atomic import write_bytes
+        from qatool.files.locations import location
+
+        write_bytes(location(options.summary), (text + "\n").encode())
 
 
 command = OptionsCommand(

@@ -19,10 +19,12 @@ from qatool.evaluation.calibration import decided
 from qatool.evaluation.scoring import expected_answers, score
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import cut_shards
-from qatool.files.atomic import reporting, temporary_name, write_bytes, write_json
+from qatool.files.atomic import temporary_name, write_bytes, write_json
 from qatool.files.labels import LABEL_FIELDS
+from qatool.files.locations import on_disk
 from qatool.files.partfolder import publish
 from qatool.files.targets import Target, check_target
+from qatool.files.writefailures import reporting
 from qatool.logs import SilentObserver
 from qatool.models.companions import load_config, save_tokenizer
 from qatool.models.identity import is_exported
@@ -86,7 +88,7 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
     from qatool.models.conversion import convert, save_graph
 
     observer = observer or SilentObserver()
-    output = Path(options.output)
+    output = on_disk(options.output, flag="-o")
     check_target(Target(kind="folder", path=output))
     if options.int8 and find_spec("nncf") is None:
         raise EnvironmentUnfitError("--int8: needs nncf; run: pip install 'qatool[openvino]'")

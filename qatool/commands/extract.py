@@ -14,9 +14,11 @@ from qatool.extraction.inputs import open_input
 from qatool.extraction.output import recover, run_folder, workplace
 from qatool.extraction.run import ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
+from qatool.files.locations import location
 from qatool.files.targets import Target, check_target, parse_target
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.plan import Plan
+from qatool.jobs.runlog import log_handler
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event, logging_also_to
 
@@ -38,12 +40,12 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
     target = parse_target(options.output)
     check_target(target)
     if options.summary not in {None, "-"}:
-        check_target(Target(kind="jsonl", path=Path(str(options.summary))))
+        check_target(Target(kind="jsonl", path=location(str(options.summary))))
     stop = _stop(options, target)
     with stop.listening(), ExitStack() as stack:
         folder = stack.enter_context(RunFolder(workplace(target, stack)))
         recover(target)
-        stack.enter_context(logging_also_to(folder.log))
+        stack.enter_context(logging_also_to(log_handler(folder.log, is_over=lambda: folder.is_removed)))
         try:
             return ExtractionRun(options, target, folder, stop, observer or SilentObserver()).run()
         except QatoolError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from qatool.features.layout import is_features
 from qatool.files.cache import cache_folder
 from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
+from qatool.files.locations import on_disk
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
 from qatool.files.targets import Target, check_target
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from qatool.training.batches import StepPlan
     from qatool.training.callbacks import Entry
     from qatool.training.fit import Fitted
+    from qatool.training.launch import Launch
     from qatool.training.windows import TrainingWindows
     from qatool.windows.cut import WindowSize
 
@@ -85,15 +86,25 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
         if find_spec(library) is None:
             raise EnvironmentUnfitError(f"finetune: needs {library}; run: pip install 'qatool[train]'")
     began = time.monotonic()
-    output = Path(options.output)
+    output = on_disk(options.output, flag="-o")
     check_target(Target(kind="folder", path=output))
     stop = Stop(max_duration=options.max_seconds, label=options.max_duration or "")
+    from qatool.training.fit import resolve_accelerator
+    from qatool.training.launch import Launch
+
+    launch = Launch.of_environment()
+    launch.check_devices(options.devices)
     with stop.listening(), ExitStack() as stack:
         folder = output.with_name(output.name + ".qatool")
-        if _is_main():
-            stack.enter_context(Lock(folder / "lock"))
-        training = _Training(options, folder, stop, observer or SilentObserver())
-        fitted = training.fit(bar=bar)
+        with stop.at_once():
+            stack.enter_context(launch.joined(on_card=resolve_accelerator(options.accelerator) == "cuda"))
+        with launch.together():
+            if launch.is_main:
+                stack.enter_context(Lock(folder / "lock"))
+        with launch.together():
+            watching = observer if observer is not None and launch.is_main else SilentObserver()
+            training = _Training(options, launch, folder, stop, watching)
+        fitted = training.fit(bar=bar and launch.is_main)
         best = next(
             (entry for entry in fitted.record.entries if entry.f1 is not None and entry.step == fitted.best_step),
             None,
@@ -118,19 +129,18 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
 _STAGING = "model"
 
 
-def _is_main() -> bool:
-    """Whether this is the process that prepares and writes; launchers tell the others their rank."""
-    return not any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-
-
 class _Training:
     """Everything of one run between its options and its weights.
 
+    :param launch: the processes that share the work, where a launcher started them
     :param folder: the run folder: plan, checkpoints, and the model until it takes its name
     """
 
-    def __init__(self, options: FinetuneOptions, folder: Path, stop: Stop, observer: Observer) -> None:
+    def __init__(
+        self, options: FinetuneOptions, launch: Launch, folder: Path, stop: Stop, observer: Observer
+    ) -> None:
         self._options = options
+        self._launch = launch
         self._folder = folder
         self._stop = stop
         self._observer = observer
@@ -197,6 +207,7 @@ class _Training:
             QuestionAnsweringModule(self._model, recipe, validator),
             data,
             options,
+            launch=self._launch,
             folder=self._folder,
             steps=self.plan.steps,
             stop=self._stop,
@@ -298,7 +309,7 @@ class _Training:
 
         :raises ResumeRefusedError: the unfinished work is of another kind
         """
-        if not _is_main():
+        if not self._launch.is_main:
             return
         path = self._folder / "plan.json"
         if self._options.restart:
@@ -325,7 +336,7 @@ class _Training:
             "validations": options.validations,
             "patience": options.patience,
             "precision": self._precision,
-            "devices": options.devices,
+            "devices": options.devices or str(self._launch.world),
             **{name: getattr(options, name) for name in _RECIPE},
         }
 

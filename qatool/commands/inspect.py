@@ -12,12 +12,14 @@ from qatool.evaluation.contexts import Asked, find_contexts
 from qatool.evaluation.highlight import pieces
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder, StoredExample
+from qatool.files.locations import is_there, location
 from qatool.files.paths import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qatool.evaluation.highlight import Piece
+    from qatool.files.locations import Location
     from qatool.options import InspectOptions
 
 AROUND = 240
@@ -76,10 +78,10 @@ def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
     :raises InputError: the path is nothing that can be inspected, or holds no such example
     :raises UsageError: a corpus is named for features, which hold their contexts
     """
-    path = Path(options.path)
-    if not path.exists():
+    path = location(options.path)
+    if not is_there(path):
         raise InputError(f"{path}: no such file or folder; check the path")
-    if is_features(path):
+    if isinstance(path, Path) and is_features(path):
         if options.corpus is not None:
             raise UsageError(f"--corpus: {path} holds features, which have their contexts with them; drop it")
         return _of_features(FeaturesFolder(path), options)
@@ -88,7 +90,7 @@ def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
     raise InputError(f"{path}: cannot be inspected; name what qatool prep made, or answers of qatool extract")
 
 
-def _of_answers(path: Path, options: InspectOptions) -> InspectedAnswer:
+def _of_answers(path: Location, options: InspectOptions) -> InspectedAnswer:
     row, values = find_answer(path, row=options.row, name=options.id)
     if options.corpus is None:
         return InspectedAnswer(row=row, values=values, context=None)

@@ -20,12 +20,14 @@ from qatool.features.maker import FeatureMaker
 from qatool.features.negatives import with_other_contexts
 from qatool.features.shards import cut_shards
 from qatool.features.writer import PartWriter, Thinning, input_hashes, name_parts, share_out
-from qatool.files.atomic import reporting, write_bytes, write_json
+from qatool.files.atomic import write_bytes, write_json
 from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
+from qatool.files.locations import on_disk
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
 from qatool.files.targets import Target, check_target
+from qatool.files.writefailures import reporting
 from qatool.jobs.lock import Lock
 from qatool.jobs.processes import in_order, usable_cores
 from qatool.jobs.stopping import Stop
@@ -73,7 +75,7 @@ def run(options: PrepOptions, *, observer: Observer | None = None) -> PrepResult
     :param observer: is told how the work goes on
     :raises QatoolError: see :mod:`qatool.errors`; rejected examples do not raise, ``audit["rejected"]`` counts them
     """
-    output = Path(options.output)
+    output = on_disk(options.output, flag="-o")
     check_target(Target(kind="folder", path=output))
     stop = Stop()
     workplace = _workplace(output.with_name(output.name + ".qatool"))

@@ -28,6 +28,7 @@ from qatool.evaluation.report.charts import (
 from qatool.evaluation.report.choice import choose
 from qatool.evaluation.report.page import Card, Figure, page
 from qatool.files.atomic import write_bytes
+from qatool.files.locations import is_there, location
 from qatool.files.paths import resolve
 from qatool.logs import log_event
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from qatool.evaluation.answers import AnswerSet
     from qatool.evaluation.judging import Judged
     from qatool.evaluation.report.choice import Group
+    from qatool.files.locations import Location
     from qatool.options import ReportOptions
 
 AROUND = 160
@@ -49,7 +51,7 @@ _MARKED = 5
 class ReportResult:
     """What a report shows."""
 
-    output: Path
+    output: Location
     answers: int
     shown: int
     without_context: int
@@ -66,10 +68,10 @@ def run(options: ReportOptions) -> ReportResult:
     :raises OutputError: the page cannot be written
     """
     require_matplotlib()
-    path, output = Path(options.answers), Path(options.output)
-    if not output.parent.is_dir():
+    path, output = location(options.answers), location(options.output)
+    if isinstance(output, Path) and not output.parent.is_dir():
         raise OutputError(f"{output}: the folder {output.parent} does not exist; create it first")
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"{path}: no such file or folder; check the path")
     if not is_answers(path):
         raise InputError(f"{path}: holds no answers; name what qatool extract wrote")
@@ -107,7 +109,7 @@ def _judged(options: ReportOptions, answers: AnswerSet) -> Judged | None:
     return judge(answers, references, path=options.answers, partial=options.partial, rules="squad2.0")
 
 
-def _summary(path: Path) -> Mapping[str, Any]:
+def _summary(path: Location) -> Mapping[str, Any]:
     """Return what the extraction told of itself, empty when its summary is not there any more."""
     beside = path.with_name(path.name + ".summary.json")
     try:
@@ -121,7 +123,7 @@ def _summary(path: Path) -> Mapping[str, Any]:
 
 
 def _cards(
-    options: ReportOptions, path: Path, groups: Sequence[Group], judged: Judged | None
+    options: ReportOptions, path: Location, groups: Sequence[Group], judged: Judged | None
 ) -> tuple[list[Card], int]:
     """Return a card for each row of the groups, in their order, and how many lack their context."""
     reasons: dict[int, list[str]] = {}

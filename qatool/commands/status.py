@@ -6,14 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError, UsageError
+from qatool.files.locations import is_there
 from qatool.files.targets import parse_target
 from qatool.jobs.state import RunState, read_state
 from qatool.logs import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    from qatool.files.locations import Location
     from qatool.options import StatusOptions
 
 
@@ -31,10 +32,11 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     if target.kind == "stdout":
         raise UsageError("OUTPUT -: standard output has no state; name the output of an extraction")
     path = target.path
+    written = bool(path.name) and is_there(path)
     state = read_state(path.with_name(path.name + ".qatool")) if path.name else None
-    if state is not None and (state.running or state.shards or not path.exists()):
+    if state is not None and (state.running or state.shards or not written):
         return _unfinished(options.output, state)
-    summary = _summary(path.with_name(path.name + ".summary.json")) if path.name and path.exists() else None
+    summary = _summary(path.with_name(path.name + ".summary.json")) if written else None
     if summary is None:
         raise InputError(f"{options.output}: no extraction into it has been started here; check the path")
     return _done(options.output, summary)
@@ -93,7 +95,7 @@ def _unfinished(output: str, state: RunState) -> dict[str, Any]:
     }
 
 
-def _summary(beside: Path) -> dict[str, Any] | None:
+def _summary(beside: Location) -> dict[str, Any] | None:
     """Return the summary beside a finished output, ``None`` when there is none that extract wrote."""
     try:
         summary = json.loads(beside.read_bytes())

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from qatool.errors import InputError
 from qatool.files.formats import open_reader
+from qatool.files.parquet import open_parquet
 from qatool.files.paths import resolve
 from qatool.files.rows import excerpt, where
 from qatool.files.streams import reading
@@ -19,13 +18,14 @@ from qatool.files.targets import SUCCESS_NAME
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qatool.files.locations import Location
     from qatool.files.paths import Source
 
 _COLUMNS = {"id", "question", "answer", "candidates", "fingerprint", "error"}
 _LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndjson.zst")
 
 
-def is_answers(path: Path) -> bool:
+def is_answers(path: Location) -> bool:
     """Whether a path looks like answers that qatool extract wrote: by its columns, or those of its first line.
 
     :raises InputError: a file of lines cannot be read
@@ -34,7 +34,8 @@ def is_answers(path: Path) -> bool:
         return (path / SUCCESS_NAME).is_file()
     if path.suffix.lower() == ".parquet":
         try:
-            return set(pq.read_schema(path).names) >= _COLUMNS
+            with open_parquet(path) as file:
+                return set(file.schema_arrow.names) >= _COLUMNS
         except (OSError, pa.ArrowException):
             return False
     if not path.name.lower().endswith(_LINE_SUFFIXES):
@@ -43,7 +44,7 @@ def is_answers(path: Path) -> bool:
     return first is None or set(first.values or ()) >= _COLUMNS
 
 
-def find_answer(path: Path, *, row: int | None, name: str | None) -> tuple[int, dict[str, Any]]:
+def find_answer(path: Location, *, row: int | None, name: str | None) -> tuple[int, dict[str, Any]]:
     """Return the place of an answer and its columns; the first one by default.
 
     :param row: 0-based
@@ -65,7 +66,7 @@ def find_answer(path: Path, *, row: int | None, name: str | None) -> tuple[int, 
     raise InputError(f"{path}: has no row {row}; there are {passed:,}, from 0")
 
 
-def answers_at(path: Path, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+def answers_at(path: Location, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return the columns of some answers by their 0-based place.
 
     :param rows: ascending
@@ -76,7 +77,7 @@ def answers_at(path: Path, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
     passed = 0
     for source in resolve([str(path)]):
         if source.format == "parquet":
-            with reading(source), pq.ParquetFile(source.path, pre_buffer=False) as file:
+            with reading(source), open_parquet(source.path) as file:
                 for group in range(file.num_row_groups):
                     size = file.metadata.row_group(group).num_rows
                     here = [row for row in rows if passed <= row < passed + size]
@@ -99,7 +100,7 @@ _Found = tuple[int, dict[str, Any]]
 def _in_parquet(source: Source, row: int | None, name: str | None) -> tuple[_Found | None, int]:
     """Return the row looked for, and how many there are."""
     passed = 0
-    with reading(source), pq.ParquetFile(source.path, pre_buffer=False) as file:
+    with reading(source), open_parquet(source.path) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             at = (row or 0) - passed

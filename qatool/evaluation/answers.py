@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from qatool.errors import InputError
 from qatool.files.formats import open_reader
+from qatool.files.locations import Location, location
+from qatool.files.parquet import open_parquet
 from qatool.files.paths import resolve
 from qatool.files.rows import excerpt, where
 from qatool.files.streams import reading
@@ -155,7 +155,7 @@ def _first_texts(lists: pa.Array) -> list[str | None]:
 
 
 def _read_parquet(source: Source, found: _Rows) -> None:
-    with reading(source), pq.ParquetFile(source.path, pre_buffer=False) as file:
+    with reading(source), open_parquet(source.path) as file:
         there = file.schema_arrow.names
         for name in ("id", "answer"):
             if name not in there:
@@ -242,7 +242,7 @@ def _predictions(source: Source) -> AnswerSet:
 
 def _scored(answers: AnswerSet, path: str) -> AnswerSet:
     """Return the answers with their no-answer scores, in the order of the scores: ties keep it, as officially."""
-    scores = _read_mapping(Path(path))
+    scores = _read_mapping(location(path))
     place = {name: row for row, name in enumerate(answers.ids)}
     for name, score in scores.items():
         if isinstance(score, bool) or not isinstance(score, int | float):
@@ -258,7 +258,7 @@ def _scored(answers: AnswerSet, path: str) -> AnswerSet:
     return replace(answers.take(order), no_answer_score=values)
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_mapping(path: Location) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     :raises InputError: it cannot be read, is no object, or has a key twice
@@ -295,7 +295,8 @@ def made_of(path: str) -> dict[str, Any]:
     source = next(iter(resolve([path])))
     if source.format != "parquet":
         return {}
-    about = (pq.read_schema(source.path).metadata or {}).get(b"qatool", b"{}")
+    with reading(source), open_parquet(source.path) as file:
+        about = (file.schema_arrow.metadata or {}).get(b"qatool", b"{}")
     try:
         options = json.loads(about)["options"]
     except (ValueError, TypeError, KeyError):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qatool.extraction.answers import Decision, pair_table, snippets
+from qatool.extraction.answers import Decision, pair_table
+from qatool.extraction.columns import Columns, rejects
 from qatool.extraction.reading import WindowReader
-from qatool.files.kept import kept_array
 from qatool.jobs.work import Part
-from qatool.schema import answers_schema
 from qatool.spans.characters import ContextCharacters
 from qatool.spans.decode import ReadWindows
 from qatool.windows.build import build_windows
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qatool.extraction.previous import PreviousAnswers
+    from qatool.extraction.previous import TakenAnswers
     from qatool.extraction.shards import Shard
     from qatool.extraction.stored import FeatureWindows
     from qatool.models.backend import Backend
@@ -49,7 +48,7 @@ class PreparedShard:
     """``(n,)``: the pair of each example; ``len(pairs)`` for odd ones, ``-1`` for rejected and taken ones."""
     taken: NDArray[np.int64]
     """``(n,)``: the earlier row that each example's answer is taken from, ``-1`` where it is not."""
-    previous: PreviousAnswers | None
+    previous: TakenAnswers | None
     """Where those rows are."""
     prior: NDArray[np.float64] | None
     """``(w,)``: log prior of each window, ``None`` where all are 0."""
@@ -75,12 +74,17 @@ class Extractor:
     snippet: int | None
     """Characters either side of the answer in the column ``snippet``, ``None`` for no such column."""
 
-    def prepare(self, shard: Shard, previous: PreviousAnswers | None = None) -> PreparedShard:
+    @property
+    def columns(self) -> Columns:
+        """The columns of its parts."""
+        return Columns(documents=self.documents, snippet=self.snippet, kept=self.kept)
+
+    def prepare(self, shard: Shard, previous: TakenAnswers | None = None) -> PreparedShard:
         """Tokenise and cut a shard; each distinct text and each distinct pair once.
 
         :param previous: answers to take over instead of computing them
         """
-        taken = np.full(len(shard.examples), -1) if previous is None else previous.find(shard.fingerprints)
+        taken = np.full(len(shard.examples), -1) if previous is None else previous.rows.copy()
         pairs: dict[tuple[str, str], int] = {}
         first: list[int] = []
         pair = np.full(len(shard.examples), -1, dtype=np.int64)
@@ -151,40 +155,19 @@ class Extractor:
         taken = np.flatnonzero(prepared.taken >= 0)
         if prepared.previous is not None and len(taken):
             pair[taken] = len(answers) + np.arange(len(taken))
-            earlier = prepared.previous.take(prepared.taken[taken], answers.column_names)
+            earlier = prepared.previous.table.select(answers.column_names).take(pa.array(prepared.taken[taken]))
             answers = pa.concat_tables([answers, earlier.cast(answers.schema)]).combine_chunks()
         answers = answers.take(pa.array(pair, mask=pair < 0))
         errors = [
             MODEL_FAILED if p < 0 and example.error is None else example.error
             for p, example in zip(pair.tolist(), prepared.shard.examples, strict=True)
         ]
-        table = self._table(prepared.shard, answers, errors)
+        table = self.columns.table(prepared.shard, answers, errors)
         return Part(
             table=table,
             counts=self._counts(prepared, table),
-            rejects=_rejects(prepared.shard, errors),
+            rejects=rejects(prepared.shard, errors),
         )
-
-    def empty_schema(self) -> pa.Schema:
-        """Return the schema of an output without rows."""
-        fields = [pa.field(name, declared or pa.string()) for name, declared in self.kept.items()]
-        return answers_schema(documents=self.documents, snippet=self.snippet is not None, kept=fields)
-
-    def _table(self, shard: Shard, answers: pa.Table, errors: Sequence[str | None]) -> pa.Table:
-        """Put the columns of a part together, in the order of the schema."""
-        columns = {name: answers[name] for name in answers.column_names}
-        for name in ("id", "question", "document_id", "question_id"):
-            columns[name] = pa.array([getattr(example, name) for example in shard.examples], pa.string())
-        columns["fingerprint"] = pa.array(shard.fingerprints, pa.binary(16))
-        columns["error"] = pa.array(errors, pa.string())
-        if self.snippet is not None:
-            columns["snippet"] = snippets([e.context for e in shard.examples], answers, self.snippet)
-        fields = []
-        for name, declared in self.kept.items():
-            columns[name] = kept_array([example.kept.get(name) for example in shard.examples], declared)
-            fields.append(pa.field(name, columns[name].type))
-        schema = answers_schema(documents=self.documents, snippet=self.snippet is not None, kept=fields)
-        return pa.table([columns[name] for name in schema.names], schema=schema)
 
     def _counts(self, prepared: PreparedShard, table: pa.Table) -> dict[str, int]:
         """Count what the summary tells."""
@@ -204,12 +187,3 @@ class Extractor:
             "windows": pc.sum(table["n_windows"]).as_py() or 0,
             "windows_read": len(examples.windows),
         }
-
-
-def _rejects(shard: Shard, errors: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Describe every rejected example."""
-    return [
-        {"row": shard.first_row + offset, "id": example.id, "where": example.where, "reason": error}
-        for offset, (example, error) in enumerate(zip(shard.examples, errors, strict=True))
-        if error is not None
-    ]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qatool.extraction.job import columns_of
 from qatool.extraction.shards import Shard, cut_shards
 from qatool.jobs.folder import read_marker
 from qatool.logs import duration
@@ -106,7 +105,7 @@ def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None) -> _Counts:
     """Cut the input into shards and draw a sample (reservoir sampling, Vitter's algorithm R)."""
     counts = _Counts()
     draw = random.Random(0)  # noqa: S311 (a sample, not a secret)
-    for shard in cut_shards(corpus.examples(), setup.shard_limits, columns=columns_of(setup.extractor)):
+    for shard in cut_shards(corpus.examples(), setup.shard_limits, columns=setup.extractor.columns.name):
         counts.shards += 1
         counts.examples += len(shard.examples)
         size = sum(len((example.context or "").encode("utf-8", "replace")) for example in shard.examples)

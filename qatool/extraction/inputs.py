@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 from qatool.errors import InputError, UsageError
 from qatool.extraction.output import beside, run_folder
 from qatool.features.examples import StoredExamples
-from qatool.features.layout import is_features
+from qatool.features.layout import MANIFEST_NAME, is_features
 from qatool.features.reader import FeaturesFolder
 from qatool.files.corpus import Corpus, open_corpus
 from qatool.files.fields import parse_columns
+from qatool.files.locations import Location, location
+from qatool.files.objects import ObjectPath
 from qatool.files.paths import STDIN, resolve
 from qatool.logs import log_event
 
@@ -35,7 +38,7 @@ class ExtractionInput:
     """What ``qatool prep`` made of the examples; ``None``: windows are cut from the texts."""
 
 
-def open_input(options: ExtractOptions, target: Target, spool: Path) -> ExtractionInput:
+def open_input(options: ExtractOptions, target: Target, spool: Location) -> ExtractionInput:
     """Open what is to be read, as far as headers tell whether it can be.
 
     :param spool: existing folder that takes a copy of standard input
@@ -43,13 +46,13 @@ def open_input(options: ExtractOptions, target: Target, spool: Path) -> Extracti
     :raises InputError: a file cannot be read, or lacks a column
     """
     _refuse_output(options, target)
-    features = [text for text in options.inputs if text != STDIN and is_features(Path(text))]
+    features = [text for text in options.inputs if text != STDIN and _is_features(text)]
     if features:
         return _open_features(Path(features[0]), options, target)
     return ExtractionInput(corpus=_open_corpus(options, target, spool))
 
 
-def _open_corpus(options: ExtractOptions, target: Target, spool: Path) -> Corpus:
+def _open_corpus(options: ExtractOptions, target: Target, spool: Location) -> Corpus:
     sources = _without_own(resolve(options.inputs, stdin_spool=spool), options, target)
     documents = [source for source in sources if source.format == "text"]
     if documents and not options.asks_documents:
@@ -124,6 +127,23 @@ def _written(options: ExtractOptions, target: Target) -> dict[str, str]:
     return {flag: name for flag, name in named.items() if name is not None and name != "-"}
 
 
+def _is_features(text: str) -> bool:
+    """Whether an input is a folder of features; those are mapped into memory, which a store has no part in.
+
+    :raises UsageError: it is one in a store
+    """
+    path = location(text)
+    if not isinstance(path, ObjectPath):
+        return is_features(path)
+    with suppress(OSError):  # that it cannot be looked up is told when it is read
+        if not (path / MANIFEST_NAME).is_file():
+            return False
+        raise UsageError(
+            f"INPUT {path}: holds features, which are read from a disk; copy them, or name the raw input"
+        )
+    return False
+
+
 def _refuse_output(options: ExtractOptions, target: Target) -> None:
     """Make sure that the output is none of the inputs.
 
@@ -160,6 +180,7 @@ def _without_own(sources: list[Source], options: ExtractOptions, target: Target)
     return kept
 
 
-def _absolute(path: str | Path) -> Path:
+def _absolute(path: str | Location) -> Location:
     """Return a path from the root, without following a link: a link may be the input, and what it leads to not."""
-    return Path(os.path.abspath(path))  # noqa: PTH100
+    place = location(path) if isinstance(path, str) else path
+    return place if isinstance(place, ObjectPath) else Path(os.path.abspath(place))  # noqa: PTH100

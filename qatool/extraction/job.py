@@ -1,30 +1,28 @@
-"""Extraction as a job: the shards of a corpus as units, the extractor as the work on them."""
+"""Extraction as a job: the shards of a corpus as units, what goes out to be answered, and what comes back."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qatool.errors import InputError
+from qatool.errors import EnvironmentUnfitError, InputError
+from qatool.extraction.answering import Task
 from qatool.extraction.previous import PreviousAnswers
 from qatool.extraction.shards import cut_shards
 from qatool.screen import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from qatool.extraction.extractor import Extractor, PreparedShard
+    from qatool.extraction.answering import Answerer
+    from qatool.extraction.columns import Columns
+    from qatool.extraction.extractor import PreparedShard
     from qatool.extraction.shards import Shard, ShardLimits
     from qatool.files.corpus import Corpus
+    from qatool.files.locations import Location
     from qatool.jobs.work import Part
     from qatool.schema import Example
 
 N_SAMPLES = 3
-
-
-def columns_of(extractor: Extractor) -> str:
-    """Return in words what decides the columns of a part, whatever its rows."""
-    return repr((list(extractor.kept), extractor.snippet, extractor.documents))
 
 
 class InHand(NamedTuple):
@@ -38,8 +36,8 @@ class InHand(NamedTuple):
         return self.examples * windows // self.windows if self.windows else 0
 
 
-class ExtractionWork:
-    """Turns a corpus into parts of answers; see :class:`qatool.jobs.work.Work`.
+class ExtractionJob:
+    """A corpus to be answered, whoever does it; see :class:`qatool.jobs.distributed.DistributedWork`.
 
     :param earlier: returns the files whose answers may be taken over; asked before every shard
     :param skip_errors: whether bad rows become rejected rows instead of ending the run
@@ -48,20 +46,20 @@ class ExtractionWork:
     def __init__(
         self,
         corpus: Corpus,
-        extractor: Extractor,
+        columns: Columns,
         limits: ShardLimits,
         *,
-        earlier: Callable[[], list[Path]],
+        earlier: Callable[[], list[Location]],
         skip_errors: bool,
     ) -> None:
         self._corpus = corpus
-        self._extractor = extractor
+        self._columns = columns
         self._limits = limits
         self._earlier = earlier
         self._skip_errors = skip_errors
-        self._previous: tuple[list[Path], PreviousAnswers | None] = ([], None)
+        self._previous: tuple[list[Location], PreviousAnswers | None] = ([], None)
         self.in_hand = InHand(examples=0, windows=0)
-        """The shard being answered."""
+        """The shard being answered; nothing where several are at once."""
         self.samples: list[Sample] = []
         """A few answers of the first shards, with their contexts."""
 
@@ -70,27 +68,42 @@ class ExtractionWork:
 
         :raises InputError: the corpus cannot be read, or holds a bad row and those are not skipped
         """
-        return cut_shards(self._checked(), self._limits, columns=columns_of(self._extractor))
+        return cut_shards(self._checked(), self._limits, columns=self._columns.name)
 
-    def prepare(self, unit: Shard) -> PreparedShard:
-        """Tokenise and cut a shard; find what of it was answered before."""
+    def hand_out(self, unit: Shard) -> Task:
+        """Return all that it takes to answer a shard: what of it was answered before is found here.
+
+        :raises InputError: an earlier output cannot be read
+        """
         paths = self._earlier()
         if paths != self._previous[0]:
             self._previous = paths, PreviousAnswers(paths)
-        return self._extractor.prepare(unit, self._previous[1])
+        previous = self._previous[1]
+        taken = None if previous is None else previous.taken(unit.fingerprints, self._columns.answers)
+        return Task(shard=unit, taken=taken, kept=self._columns.kept)
 
-    def finish(self, prepared: PreparedShard, tick: Callable[[int], None]) -> Part:
-        """Answer a prepared shard.
+    def received(self, unit: Shard, part: Part) -> None:
+        """Look at the answers to a shard before they are written.
 
         :raises InputError: the model cannot read a row, and those are not skipped
         """
-        self.in_hand = InHand(examples=len(prepared.shard.examples), windows=len(prepared.examples.windows))
-        part = self._extractor.answer(prepared, tick)
         for reject in part.rejects if not self._skip_errors else ():
             raise InputError(f"{reject['where']}: {reject['reason']}; add --on-error skip to set such rows aside")
         if len(self.samples) < N_SAMPLES:
-            self._collect(prepared.shard, part)
-        return part
+            self._collect(unit, part)
+
+    def give_up(self, unit: Shard, reason: str) -> Part:
+        """Return a shard's part without any answer.
+
+        :raises EnvironmentUnfitError: bad rows are not skipped
+        """
+        if not self._skip_errors:
+            last = unit.first_row + len(unit.examples) - 1
+            raise EnvironmentUnfitError(
+                f"shard {unit.index} (rows {unit.first_row} to {last}): {reason}; the same command tries it again, "
+                "and --on-error skip sets its rows aside"
+            )
+        return self._columns.refused(unit, f"not answered: {reason}")
 
     def _checked(self) -> Iterator[Example]:
         for example in self._corpus.examples():
@@ -115,3 +128,29 @@ class ExtractionWork:
                     score=part.table["score"][row].as_py(),
                 )
             )
+
+
+class WorkHere:
+    """A job that this process does by itself; see :class:`qatool.jobs.work.Work`."""
+
+    def __init__(self, job: ExtractionJob, answerer: Answerer) -> None:
+        self._job = job
+        self._answerer = answerer
+
+    def units(self) -> Iterator[Shard]:
+        """Yield the shards."""
+        return self._job.units()
+
+    def prepare(self, unit: Shard) -> PreparedShard:
+        """Tokenise and cut a shard."""
+        return self._answerer.prepare(self._job.hand_out(unit))
+
+    def finish(self, prepared: PreparedShard, tick: Callable[[int], None]) -> Part:
+        """Answer a prepared shard.
+
+        :raises InputError: see :meth:`ExtractionJob.received`
+        """
+        self._job.in_hand = InHand(examples=len(prepared.shard.examples), windows=len(prepared.examples.windows))
+        part = self._answerer.finish(prepared, tick)
+        self._job.received(prepared.shard, part)
+        return part

@@ -7,29 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatool.files.answers import open_writer
-from qatool.files.atomic import reporting
+from qatool.files.objects import ObjectPath
 from qatool.files.targets import SUCCESS_NAME
-from qatool.jobs.folder import sweep
+from qatool.files.writefailures import reporting
+from qatool.jobs.leftovers import sweep
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
+    from qatool.files.locations import Location
     from qatool.files.targets import Target
     from qatool.jobs.folder import Marker, RunFolder
     from qatool.jobs.work import Part, Unit
 
 
-def run_folder(output: Path) -> Path:
+def run_folder(output: Location) -> Location:
     """Return the run folder of an output."""
     return beside(output, ".qatool")
 
 
-def beside(output: Path, suffix: str) -> Path:
+def beside(output: Location, suffix: str) -> Location:
     """Return what stands beside an output under its name with a suffix more."""
     return output.with_name(output.name + suffix)
 
 
-def workplace(target: Target, stack: ExitStack) -> Path:
+def workplace(target: Target, stack: ExitStack) -> Location:
     """Return the run folder of an output; standard output has a temporary one, removed with ``stack``."""
     if target.kind == "stdout":
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-"))) / "run"
@@ -40,12 +42,12 @@ def recover(target: Target) -> None:
     """Clear away what a killed run left beside the output; only under the lock.
 
     A folder takes its name in two renames. Killed between them, the earlier output stands under a temporary name
-    only, and is put back.
+    only, and is put back. In a store nothing has a temporary name.
 
     :raises OutputError: it cannot be put back
     """
     path = target.path
-    if target.kind == "stdout":
+    if target.kind == "stdout" or isinstance(path, ObjectPath):
         return
     if target.kind == "folder" and not path.exists():
         for left in sorted(path.parent.glob(f".{path.name}.????????.tmp")):
@@ -53,7 +55,7 @@ def recover(target: Target) -> None:
                 with reporting(path):
                     left.rename(path)
                 break
-    sweep(path, run_folder(path), beside(path, ".summary.json"), beside(path, ".rejects.jsonl"))
+    sweep(*(path.with_name(path.name + suffix) for suffix in ("", ".qatool", ".summary.json", ".rejects.jsonl")))
 
 
 class StreamingStore:

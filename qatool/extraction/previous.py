@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from qatool.errors import InputError
+from qatool.files.parquet import open_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from qatool.files.locations import Location
+
+
+@dataclass(frozen=True)
+class TakenAnswers:
+    """The earlier answers to the examples of one shard; goes where the shard goes."""
+
+    rows: NDArray[np.int64]
+    """``(n,)``: the row of the table that answers each example, ``-1`` for none."""
+    table: pa.Table
+    """With the columns of :func:`qatool.extraction.answers.pair_table`."""
 
 
 class PreviousAnswers:
@@ -25,13 +37,13 @@ class PreviousAnswers:
     :raises InputError: a file cannot be read
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Location]) -> None:
         self._paths = list(paths)
         keys, places = [], []
         self._groups: list[tuple[int, int]] = []
         for number, path in enumerate(self._paths):
             try:
-                with pq.ParquetFile(path) as file:
+                with open_parquet(path) as file:
                     for group in range(file.num_row_groups):
                         table = file.read_row_group(group, columns=["fingerprint", "error"])
                         usable = table["error"].is_null().to_numpy() & table["fingerprint"].is_valid().to_numpy()
@@ -51,6 +63,20 @@ class PreviousAnswers:
 
     def __len__(self) -> int:
         return len(self._head)
+
+    def taken(self, fingerprints: Sequence[bytes | None], columns: Sequence[str]) -> TakenAnswers | None:
+        """Return the earlier answers to examples, ``None`` where there are none.
+
+        :param fingerprints: of ``n`` examples, ``None`` for rejected ones
+        :raises InputError: a file has changed meanwhile
+        """
+        found = self.find(fingerprints)
+        known = np.flatnonzero(found >= 0)
+        if not len(known):
+            return None
+        rows = np.full(len(found), -1, dtype=np.int64)
+        rows[known] = np.arange(len(known))
+        return TakenAnswers(rows, self.take(found[known], columns))
 
     def find(self, fingerprints: Sequence[bytes | None]) -> NDArray[np.int64]:
         """Return which earlier row answers each fingerprint, ``-1`` for none: ``(n,)``."""
@@ -81,7 +107,7 @@ class PreviousAnswers:
         if self._held is None or self._held[0] != group:
             path, number = self._paths[self._groups[group][0]], self._groups[group][1]
             try:
-                with pq.ParquetFile(path) as file:
+                with open_parquet(path) as file:
                     self._held = group, file.read_row_group(number, columns=list(columns))
             except (OSError, pa.ArrowException) as error:
                 raise InputError(
@@ -96,13 +122,14 @@ def _keys(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(fingerprints), dtype=np.uint64).reshape(-1, 2)
 
 
-def answer_fingerprint(path: Path) -> str:
+def answer_fingerprint(path: Location) -> str:
     """Return what made the answers in a Parquet file.
 
     :raises InputError: it is not a Parquet file of answers
     """
     try:
-        about = json.loads((pq.read_schema(path).metadata or {}).get(b"qatool", b"null"))
+        with open_parquet(path) as file:
+            about = json.loads((file.schema_arrow.metadata or {}).get(b"qatool", b"null"))
         return str(about["answer_fingerprint"])
     except FileNotFoundError:
         raise InputError(f"--reuse {path}: does not exist; name an earlier output") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
-    from qatool.extraction.job import ExtractionWork
+    from qatool.extraction.job import ExtractionJob
     from qatool.jobs.local import Step, Totals
     from qatool.logs import Observer
 
@@ -19,8 +19,8 @@ class RunProgress:
     :param total: examples there are, ``None`` if that cannot be told
     """
 
-    def __init__(self, work: ExtractionWork, totals: Totals, *, total: int | None, observer: Observer) -> None:
-        self._work = work
+    def __init__(self, job: ExtractionJob, totals: Totals, *, total: int | None, observer: Observer) -> None:
+        self._job = job
         self._totals = totals
         self._total = total
         self._observer = observer
@@ -45,7 +45,7 @@ class RunProgress:
         if windows:
             self.begin()
         self._read += windows
-        step = self._work.in_hand.examples_at(self._read) - self._shown
+        step = self._job.in_hand.examples_at(self._read) - self._shown
         self._shown += step
         self._observer.advanced(step, windows)
 

@@ -8,37 +8,43 @@ import os
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
 from qatool.extraction.best import best_per_question
+from qatool.extraction.columns import Columns
+from qatool.extraction.engine import open_engine
 from qatool.extraction.inputs import open_input
-from qatool.extraction.job import ExtractionWork
+from qatool.extraction.job import ExtractionJob
 from qatool.extraction.output import StreamingStore, beside
 from qatool.extraction.previous import answer_fingerprint
 from qatool.extraction.progress import RunProgress
-from qatool.extraction.setup import as_planned, prepare
+from qatool.extraction.setup import as_planned
 from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
 from qatool.files.answers import open_writer
-from qatool.files.atomic import replacing, reporting, temporary_name, write_json
+from qatool.files.atomic import replacing, write_json
+from qatool.files.locations import is_there, location, move
 from qatool.files.paths import STDIN
-from qatool.jobs.local import Totals, run_local
+from qatool.files.writefailures import reporting
+from qatool.jobs.local import Totals
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
+from qatool.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
+    from qatool.extraction.engine import Engine
     from qatool.extraction.inputs import ExtractionInput
-    from qatool.extraction.setup import Setup
+    from qatool.extraction.setup import Resolved
+    from qatool.files.locations import Location
     from qatool.files.targets import Target
-    from qatool.jobs.folder import Marker, RunFolder
+    from qatool.jobs.folder import RunFolder
     from qatool.jobs.local import Step
     from qatool.jobs.stopping import Stop
     from qatool.logs import Observer
@@ -69,48 +75,62 @@ class ExtractionRun:
         self._stop = stop
         self._streams = target.kind == "stdout" and options.best_per is None
         self._rows_written = 0
+        self._done: list[int] = []
+        """The shards whose parts are there; not always the first ones, before the end."""
 
     def run(self) -> ExtractResult:
         """Do it all: read, answer, assemble, sum up."""
         began = time.monotonic()
-        with self._stop.at_once():
-            source, setup = self._set_up()
-            reusable = self._reusable(setup)
-            total = source.corpus.total()
-        if self._options.restart:
-            self._folder.start_over()
-        self._save_plan(setup, total)
-        work = ExtractionWork(
-            source.corpus,
-            setup.extractor,
-            setup.shard_limits,
-            earlier=lambda: [*self._folder.previous_parts(), *reusable],
-            skip_errors=self._options.on_error == "skip",
-        )
-        load_seconds = time.monotonic() - began
-        log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
-        speed = SpeedLog()
-        totals = self._answer(work, speed, total)
+        with ExitStack() as stack:
+            with self._stop.at_once():
+                source, engine = self._set_up(stack)
+                setup = engine.resolved
+                reusable = self._reusable(setup)
+                total = source.corpus.total()
+            if self._options.restart:
+                self._folder.start_over()
+            self._save_plan(setup, total)
+            columns = self._columns(source)
+            job = ExtractionJob(
+                source.corpus,
+                columns,
+                setup.shard_limits,
+                earlier=lambda: [*self._folder.previous_parts(), *reusable],
+                skip_errors=self._options.on_error == "skip",
+            )
+            load_seconds = time.monotonic() - began
+            log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
+            speed = SpeedLog()
+            totals = self._answer(engine, job, speed, total)
+            devices = engine.devices
         if totals.counts["examples"]:
             for name in source.corpus.unseen_columns():
                 log_event(f"--keep {name}: no row has this column, so it is null throughout", level=logging.WARNING)
         self._observer.message("writing the output")
-        self._assemble(setup, totals)
-        return self._sum_up(setup, totals, speed, work.samples, load_seconds=load_seconds)
+        self._assemble(setup, columns, totals)
+        return self._sum_up(setup, totals, speed, job.samples, load_seconds=load_seconds, devices=devices)
 
-    def _set_up(self) -> tuple[ExtractionInput, Setup]:
-        """Open the input and load the model, as planned where there is a plan; changes nothing but the spool."""
+    def _columns(self, source: ExtractionInput) -> Columns:
+        options = self._options
+        return Columns(documents=options.asks_documents, snippet=options.snippet, kept=source.corpus.kept_fields())
+
+    def _set_up(self, stack: ExitStack) -> tuple[ExtractionInput, Engine]:
+        """Open the input and load the model, as planned where there is a plan; changes nothing but the spool.
+
+        :param stack: ends what is started for it
+        """
         folder = self._folder
         # Standard input is copied over what an earlier start has read of it, which only the same work may do.
         source = None if STDIN in self._options.inputs else open_input(self._options, self._target, folder.path)
         plan = None if self._options.restart else Plan.load(folder.plan)
-        options = as_planned(self._options, plan)
-        setup = prepare(
-            options,
+        engine = open_engine(
+            as_planned(self._options, plan),
             planned=plan.limits if plan else {},
-            kept=source.corpus.kept_fields() if source else {},
             features=source.features if source else None,
+            stop=self._stop,
+            stack=stack,
         )
+        setup = engine.resolved
         folder.identity = setup.answer_fingerprint
         if plan is not None:
             plan.check_same_work(setup.identity, folder=folder.path)
@@ -128,19 +148,18 @@ class ExtractionRun:
             )
         if source is None:
             source = open_input(self._options, self._target, folder.path)
-            setup = replace(setup, extractor=replace(setup.extractor, kept=source.corpus.kept_fields()))
-        return source, setup
+        return source, engine
 
-    def _save_plan(self, setup: Setup, total: int | None) -> None:
+    def _save_plan(self, setup: Resolved, total: int | None) -> None:
         plan = Plan(identity=setup.identity, limits=setup.limits, output=self._target.path.name, examples=total)
         plan.save(self._folder.plan, confirm=self._folder.lock.check)
 
-    def _reusable(self, setup: Setup) -> list[Path]:
+    def _reusable(self, setup: Resolved) -> list[Location]:
         """Return the earlier output to take answers from, when it was made the same way."""
         if self._options.reuse is None:
             return []
-        path = Path(self._options.reuse)
-        if not path.exists() and path == self._target.path:
+        path = location(self._options.reuse)
+        if path == self._target.path and not is_there(path):
             return []  # the first of many runs that each reuse the last one's output
         made_by = answer_fingerprint(path)
         if made_by == setup.answer_fingerprint:
@@ -152,12 +171,13 @@ class ExtractionRun:
         )
         return []
 
-    def _answer(self, work: ExtractionWork, speed: SpeedLog, total: int | None) -> Totals:
+    def _answer(self, engine: Engine, job: ExtractionJob, speed: SpeedLog, total: int | None) -> Totals:
         """Answer all shards; each ends up as a part in the run folder, or on standard output."""
         totals = Totals()
-        progress = RunProgress(work, totals, total=total, observer=self._observer)
+        progress = RunProgress(job, totals, total=total, observer=self._observer)
 
         def done(step: Step) -> None:
+            self._done.append(step.index)
             progress.done(step)
             if not step.resumed:
                 speed.add(totals)
@@ -165,7 +185,7 @@ class ExtractionRun:
 
         store = StreamingStore(self._folder, self._target) if self._streams else self._folder
         try:
-            run_local(work, store, totals, stop=self._stop, tick=progress.tick, done=done)
+            engine.run(job, store, totals, stop=self._stop, tick=progress.tick, done=done, in_order=self._streams)
         except QatoolError:
             with suppress(QatoolError):
                 self._write_rejects(totals)
@@ -195,26 +215,23 @@ class ExtractionRun:
         if not totals.counts["rejected"] or not self._folder.lock.is_ours():
             return
         with replacing(self._folder.rejects, confirm=self._folder.lock.check) as stream:
-            for marker in self._markers(totals):
+            for marker in self._folder.markers(sorted(self._done)):
                 for reject in marker.rejects:
                     line = json.dumps(reject, ensure_ascii=False) + "\n"
                     stream.write(line.encode("utf-8", "backslashreplace"))
 
-    def _markers(self, totals: Totals) -> Iterator[Marker]:
-        return self._folder.markers(totals.units)
-
-    def _assemble(self, setup: Setup, totals: Totals) -> None:
+    def _assemble(self, setup: Resolved, columns: Columns, totals: Totals) -> None:
         """Stream the parts into the output, which then takes its name."""
         if self._streams:
             self._rows_written = totals.counts["examples"]
             return
         folder, count = self._folder, totals.units
-        schema = folder.schema(count) if count else setup.extractor.empty_schema()
+        schema = folder.schema(count) if count else columns.empty_schema()
         writer = open_writer(
             self._target,
             schema,
             metadata(setup, totals.counts),
-            staging=None if self._target.kind == "stdout" else temporary_name(folder.path / "final"),
+            staging=None if self._target.kind == "stdout" else folder.staging(),
             confirm=folder.lock.check,
         )
         with writer:
@@ -231,12 +248,19 @@ class ExtractionRun:
         return tables() if self._options.best_per is None else best_per_question(tables, top_k=self._options.top_k)
 
     def _sum_up(
-        self, setup: Setup, totals: Totals, speed: SpeedLog, samples: list[Sample], *, load_seconds: float
+        self,
+        setup: Resolved,
+        totals: Totals,
+        speed: SpeedLog,
+        samples: list[Sample],
+        *,
+        load_seconds: float,
+        devices: str,
     ) -> ExtractResult:
         """Write the summary, leave the rejects beside the output and remove the run folder."""
         target, options = self._target, self._options
         rejected = totals.counts["rejected"]
-        reject_reasons = reasons(self._markers(totals)) if rejected else Counter[str]()
+        reject_reasons = reasons(self._folder.markers(range(totals.units))) if rejected else Counter[str]()
         rejects = None if target.kind == "stdout" else self._leave_rejects(are_any=rejected > 0)
         told = summary(
             setup=setup,
@@ -244,9 +268,10 @@ class ExtractionRun:
             totals=totals,
             speed=speed,
             reject_reasons=reject_reasons,
-            output=options.output,
+            output=redacted(options.output),
             rejects=rejects,
             load_seconds=load_seconds,
+            devices=devices,
             rows_written=self._rows_written,
             exit_code=RowsRejected.exit_code if rejected else EXIT_DONE,
         )
@@ -255,7 +280,7 @@ class ExtractionRun:
         if options.summary == "-":
             sys.stdout.write(json.dumps(told, indent=2) + "\n")
         elif options.summary is not None:
-            write_json(Path(options.summary), told)
+            write_json(location(options.summary), told)
         log_event("finished", routine=True, examples=totals.counts["examples"], exit_code=told["exit_code"])
         if not options.keep_run:
             self._folder.remove()
@@ -268,5 +293,5 @@ class ExtractionRun:
             if not are_any:
                 listed.unlink(missing_ok=True)
                 return None
-            self._folder.rejects.replace(listed)
+            move(self._folder.rejects, listed)
             return str(listed)

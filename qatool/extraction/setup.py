@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+import qatool
 from qatool.extraction.answers import Decision
 from qatool.extraction.extractor import Extractor
 from qatool.extraction.shards import ShardLimits
@@ -35,15 +36,18 @@ CUDA_SHARD = ShardLimits(rows=16_384, context_bytes=32 << 20)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """An extractor, and what decides its answers."""
+class Resolved:
+    """What the options of an extraction come to where it is done; small, and told from one process to another."""
 
-    extractor: Extractor
     identity: Mapping[str, Any]
     """What decides the answers: any change makes it other work."""
     limits: Mapping[str, Any]
     """What decides the floating-point bits."""
     model_fingerprint: str
+    backend: str
+    device: str
+    precision: str
+    version: str = qatool.__version__
 
     @property
     def answer_fingerprint(self) -> str:
@@ -58,6 +62,17 @@ class Setup:
             context_bytes=self.limits["shard_bytes"],
             each_row_counts=self.identity["max_windows"] == "all",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup(Resolved):
+    """The same, with the extractor itself."""
+
+    extractor: Extractor
+
+    def resolved(self) -> Resolved:
+        """Return it without the extractor."""
+        return Resolved(**{field.name: getattr(self, field.name) for field in fields(Resolved)})
 
 
 def prepare(
@@ -124,7 +139,15 @@ def prepare(
         kept=kept,
         snippet=options.snippet,
     )
-    return Setup(extractor=extractor, identity=identity, limits=limits, model_fingerprint=fingerprint)
+    return Setup(
+        extractor=extractor,
+        identity=identity,
+        limits=limits,
+        model_fingerprint=fingerprint,
+        backend=backend.name,
+        device=backend.device,
+        precision=backend.precision,
+    )
 
 
 def _identity_of(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qatool.schema import fingerprint
+from qatool.schema import Example, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from qatool.schema import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +45,18 @@ class Shard:
             digest.update(repr(head).encode("utf-8", "backslashreplace"))
             digest.update(mark or repr(example.question).encode("utf-8", "backslashreplace"))
         return digest.hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with plain tuples and dictionaries: a read-only mapping cannot be pickled."""
+        rows = [(*example[:-2], dict(example.kept), example.error) for example in self.examples]
+        return _unpickled, (self.index, self.first_row, rows, self.fingerprints, self.columns)
+
+
+def _unpickled(
+    index: int, first_row: int, rows: Sequence[Any], fingerprints: Sequence[bytes | None], columns: str
+) -> Shard:
+    examples = tuple(Example(*row) for row in rows)
+    return Shard(index=index, first_row=first_row, examples=examples, fingerprints=fingerprints, columns=columns)
 
 
 def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns: str = "") -> Iterator[Shard]:

@@ -12,7 +12,7 @@ from qatool import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from qatool.extraction.setup import Setup
+    from qatool.extraction.setup import Resolved
     from qatool.jobs.folder import Marker
     from qatool.jobs.local import Totals
 
@@ -54,7 +54,7 @@ class SpeedLog:
         return list(self._entries)
 
 
-def metadata(setup: Setup, counts: Mapping[str, int]) -> dict[bytes, bytes]:
+def metadata(setup: Resolved, counts: Mapping[str, int]) -> dict[bytes, bytes]:
     """Return the file metadata: what the answers are made of, and nothing of when, where or how fast."""
     about = {
         "version": __version__,
@@ -69,7 +69,7 @@ def metadata(setup: Setup, counts: Mapping[str, int]) -> dict[bytes, bytes]:
 
 def summary(
     *,
-    setup: Setup,
+    setup: Resolved,
     model: str,
     totals: Totals,
     speed: SpeedLog,
@@ -77,18 +77,19 @@ def summary(
     output: str,
     rejects: str | None,
     load_seconds: float,
+    devices: str,
     rows_written: int,
     exit_code: int,
 ) -> dict[str, Any]:
     """Return the summary of a finished run.
 
     :param load_seconds: spent before the first example was read
+    :param devices: what answered, in words
     """
     counts = totals.counts
     new = counts["examples"] - totals.resumed["examples"]
     read = counts["windows_read"] - totals.resumed["windows_read"]
     seconds = speed.seconds
-    backend = setup.extractor.backend
     answerable = counts["examples"] - counts["rejected"]
     return {
         "version": __version__,
@@ -108,9 +109,9 @@ def summary(
         "stages_seconds": {name: round(spent, 3) for name, spent in sorted(totals.stages.items())},
         "speed": speed.entries(),
         "model": model,
-        "backend": backend.name,
-        "device": backend.device,
-        "precision": backend.precision,
+        "backend": setup.backend,
+        "device": devices,
+        "precision": setup.precision,
         "limits": dict(setup.limits),
         "answer_fingerprint": setup.answer_fingerprint,
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatool.files.atomic import reporting
+from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qatool.features.layout import examples_name, features_name
-from qatool.files.atomic import replacing, reporting
+from qatool.files.atomic import replacing
+from qatool.files.streams import reading
+from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,10 +145,13 @@ def name_parts(folder: Path, count: int) -> None:
 
 
 def input_hashes(sources: Sequence[Source]) -> list[Mapping[str, Any]]:
-    """Return name, size and SHA-256 of each input file."""
+    """Return name, size and SHA-256 of each input file.
+
+    :raises InputError: one cannot be read
+    """
     found: list[Mapping[str, Any]] = []
     for source in sources:
-        with source.path.open("rb") as stream:
+        with reading(source), source.path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             found.append({"name": source.name, "bytes": stream.tell(), "sha256": digest})
     return found

@@ -12,16 +12,19 @@ import pyarrow.parquet as pq
 import zstandard
 
 from qatool.errors import OutputError
-from qatool.files.atomic import AtomicFile, reporting
+from qatool.files.atomic import whole_file
 from qatool.files.jsonlines import encode_lines
-from qatool.files.partfolder import PartFolder
+from qatool.files.partfolder import part_folder
+from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
+    from qatool.files.atomic import AtomicFile
     from qatool.files.targets import Target
+    from qatool.files.uploads import ObjectFile
 
 REPEATING = ("question", "document_id", "question_id")
 """Columns worth a dictionary in Parquet; the others are near unique, and a dictionary only grows memory."""
@@ -100,11 +103,11 @@ def open_writer(
     if target.kind == "stdout":
         sink = _StdoutSink()
     elif target.kind == "folder":
-        sink = PartFolder(target.path, metadata, staging=staging, confirm=confirm)
+        sink = part_folder(target.path, metadata, staging=staging, confirm=confirm)
     elif target.kind == "jsonl":
-        sink = _JsonlSink(AtomicFile(target.path, staging=staging, confirm=confirm), target.compression)
+        sink = _JsonlSink(whole_file(target.path, staging=staging, confirm=confirm), target.compression)
     else:
-        sink = _ParquetSink(AtomicFile(target.path, staging=staging, confirm=confirm), schema, metadata)
+        sink = _ParquetSink(whole_file(target.path, staging=staging, confirm=confirm), schema, metadata)
     return AnswerWriter(sink, schema)
 
 
@@ -124,7 +127,7 @@ def parquet_writer(stream: BinaryIO, schema: pa.Schema, about: Mapping[bytes, by
 
 
 class _ParquetSink:
-    def __init__(self, file: AtomicFile, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
+    def __init__(self, file: AtomicFile | ObjectFile, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
         self._file = file
         try:
             self._writer = parquet_writer(file.stream, schema, metadata)
@@ -153,7 +156,7 @@ class _ParquetSink:
 
 
 class _JsonlSink:
-    def __init__(self, file: AtomicFile, compression: str | None) -> None:
+    def __init__(self, file: AtomicFile | ObjectFile, compression: str | None) -> None:
         self._file = file
         self._packer: BinaryIO | None = None
         if compression == "gzip":

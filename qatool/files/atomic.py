@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import OutputError
+from qatool.files.objects import ObjectPath
+from qatool.files.uploads import ObjectFile
+from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
-REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space and start the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and start the same command again",
-    errno.EFBIG: "the file grew beyond what the file system or ulimit allows; write elsewhere",
-    errno.EACCES: "permission denied; change the permissions or write elsewhere",
-    errno.EPERM: "permission denied; change the permissions or write elsewhere",
-    errno.EROFS: "the file system is read-only; write elsewhere",
-    errno.ENOENT: "its folder does not exist; create it first",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
-    errno.EISDIR: "is a folder; name a file",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-    errno.EPIPE: "the reader has gone; nothing more can be written",
-}
-
-
-def output_error(path: Path | str, error: OSError) -> OutputError:
-    """Return what to tell the user when writing to ``path`` failed: the path, the reason and what to do."""
-    reason = REMEDIES.get(error.errno or 0)
-    if reason is None:
-        reason = f"{error.strerror or error}; check the disk or write elsewhere"
-    return OutputError(f"{path}: cannot be written: {reason}")
-
-
-@contextmanager
-def reporting(path: Path | str) -> Iterator[None]:
-    """Turn an ``OSError`` of the block into an :class:`~qatool.errors.OutputError` naming ``path``.
-
-    :raises OutputError: the block raised an ``OSError``
-    """
-    try:
-        yield
-    except OSError as error:
-        raise output_error(path, error) from error
+    from qatool.files.locations import Location
 
 
 def temporary_name(path: Path) -> Path:
@@ -57,11 +26,13 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in the folder last through a power cut.
+def sync_folder(folder: Location) -> None:
+    """Make renames in the folder last through a power cut; in a store what is there lasts.
 
     :raises OSError: the folder cannot be opened
     """
+    if isinstance(folder, ObjectPath):
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         # Some network file systems cannot sync a folder; the rename stands all the same.
@@ -125,15 +96,33 @@ class AtomicFile:
             self.staging.unlink(missing_ok=True)
 
 
+def whole_file(
+    path: Location,
+    *,
+    staging: Path | None = None,
+    confirm: Callable[[], None] | None = None,
+    sync_name: bool = True,
+) -> AtomicFile | ObjectFile:
+    """Begin a file or object that takes its name when it is whole, see :class:`AtomicFile`.
+
+    :raises OutputError: it cannot be begun
+    """
+    if isinstance(path, ObjectPath):
+        return ObjectFile(path, confirm=confirm)
+    return AtomicFile(path, staging=staging, confirm=confirm, sync_name=sync_name)
+
+
 @contextmanager
-def replacing(path: Path, *, confirm: Callable[[], None] | None = None, sync_name: bool = True) -> Iterator[BinaryIO]:
+def replacing(
+    path: Location, *, confirm: Callable[[], None] | None = None, sync_name: bool = True
+) -> Iterator[BinaryIO]:
     """Give a stream whose content stands under ``path`` once the block ends well, and nowhere if it raises.
 
     :param confirm: called directly before the rename, see :class:`AtomicFile`
     :param sync_name: likewise
     :raises OutputError: writing fails, or the block raises an ``OSError``
     """
-    file = AtomicFile(path, confirm=confirm, sync_name=sync_name)
+    file = whole_file(path, confirm=confirm, sync_name=sync_name)
     try:
         with reporting(path):
             yield file.stream
@@ -144,7 +133,7 @@ def replacing(path: Path, *, confirm: Callable[[], None] | None = None, sync_nam
 
 
 def write_bytes(
-    path: Path, data: bytes, *, confirm: Callable[[], None] | None = None, sync_name: bool = True
+    path: Location, data: bytes, *, confirm: Callable[[], None] | None = None, sync_name: bool = True
 ) -> None:
     """Write a whole file atomically.
 
@@ -156,7 +145,7 @@ def write_bytes(
         stream.write(data)
 
 
-def write_json(path: Path, value: Any, *, confirm: Callable[[], None] | None = None) -> None:
+def write_json(path: Location, value: Any, *, confirm: Callable[[], None] | None = None) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically, with a newline at the end.
 
     :param confirm: called directly before the rename, see :class:`AtomicFile`

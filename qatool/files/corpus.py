@@ -20,6 +20,7 @@ from qatool.files.fields import (
     text_problem,
 )
 from qatool.files.formats import open_reader
+from qatool.files.parquet import learn_footers
 from qatool.files.rows import printable
 from qatool.schema import Example
 
@@ -108,6 +109,7 @@ def open_corpus(
     :raises UsageError: the columns asked for contradict each other or collide with those of the output
     :raises InputError: a file cannot be read, lacks a column or cannot be used without questions
     """
+    learn_footers(sources)
     asks = bool(question) or questions is not None
     columns = parse_columns(column, [*keep, *optional], documents=asks, snippet=snippet)
     content: _Examples

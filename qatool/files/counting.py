@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qatool.errors import InputError
+from qatool.files.objects import ObjectPath
 from qatool.files.parquet import footer
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def _rows(source: Source) -> int | None:
             return 1
         if source.format == "parquet":
             return footer(source).num_rows
-        if source.format == "jsonl" and source.compression is None and source.path.stat().st_size <= COUNTED_BYTES:
+        # An object would be fetched twice.
+        if source.format != "jsonl" or source.compression is not None or isinstance(source.path, ObjectPath):
+            return None
+        if source.path.stat().st_size <= COUNTED_BYTES:
             with source.path.open("rb") as stream:
                 return sum(1 for line in stream if line.strip())
     except (OSError, InputError):

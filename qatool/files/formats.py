@@ -8,6 +8,7 @@ from qatool.files.delimited import DelimitedReader
 from qatool.files.jsonl import JsonlReader
 from qatool.files.nested import NestedReader
 from qatool.files.parquet import ParquetReader
+from qatool.files.partitions import PartitionedReader
 from qatool.files.plaintext import TextReader
 
 if TYPE_CHECKING:
@@ -28,4 +29,5 @@ _READERS: dict[Format, Callable[[Source], Reader]] = {
 
 def open_reader(source: Source) -> Reader:
     """Return the reader of a file; nothing is read yet."""
-    return _READERS[source.format](source)
+    reader = _READERS[source.format](source)
+    return PartitionedReader(reader, source.partitions) if source.partitions else reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,19 +11,25 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from qatool.errors import InputError
+from qatool.files.objects import ObjectPath
 from qatool.files.rows import Row, excerpt
 from qatool.files.streams import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from pathlib import Path
+    from collections.abc import Collection, Iterator, Sequence
 
+    from qatool.files.locations import Location
     from qatool.files.paths import Source
 
 MAX_BATCH_ROWS = 1024
+FOOTERS_AT_ONCE = 16
+KNOWN_FOOTERS = 1 << 18
+"""Files whose ends are remembered, at some hundred bytes each."""
 BATCH_BYTES = 32 << 20
 DICTIONARY_BYTES = 1 << 20
 READ_AHEAD_BYTES = 1 << 20
+STORE_READ_AHEAD_BYTES = 8 << 20
+"""Likewise of an object, where each read is a request."""
 
 
 class Cells(NamedTuple):
@@ -63,9 +70,7 @@ class ParquetReader:
         :raises InputError: the file cannot be read
         """
         names = [name for name in self.columns() if columns is None or name in columns]
-        # Arrow's default reads ahead over all row groups at once: the whole file would lie in memory.
-        bounded = {"pre_buffer": False, "buffer_size": READ_AHEAD_BYTES}
-        with reading(self.source), pq.ParquetFile(self.source.path, **bounded) as file:
+        with reading(self.source), open_parquet(self.source.path, bounded=True) as file:
             if not names:
                 yield from (Row(number, None, {}) for number in range(file.metadata.num_rows))
                 return
@@ -76,6 +81,19 @@ class ParquetReader:
 
     def _arrow_schema(self) -> pa.Schema:
         return footer(self.source).schema
+
+
+def open_parquet(path: Location, *, bounded: bool = False) -> pq.ParquetFile:
+    """Open a Parquet file, to be closed by the caller; of an object only what is asked for is fetched.
+
+    :param bounded: read a column piece by piece, so that memory does not grow with the row groups
+    :raises OSError: it cannot be opened
+    :raises pyarrow.ArrowException: it is no Parquet file
+    """
+    # Arrow's default reads ahead over all row groups at once: the whole file would lie in memory.
+    if not isinstance(path, ObjectPath):
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AHEAD_BYTES if bounded else 0)
+    return pq.ParquetFile(path.open_ranges(), pre_buffer=False, buffer_size=STORE_READ_AHEAD_BYTES if bounded else 0)
 
 
 class Footer(NamedTuple):
@@ -91,14 +109,38 @@ def footer(source: Source) -> Footer:
     :raises InputError: it cannot be read
     """
     with reading(source):
+        if isinstance(source.path, ObjectPath):
+            told = source.listed or source.path.stat()
+            return _footer(source.path, told.version, told.st_size)
         state = source.path.stat()
         return _footer(source.path, state.st_mtime_ns, state.st_size)
 
 
-@lru_cache(maxsize=1 << 14)
-def _footer(path: Path, _changed: int, _size: int) -> Footer:
-    with pq.ParquetFile(path) as file:
-        return Footer(file.schema_arrow, file.metadata.num_rows)
+_schemas: dict[bytes, pa.Schema] = {}
+
+
+@lru_cache(maxsize=KNOWN_FOOTERS)
+def _footer(path: Location, _version: int | str, _size: int) -> Footer:
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+        # Files of a data set have one schema, which then is held once.
+        return Footer(_schemas.setdefault(schema.serialize().to_pybytes(), schema), file.metadata.num_rows)
+
+
+def learn_footers(sources: Sequence[Source]) -> None:
+    """Read the ends of Parquet files that lie in a store, many at once; :func:`footer` then has them at hand.
+
+    :raises InputError: one cannot be read
+    """
+    remote = [source for source in sources if source.format == "parquet" and isinstance(source.path, ObjectPath)]
+    if len(remote) > 1:
+        with ThreadPoolExecutor(FOOTERS_AT_ONCE, thread_name_prefix="qatool-footer") as pool:
+            try:
+                for _ in pool.map(footer, remote):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
 def _value_type(declared: pa.DataType) -> pa.DataType:

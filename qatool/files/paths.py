@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 from qatool.errors import InputError
 from qatool.files.atomic import replacing
+from qatool.files.locations import Location, location
+from qatool.files.objects import ObjectPath, ObjectStat
+from qatool.files.partitions import Partitions, partitions_of, typed
+from qatool.files.patterns import key_pattern
 from qatool.files.rows import printable
+from qatool.files.stores import WEB, no_access
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -36,29 +41,37 @@ COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 SUPPORTED = f"{', '.join(FORMATS)}; all but .parquet also with {' or '.join(COMPRESSIONS)} behind"
 
 STDIN = "-"
+UNFINISHED_NAME = "_UNFINISHED"
+"""Stands in a folder of answers in a store while its parts are written, and says that it is ours."""
 SPOOL_NAME = "stdin.jsonl"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """One input file."""
 
-    path: Path
+    path: Location
     name: str
     """For ids and messages: the file's name, or its path below the folder or the fixed part of the glob."""
     format: Format
     compression: Compression | None = None
+    partitions: Partitions = ()
+    """Columns that its folders name (``year=2024/``), with this file's value of each."""
+    listed: ObjectStat | None = None
+    """What a listing of the store told of it."""
 
 
-def resolve(inputs: Sequence[str], *, stdin_spool: Path | None = None) -> list[Source]:
+def resolve(inputs: Sequence[str], *, stdin_spool: Location | None = None) -> list[Source]:
     """Return the files that the inputs name, in the order given; a file named twice is there twice.
 
     Names are unique unless a file is named twice: files that would share a name go by their path as given.
 
-    :param inputs: files, folders, globs (``**`` reaches into subfolders) or ``-``
+    :param inputs: files, folders, globs (``**`` reaches into subfolders), URIs of any of these, or ``-``
     :param stdin_spool: existing folder that takes a copy of standard input, so that it can be read again
     :raises InputError: an input is missing, holds nothing that can be read or has an unknown suffix;
         one line an input
+    :raises UsageError: a URI holds credentials, or names no bucket or no known store
+    :raises EnvironmentUnfitError: the library for a store is not installed
     :raises OutputError: the copy of standard input cannot be written
     """
     sources: list[Source] = []
@@ -70,10 +83,10 @@ def resolve(inputs: Sequence[str], *, stdin_spool: Path | None = None) -> list[S
             problems += error.lines()
     if problems:
         raise InputError(*problems)
-    return _told_apart(sources)
+    return typed(_told_apart(sources))
 
 
-def spool_stdin(folder: Path) -> Source:
+def spool_stdin(folder: Location) -> Source:
     """Copy standard input to ``stdin.jsonl`` in the folder, which must exist, and return it as a JSONL file.
 
     An earlier copy, which is always whole, serves again when nothing comes: standard input is closed, a terminal
@@ -100,25 +113,27 @@ def spool_stdin(folder: Path) -> Source:
     return source
 
 
-def source_of(path: Path, name: str) -> Source:
+def source_of(path: Location, name: str, listed: ObjectStat | None = None) -> Source:
     """Return the source at ``path``, its format told from the suffix in upper or lower case.
 
     :raises InputError: the suffix is not a supported one
     """
-    source = _source_or_none(path, name)
+    source = _source_or_none(path, name, listed)
     if source is None:
         raise InputError(f"{path}: its suffix says no format that can be read; supported are {SUPPORTED}")
     return source
 
 
-def _spooled(folder: Path | None) -> Source:
+def _spooled(folder: Location | None) -> Source:
     if folder is None:
         raise InputError("-: standard input cannot be read here; name a file")
     return spool_stdin(folder)
 
 
 def _resolve_one(text: str) -> list[Source]:
-    path = Path(text)
+    path = location(text)
+    if isinstance(path, ObjectPath):
+        return _in_store(path)
     try:
         if path.is_dir():
             return _in_folder(path)
@@ -130,7 +145,7 @@ def _resolve_one(text: str) -> list[Source]:
     except (OSError, ValueError) as error:
         raise InputError(f"{printable(text)}: cannot be looked up ({error}); check the path") from None
     if glob.has_magic(text):
-        return _in_glob(text)
+        return _in_glob(str(path))
     raise InputError(f"{printable(text)}: no such file or folder; check the path")
 
 
@@ -141,6 +156,43 @@ def _in_folder(folder: Path) -> list[Source]:
     if not kept:
         raise InputError(f"{folder}: holds no file that can be read; supported are {SUPPORTED}")
     return kept
+
+
+def _in_store(path: ObjectPath) -> list[Source]:
+    """Return the object, the objects under the prefix, or those that match the pattern."""
+    try:
+        # As on a disk, what exists literally wins.
+        if path.name and path.is_file():
+            return [source_of(path, path.name, path.stat())]
+        if path.protocol not in WEB and not path.has_bucket():
+            raise InputError(f"{path}: no such bucket; check the URI, and the endpoint that is asked")
+        sources = [_source_or_none(*found) for found in _listed(path)]
+    except PermissionError as error:
+        raise InputError(f"{path}: {no_access(error)}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be looked up ({error.strerror or error}); check the URI") from None
+    kept = [source for source in sources if source is not None]
+    if not sources:
+        raise InputError(f"{path}: no such object, and nothing under it; check the URI")
+    if not kept:
+        raise InputError(f"{path}: holds no object that can be read; supported are {SUPPORTED}")
+    return kept
+
+
+def _listed(path: ObjectPath) -> Iterator[tuple[ObjectPath, str, ObjectStat]]:
+    """Yield the objects under a prefix, or those that match a pattern: path, name below it, what was told of it."""
+    folder = path
+    pattern = None
+    if glob.has_magic(path.key):
+        folder = next(parent for parent in path.parents if not glob.has_magic(parent.key))
+        pattern = key_pattern(path.key)
+    for found, told in () if path.protocol in WEB else folder.walk():
+        if found == folder / UNFINISHED_NAME:
+            raise InputError(f"{found.parent}: is being written, or was left unfinished; start that command again")
+        below = found.relative_to(folder)
+        hidden = any(part.startswith((".", "_")) or part.endswith(".qatool") for part in below.parts)
+        if pattern.fullmatch(found.key) if pattern is not None else not hidden:
+            yield found, below.as_posix(), told
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -177,14 +229,25 @@ def _fixed_part(pattern: str) -> Path:
     return Path(*fixed)
 
 
-def _source_or_none(path: Path, name: str) -> Source | None:
+def _source_or_none(path: Location, name: str, listed: ObjectStat | None = None) -> Source | None:
     stem, last = os.path.splitext(path.name.lower())  # noqa: PTH122 (".csv" alone is a hidden file, not a suffix)
     compression = COMPRESSIONS.get(last)
     suffix = last if compression is None else os.path.splitext(stem)[1]  # noqa: PTH122
     kind = FORMATS.get(suffix)
     if kind is None or (kind == "parquet" and compression is not None):
         return None
-    return Source(path=path, name=_valid_text(name), format=kind, compression=compression)
+    return Source(
+        path=path,
+        name=_valid_text(name),
+        format=kind,
+        compression=compression,
+        partitions=partitions_of(_folder_of(path)),
+        listed=listed,
+    )
+
+
+def _folder_of(path: Location) -> str:
+    return os.fsencode(path.parent).decode("utf-8", "replace") if isinstance(path, Path) else path.parent.key
 
 
 def _told_apart(sources: list[Source]) -> list[Source]:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from qatool.errors import InputError
+from qatool.files.objects import ObjectPath
+from qatool.files.stores import ChangedError, no_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    from qatool.files.locations import Location
     from qatool.files.paths import Source
 
 BUFFER_BYTES = 1 << 18
@@ -28,7 +31,7 @@ def open_bytes(source: Source) -> Iterator[BinaryIO]:
     """
     with reading(source):
         if source.compression is None:
-            with source.path.open("rb", buffering=BUFFER_BYTES) as stream:
+            with _opened(source.path) as stream:
                 yield stream
             return
         # Arrow and not gzip or zstandard: its stream notices an archive that breaks off in either format.
@@ -39,6 +42,11 @@ def open_bytes(source: Source) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", io.BufferedReader(unpacked, BUFFER_BYTES))
 
 
+def _opened(path: Location) -> BinaryIO:
+    # Of an object more is asked for at once: each time costs a request.
+    return path.open("rb") if isinstance(path, ObjectPath) else path.open("rb", buffering=BUFFER_BYTES)
+
+
 @contextmanager
 def reading(source: Source) -> Iterator[None]:
     """Turn what the system and Arrow raise inside the block into an error that names the file.
@@ -47,9 +55,13 @@ def reading(source: Source) -> Iterator[None]:
     """
     try:
         yield
+    except ChangedError:
+        raise InputError(f"{source.path}: was replaced while it was read; start the same command again") from None
     except FileNotFoundError:
         raise InputError(f"{source.path}: no such file; check the path") from None
-    except PermissionError:
+    except PermissionError as error:
+        if isinstance(source.path, ObjectPath):
+            raise InputError(f"{source.path}: {no_access(error)}") from None
         raise InputError(f"{source.path}: permission denied; change its permissions") from None
     except (OSError, pa.ArrowException) as error:
         kind = f"{source.compression} archive" if source.compression else f"{source.format} file"

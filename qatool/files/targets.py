@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from qatool.errors import OutputError, UsageError
-from qatool.files.atomic import reporting
+from qatool.files.locations import Location, location
+from qatool.files.objects import ObjectPath
+from qatool.files.paths import UNFINISHED_NAME
+from qatool.files.stores import WEB
+from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
     from qatool.files.paths import Compression
@@ -21,11 +25,11 @@ STDOUT = "-"
 SUCCESS_NAME = "_SUCCESS"
 SUPPORTED = ".parquet, .jsonl or .ndjson (also with .gz or .zst behind), a folder, or - for standard output"
 
-_SEALS = (SUCCESS_NAME, "manifest.json", "qatool.json")
+_SEALS = (SUCCESS_NAME, UNFINISHED_NAME, "manifest.json", "qatool.json")
 """Files whose key ``qatool`` says that we made the folder: of answers, of features, of a model."""
 _OWN_NAME = re.compile(
     r"part-[0-9]{5,}\.parquet|(features|examples)-[0-9]{5,}-of-[0-9]{5,}\.parquet|"
-    r"_SUCCESS|manifest\.json|audit\.json|rejects\.jsonl|README\.md|"
+    r"_SUCCESS|_UNFINISHED|manifest\.json|audit\.json|rejects\.jsonl|README\.md|"
     r"config\.json|model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json|qatool\.json|"
     r"(special_|added_)?token[a-z_]*\.(json|model)|vocab\.(txt|json)|merges\.txt|spiece\.model|"
     r"metrics\.csv|curve\.svg|openvino_model\.(xml|bin)"
@@ -42,7 +46,7 @@ class Target:
     """Where answers go, and in which format."""
 
     kind: Kind
-    path: Path
+    path: Location
     """``-`` for standard output."""
     compression: Compression | None = None
 
@@ -50,9 +54,12 @@ class Target:
 def parse_target(output: str) -> Target:
     """Return the target that ``-o`` names. A folder ends in a slash, has no suffix, or is there.
 
-    :raises UsageError: the suffix says no format
+    :raises UsageError: the suffix says no format, or the URI names no place that can be written
     """
-    path = Path(output)
+    path = location(output)
+    if isinstance(path, ObjectPath) and (path.protocol in WEB or not path.name):
+        what = "a web address can only be read" if path.protocol in WEB else "names a bucket, not what to put into it"
+        raise UsageError(f"-o {path}: {what}; write s3://bucket/answers.parquet, or a path")
     if output == STDOUT:
         return Target(kind="stdout", path=path)
     if output.endswith("/"):
@@ -81,6 +88,9 @@ def check_target(target: Target) -> None:
     path = target.path
     # An odd path (too long, a file for a folder) fails in the look-up already.
     with reporting(path):
+        if isinstance(path, ObjectPath):
+            _check_in_store(target, path)
+            return
         parent = path.parent
         if not parent.is_dir():
             raise OutputError(f"{path}: the folder {parent} does not exist; create it first")
@@ -92,7 +102,17 @@ def check_target(target: Target) -> None:
             raise OutputError(f"{path}: is a folder; remove it, or end the name with / to write into a folder")
 
 
-def check_replaceable(folder: Path) -> None:
+def _check_in_store(target: Target, path: ObjectPath) -> None:
+    # Whether it may be written shows at once, when the lock is taken.
+    if not path.has_bucket():
+        raise FileNotFoundError(errno.ENOENT, "no such bucket")
+    if target.kind == "folder":
+        check_replaceable(path)
+    elif path.is_dir():
+        raise OutputError(f"{path}: there are objects under it; remove them, or end the name with / to add a folder")
+
+
+def check_replaceable(folder: Location) -> None:
     """Check that nothing but an earlier output of qatool would be lost by replacing a folder.
 
     :raises OutputError: it is a file, or holds something that qatool did not write
@@ -108,7 +128,7 @@ def check_replaceable(folder: Path) -> None:
         raise OutputError(f"{folder}: is not empty and {reason}; empty it or choose another folder")
 
 
-def _is_ours(seal: Path) -> bool:
+def _is_ours(seal: Location) -> bool:
     try:
         found = json.loads(seal.read_bytes())
     except (OSError, ValueError, RecursionError):

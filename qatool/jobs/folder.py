@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,23 +17,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError
-from qatool.files.atomic import reporting, sync_folder, temporary_name, write_bytes
+from qatool.files.atomic import sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
+from qatool.files.locations import Location, contents, matching, move, remove_tree
+from qatool.files.objects import ObjectPath
+from qatool.files.parquet import open_parquet
 from qatool.files.paths import SPOOL_NAME
+from qatool.files.writefailures import reporting
+from qatool.jobs.leftovers import sweep_folder
 from qatool.jobs.lock import Lock
+from qatool.jobs.objectlock import ObjectLock
 from qatool.jobs.seal import blake2b, sealed, unsealed
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from qatool.jobs.work import Part, Unit
 
 
-_WHOLE_NAME = 50
-"""Longest name that a temporary name holds whole."""
+MARKERS_AT_ONCE = 256
+"""Markers that are asked for together in a store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,8 @@ class Marker:
     rejects: Sequence[Mapping[str, Any]]
     seconds: float
     """Since the run was started, when the part was done."""
+    part_version: str = ""
+    """What a store calls just this content of the part (its ETag): spares fetching the part to hash it."""
 
 
 class RunFolder:
@@ -63,15 +70,18 @@ class RunFolder:
     :raises LockedError: another live run holds it
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.identity = ""
         """Hash of what decides the output; parts of another identity are not ours. Set once it is known."""
         self.parts = path / "parts"
         self.done = path / "done"
         self.previous = path / "previous"
-        self.lock = Lock(path / "lock")
-        self._previous_parts: list[Path] | None = None
+        self.lock = ObjectLock(path / "lock") if isinstance(path, ObjectPath) else Lock(path / "lock")
+        self.is_removed = False
+        """Whether nothing is to be left in it any more."""
+        self._previous_parts: list[Location] | None = None
+        self._known: dict[int, Marker | None] = {}
 
     def __enter__(self) -> Self:
         self.lock.__enter__()
@@ -79,19 +89,15 @@ class RunFolder:
             self.parts.mkdir(exist_ok=True)
             self.done.mkdir(exist_ok=True)
             for folder in (self.path, self.parts, self.done, self.previous):
-                for path in folder.glob(".*.tmp"):
-                    # Not those of a lock: another run may be about to ask for ours.
-                    if not path.name.startswith(".lock."):
-                        _remove(path)
+                sweep_folder(folder)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # What failed for its input or options before anything was done leaves nothing; what was stopped, its plan.
-        refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError) or not self.plan.exists()
-        kept = [*self.done.glob("*.json"), *self.previous_parts()]
-        if refused and not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists():
+        refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError)
+        if self._holds_nothing(plan_counts=not refused):
             self.remove()
         elif isinstance(error, ResumeRefusedError):
             with suppress(OSError):
@@ -99,19 +105,23 @@ class RunFolder:
         self.lock.__exit__(kind, error, trace)
 
     @property
-    def plan(self) -> Path:
+    def plan(self) -> Location:
         """Where the plan stands."""
         return self.path / "plan.json"
 
     @property
-    def rejects(self) -> Path:
+    def rejects(self) -> Location:
         """Where the rejected rows are listed."""
         return self.path / "rejects.jsonl"
 
     @property
-    def log(self) -> Path:
+    def log(self) -> Location:
         """Where every event is logged."""
         return self.path / "log.jsonl"
+
+    def staging(self) -> Path | None:
+        """Return a fresh place for the output while it is written; in a store none is needed."""
+        return None if isinstance(self.path, ObjectPath) else temporary_name(self.path / "final")
 
     def start_over(self) -> None:
         """Forget all work done so far.
@@ -124,23 +134,42 @@ class RunFolder:
             # Markers first: one must never stand without its part.
             for folder in (self.done, self.parts, self.previous):
                 if folder.exists():
-                    shutil.rmtree(folder)
+                    remove_tree(folder)
             self.parts.mkdir()
             self.done.mkdir()
+        self._known.clear()
+
+    def _holds_nothing(self, *, plan_counts: bool) -> bool:
+        """Whether nothing is in the folder that a later start could use; not so where that cannot be told."""
+        try:
+            if plan_counts and self.plan.exists():
+                return False
+            kept = [*matching(self.done, "*.json"), *self.previous_parts()]
+            return not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists()
+        except (OSError, OutputError):
+            return False
 
     def other_identity(self) -> bool:
         """Whether a finished part is of another identity than :attr:`identity`."""
         return any(
             marker.identity != self.identity
-            for marker in map(read_marker, sorted(self.done.glob("*.json")))
+            for marker in read_markers(self._there(self.done, "*.json"))
             if marker is not None
         )
 
-    def part(self, index: int) -> Path:
+    def _there(self, folder: Location, pattern: str) -> list[Location]:
+        """Return what matches in a folder.
+
+        :raises OutputError: a store does not answer, or refuses
+        """
+        with reporting(folder):
+            return matching(folder, pattern)
+
+    def part(self, index: int) -> Location:
         """Return where part ``index`` stands."""
         return self.parts / f"part-{index:05d}.parquet"
 
-    def marker(self, index: int) -> Path:
+    def marker(self, index: int) -> Location:
         """Return where the marker of part ``index`` stands."""
         return self.done / f"part-{index:05d}.json"
 
@@ -149,7 +178,7 @@ class RunFolder:
 
         At the first part made of other input, it and all later ones are set aside.
         """
-        marker = read_marker(self.marker(unit.index))
+        marker = self._marker_of(unit.index)
         if marker is None or marker.identity != self.identity:
             return None
         if marker.content_hash != unit.content_hash:
@@ -157,8 +186,21 @@ class RunFolder:
             return None
         return marker if self._is_whole(unit.index, marker) else None
 
+    def _marker_of(self, index: int) -> Marker | None:
+        """Return a marker; in a store many are asked for at once, as each costs a request's time."""
+        if not isinstance(self.path, ObjectPath):
+            return read_marker(self.marker(index))
+        if index not in self._known:
+            following = range(index, index + MARKERS_AT_ONCE)
+            self._known = dict(zip(following, read_markers([self.marker(one) for one in following]), strict=True))
+        return self._known.pop(index)
+
     def _is_whole(self, index: int, marker: Marker) -> bool:
-        return _hash_of(self.part(index)) == marker.part_hash
+        part = self.part(index)
+        # An object is there whole or not at all, and is another version once it was touched.
+        if marker.part_version and isinstance(part, ObjectPath):
+            return _version_of(part) == marker.part_version
+        return _hash_of(part) == marker.part_hash
 
     def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
         """Write a part and then its marker.
@@ -176,18 +218,13 @@ class RunFolder:
         data = sink.getvalue().to_pybytes()
         path = self.part(unit.index)
         write_bytes(path, data, confirm=self.lock.check, sync_name=False)
-        with reporting(path):
-            try:
-                found = pq.read_metadata(path).num_rows
-            except pa.ArrowException:
-                found = -1
-            if found != part.table.num_rows:
-                raise OutputError(f"{path}: does not hold what was written; check the disk")
-        self.mark(unit, part, part_hash=blake2b(data), seconds=seconds)
+        version = _read_back(path, rows=part.table.num_rows, size=len(data))
+        self.mark(unit, part, part_hash=blake2b(data), seconds=seconds, part_version=version)
 
-    def mark(self, unit: Unit, part: Part, *, part_hash: str, seconds: float) -> None:
+    def mark(self, unit: Unit, part: Part, *, part_hash: str, seconds: float, part_version: str = "") -> None:
         """Write the marker of a part that is whole.
 
+        :param part_version: the store's name for just this content of the part
         :raises OutputError: the marker cannot be written
         :raises LockedError: the folder is no longer ours
         """
@@ -195,18 +232,20 @@ class RunFolder:
             identity=self.identity,
             content_hash=unit.content_hash,
             part_hash=part_hash,
+            part_version=part_version,
             counts=dict(part.counts),
             rejects=list(part.rejects),
             seconds=round(seconds, 3),
         )
-        data = json.dumps(sealed(asdict(marker))).encode()
+        body = {name: value for name, value in asdict(marker).items() if value or name != "part_version"}
+        data = json.dumps(sealed(body)).encode()
         write_bytes(self.marker(unit.index), data, confirm=self.lock.check, sync_name=False)
 
-    def previous_parts(self) -> list[Path]:
+    def previous_parts(self) -> list[Location]:
         """Return the parts that were set aside and are still as they were written."""
         if self._previous_parts is None:
             whole = []
-            for path in sorted(self.previous.glob("*.parquet")):
+            for path in self._there(self.previous, "*.parquet"):
                 marker = read_marker(path.with_suffix(".json"))
                 if marker is None or marker.identity != self.identity or _hash_of(path) != marker.part_hash:
                     log_event("passing over a damaged part", level=logging.WARNING, part=str(path))
@@ -221,32 +260,33 @@ class RunFolder:
         Killed at any point, it leaves parts with markers (found again), parts without (done again) and parts in
         ``previous/``.
         """
-        found = (path for path in self.parts.glob("part-*.parquet") if path.stem[5:].isdigit())
-        stale = sorted(path for path in found if _index(path) >= first)
+        found = (path for path in matching(self.parts, "part-*.parquet") if path.stem[5:].isdigit())
+        stale = [path for path in found if _index(path) >= first]
         log_event("input changed: finished rows are taken over", shard=first, parts=len(stale))
         self._previous_parts = None
+        self._known.clear()
         with reporting(self.previous):
             self.previous.mkdir(exist_ok=True)
-            generation = 1 + max((int(path.name[:5]) for path in self.previous.glob("*.parquet")), default=-1)
+            generation = 1 + max((int(path.name[:5]) for path in matching(self.previous, "*.parquet")), default=-1)
             for path in stale:
                 self.lock.check()
                 aside = self.previous / f"{generation:05d}-{path.name}"
                 marker = self.marker(_index(path))
                 if marker.exists():
-                    marker.rename(aside.with_suffix(".json"))
-                    path.rename(aside)
+                    move(marker, aside.with_suffix(".json"))
+                    move(path, aside)
                 else:
                     path.unlink()
             sync_folder(self.previous)
             sync_folder(self.done)
 
-    def markers(self, count: int) -> Iterator[Marker]:
-        """Yield the markers of the first ``count`` parts.
+    def markers(self, indices: Iterable[int]) -> Iterator[Marker]:
+        """Yield the markers of parts.
 
         :raises OutputError: one has vanished or is broken
         """
-        for index in range(count):
-            marker = read_marker(self.marker(index))
+        ordered = list(indices)
+        for index, marker in zip(ordered, read_markers([self.marker(index) for index in ordered]), strict=True):
             if marker is None:
                 raise OutputError(f"{self.marker(index)}: has vanished; start the same command again")
             yield marker
@@ -258,8 +298,8 @@ class RunFolder:
         """
         schemas: list[pa.Schema] = []
         for index in range(count):
-            with self._reading(index):
-                schema = pq.read_schema(self.part(index))
+            with self._reading(index), open_parquet(self.part(index)) as part:
+                schema = part.schema_arrow
             if schema not in schemas:
                 schemas.append(schema)
         return unify(schemas)
@@ -269,7 +309,7 @@ class RunFolder:
 
         :raises OutputError: a part has vanished or is broken
         """
-        for index, marker in enumerate(self.markers(count)):
+        for index, marker in enumerate(self.markers(range(count))):
             with self._reading(index):
                 data = self.part(index).read_bytes()
                 if blake2b(data) != marker.part_hash:
@@ -295,40 +335,72 @@ class RunFolder:
         """
         if not self.lock.is_ours():
             return
+        self.is_removed = True
+        if isinstance(self.path, ObjectPath):
+            self._remove_objects()
+            return
         gone = temporary_name(self.path)
         with suppress(OSError):
             self.path.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
 
-
-def sweep(*paths: Path) -> None:
-    """Remove what runs that were killed left beside ``paths`` under temporary names; only under the lock."""
-    for path in paths:
-        if len(path.name) > _WHOLE_NAME:
-            continue  # the temporary name holds a part of it only, and may be another file's
-        pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
-        for left in path.parent.glob(".*.tmp"):
-            if pattern.fullmatch(left.name):
-                _remove(left)
+    def _remove_objects(self) -> None:
+        """Remove the objects, those first that say that the others are whole; the lock goes when it is left."""
+        with suppress(OSError):
+            for folder in (self.done, self.parts, self.previous, self.log.with_suffix("")):
+                remove_tree(folder)
+            for path in (self.plan, self.rejects, self.path / SPOOL_NAME):
+                path.unlink(missing_ok=True)
 
 
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+def _read_back(path: Location, *, rows: int, size: int) -> str:
+    """Make sure that a part is there as it was written; return its version in a store.
+
+    :raises OutputError: it is not
+    """
+    version = ""
+    with reporting(path):
+        if isinstance(path, ObjectPath):
+            told = path.stat()
+            is_whole, version = told.st_size == size, told.version
         else:
-            path.unlink()
+            try:
+                is_whole = pq.read_metadata(path).num_rows == rows
+            except pa.ArrowException:
+                is_whole = False
+        if not is_whole:
+            raise OutputError(f"{path}: does not hold what was written; check the disk")
+    return version
 
 
-def read_marker(path: Path) -> Marker | None:
+def read_marker(path: Location) -> Marker | None:
     """Return the marker at ``path``; ``None`` when there is none or it is not as it was written."""
+    return next(read_markers([path]))
+
+
+def read_markers(paths: Sequence[Location]) -> Iterator[Marker | None]:
+    """Yield the markers at ``paths``, see :func:`read_marker`.
+
+    :raises OutputError: a store does not answer, or refuses
+    """
+    found = contents(paths)
+    for path in paths:
+        with reporting(path):
+            data = next(found)
+        try:
+            yield None if data is None else Marker(**unsealed(json.loads(data)))
+        except (ValueError, TypeError, KeyError):
+            yield None
+
+
+def _version_of(path: ObjectPath) -> str | None:
     try:
-        return Marker(**unsealed(json.loads(path.read_bytes())))
-    except (OSError, ValueError, TypeError, KeyError):
+        return path.stat().version
+    except OSError:
         return None
 
 
-def _hash_of(path: Path) -> str | None:
+def _hash_of(path: Location) -> str | None:
     """Return the hash of a file, ``None`` when it cannot be read."""
     try:
         return blake2b(path.read_bytes())
@@ -336,5 +408,5 @@ def _hash_of(path: Path) -> str | None:
         return None
 
 
-def _index(part: Path) -> int:
+def _index(part: Location) -> int:
     return int(part.stem.rpartition("-")[2])

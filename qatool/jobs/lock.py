@@ -22,10 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from qatool.errors import LockedError, OutputError
-from qatool.files.atomic import reporting, temporary_name
+from qatool.files.atomic import temporary_name
+from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
+
+    from qatool.files.locations import Location
 
 STALE_AFTER_S = 600.0
 HEARTBEAT_S = 60.0
@@ -37,20 +41,78 @@ _NO_FLOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _BUSY = {errno.EWOULDBLOCK, errno.EACCES}
 
 
-class Lock:
-    """The lock of a run folder, as a context manager. Its folder is made when it is missing.
+class OwnedLock:
+    """What names its owner by a token, so that an owner can tell whether it still is one.
+
+    :param path: what holds the name
+    """
+
+    def __init__(self, path: Location) -> None:
+        self.path = path
+        self._token = secrets.token_hex(16)
+        self._left = threading.Event()
+
+    def is_ours(self) -> bool:
+        """Whether no other run has taken the lock over, as far as can be told."""
+        try:
+            return self.owner().get("token") == self._token
+        except OSError:
+            return False
+
+    def owner(self) -> dict[str, Any]:
+        """Return what is said of the owner; empty when nothing is.
+
+        :raises OSError: a store does not answer, or refuses
+        """
+        return owner_of(self.path)
+
+    def check(self) -> None:
+        """Make sure that the lock is still this run's.
+
+        :raises LockedError: another run has taken it over
+        :raises OutputError: the run folder is gone
+        """
+        with reporting(self.path):
+            if self.owner().get("token") == self._token:
+                return
+            is_there = self.path.exists()
+        if not is_there:
+            raise OutputError(
+                f"{self.path.parent}: the run folder was removed while the run was under way; "
+                "start the same command again"
+            )
+        raise LockedError(f"{self.path}: this run was taken for dead and another took over; nothing more is written")
+
+    def disown(self) -> None:
+        """Name the owner before this run again, of whose work this run has done nothing, where that is known."""
+
+    def _claim(self) -> bytes:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "token": self._token}
+        return json.dumps({**owner, "processes": _process_table()}).encode()
+
+    def _held(self) -> LockedError:
+        owner = self.owner()
+        return LockedError(
+            f"{self.path.parent}: another run is at work (process {owner.get('pid', '?')} on "
+            f"{owner.get('host', '?')} since {owner.get('since', '?')}); wait for it or end it"
+        )
+
+
+class Lock(OwnedLock):
+    """The lock of a run folder on a disk, as a context manager. Its folder is made when it is missing.
 
     :param path: the lock file
     :raises LockedError: another live run holds it
     :raises OutputError: the file cannot be written
     """
 
+    path: Path
+
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._token = secrets.token_hex(16)
+        super().__init__(path)
         self._file: int | None = None
         self._earlier = b""
-        self._left = threading.Event()
 
     def __enter__(self) -> Self:
         with reporting(self.path):
@@ -69,29 +131,14 @@ class Lock:
                 self.path.unlink()
 
     def disown(self) -> None:
-        """Name the owner before this run again, of whose work this run has done nothing."""
+        """Name the owner before this run again."""
         if self._file is not None and self.is_ours():
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, self._earlier, 0)
 
-    def is_ours(self) -> bool:
-        """Whether no other run has taken the lock over."""
-        return owner_of(self.path).get("token") == self._token
-
-    def check(self) -> None:
-        """Make sure that the lock is still this run's.
-
-        :raises LockedError: another run has taken it over
-        :raises OutputError: the run folder is gone
-        """
-        if self.is_ours():
-            return
-        if not self.path.exists():
-            raise OutputError(
-                f"{self.path.parent}: the run folder was removed while the run was under way; "
-                "start the same command again"
-            )
-        raise LockedError(f"{self.path}: this run was taken for dead and another took over; nothing more is written")
+    def is_held(self) -> bool:
+        """Whether a live run holds the lock. Writes nothing."""
+        return is_held(self.path)
 
     def _flock(self) -> bool:
         """Take the lock with ``flock``; ``False`` where there is none."""
@@ -152,25 +199,13 @@ class Lock:
                 if self.is_ours():
                     os.utime(self.path)
 
-    def _claim(self) -> bytes:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "token": self._token}
-        return json.dumps({**owner, "processes": _process_table()}).encode()
-
-    def _held(self) -> LockedError:
-        owner = owner_of(self.path)
-        return LockedError(
-            f"{self.path.parent}: another run is at work (process {owner.get('pid', '?')} on "
-            f"{owner.get('host', '?')} since {owner.get('since', '?')}); wait for it or end it"
-        )
-
 
 def _opened(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def owner_of(path: Path) -> dict[str, Any]:
+def owner_of(path: Location) -> dict[str, Any]:
     """Return what the lock file says of its owner; empty when it says nothing."""
     for _ in range(2):
         try:
@@ -212,15 +247,20 @@ def _is_alive(path: Path, *, now: float) -> bool:
         return False
     if not owner or not is_fresh:
         return False
+    return not owner_is_dead(owner)
+
+
+def owner_is_dead(owner: Mapping[str, Any]) -> bool:
+    """Whether the owner of a lock is known to be dead: it ran among the processes seen from here, and does not."""
     if owner.get("processes") != _process_table():
-        return True
+        return False
     try:
         os.kill(int(owner["pid"]), 0)
     except ProcessLookupError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError):
         return True
-    return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return False
 
 
 def _process_table() -> str:

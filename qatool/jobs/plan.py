@@ -12,7 +12,8 @@ from qatool.jobs.seal import sealed, unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+
+    from qatool.files.locations import Location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +30,14 @@ class Plan:
     """How many there are, where that can be told beforehand; for those who look at the folder."""
 
     @classmethod
-    def load(cls, path: Path) -> Plan | None:
+    def load(cls, path: Location) -> Plan | None:
         """Read a plan; ``None`` when there is none or it is damaged: parts then speak for themselves."""
         try:
             return cls(**unsealed(json.loads(path.read_bytes())))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def save(self, path: Path, *, confirm: Callable[[], None] | None = None) -> None:
+    def save(self, path: Location, *, confirm: Callable[[], None] | None = None) -> None:
         """Write the plan.
 
         :param confirm: called directly before it takes its name
@@ -44,7 +45,7 @@ class Plan:
         """
         write_json(path, sealed(asdict(self)), confirm=confirm)
 
-    def check_same_work(self, identity: Mapping[str, Any], *, folder: Path) -> None:
+    def check_same_work(self, identity: Mapping[str, Any], *, folder: Location) -> None:
         """Make sure that the run may be continued.
 
         :raises ResumeRefusedError: something that decides the output differs; names all of it

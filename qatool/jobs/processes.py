@@ -112,10 +112,11 @@ def _begin(task: Callable[[Any], Any]) -> None:
     global _task  # noqa: PLW0603 one task a process, sent once
     _task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="qatool-parent", daemon=True).start()
+    threading.Thread(target=end_with_parent, name="qatool-parent", daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the process that started this one to end, and end at once."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

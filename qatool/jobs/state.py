@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import ResumeRefusedError
-from qatool.jobs.folder import RunFolder, read_marker
-from qatool.jobs.lock import is_held, owner_of
+from qatool.files.locations import matching
+from qatool.jobs.folder import RunFolder, read_markers
 from qatool.jobs.plan import Plan
+from qatool.jobs.runlog import last_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-_TAIL_BYTES = 256 << 10
-"""How much of the end of the log is read: some thousand shards."""
+    from qatool.files.locations import Location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +45,12 @@ class RunState:
         return max(0, self.total - self.counts.get("examples", 0)) / self.examples_per_second
 
 
-def read_state(path: Path) -> RunState | None:
+def read_state(path: Location) -> RunState | None:
     """Return the state of the run folder at ``path``; ``None`` when there is none."""
     folder = RunFolder(path)
     if not path.is_dir():
         return None
-    markers = [read_marker(marker) for marker in folder.done.glob("*.json")]
-    whole = [marker for marker in markers if marker is not None]
+    whole = [marker for marker in read_markers(matching(folder.done, "*.json")) if marker is not None]
     counts: Counter[str] = Counter()
     for marker in whole:
         counts.update(marker.counts)
@@ -61,8 +58,8 @@ def read_state(path: Path) -> RunState | None:
     shards, stopped = _last_start(folder.log)
     examples, windows, seconds = (sum(shard.get(key, 0) for shard in shards) for key in _SUMMED)
     return RunState(
-        running=is_held(folder.lock.path),
-        owner={key: value for key, value in owner_of(folder.lock.path).items() if key in ("pid", "host", "since")},
+        running=folder.lock.is_held(),
+        owner={key: value for key, value in folder.lock.owner().items() if key in ("pid", "host", "since")},
         shards=len(whole),
         counts=dict(counts),
         total=None if plan is None else plan.examples,
@@ -75,14 +72,14 @@ def read_state(path: Path) -> RunState | None:
 _SUMMED = ("examples", "windows", "seconds")
 
 
-def _last_start(log: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+def _last_start(log: Location) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Return the shards the last start did, as logged, and how it ended, if it did.
 
     A start that was refused, because the folder belongs to other work, is none.
     """
     shards: list[dict[str, Any]] = []
     stopped = None
-    for event in _events(log):
+    for event in last_events(log):
         match event.get("event"):
             case "started":
                 shards, stopped = [], None
@@ -91,22 +88,3 @@ def _last_start(log: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]
             case "stopped" if event.get("exit_code") != ResumeRefusedError.exit_code:
                 stopped = event
     return shards, stopped
-
-
-def _events(log: Path) -> list[dict[str, Any]]:
-    """Return the events at the end of a log; lines that are cut are passed over."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            lines = stream.read().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            found.append(event)
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -21,6 +22,7 @@ from qatool.options.shared import (
     DEFAULT_NO_ANSWER_THRESHOLD,
     Backend,
     Decode,
+    Engine,
     Precision,
     WindowOptions,
 )
@@ -87,6 +89,9 @@ class ExtractOptions(WindowOptions):
         default="auto",
     )
     device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
+    devices: str | None = option(
+        Flag("Cards of this machine to use, a process each; with --engine ray: workers.", "Model", metavar="N|all")
+    )
     precision: Precision = option(
         Flag("Arithmetic of the model; int8: of one that was exported so.", "Model"), default="auto"
     )
@@ -126,6 +131,21 @@ class ExtractOptions(WindowOptions):
     snippet: int | None = option(
         Flag("Add a column with the answer and N characters either side.", "Answers", metavar="N")
     )
+
+    engine: Engine = option(
+        Flag("What the work is shared out by: local: this machine; ray: a Ray cluster.", "Cluster"), default="local"
+    )
+    ray_address: str | None = option(
+        Flag(
+            "The cluster [default: RAY_ADDRESS, else one on this machine for as long as the run].",
+            "Cluster",
+            metavar="ADDRESS",
+        )
+    )
+    gpus_per_worker: float | None = option(
+        Flag("Cards of each worker, may be a share [default: 1 where there are any].", "Cluster", metavar="N")
+    )
+    cpus_per_worker: float = option(Flag("Cores of each worker.", "Cluster", metavar="N"), default=1.0)
 
     shard_rows: int | None = option(Flag("Examples a shard of work.", "Run", metavar="auto|N", auto=True))
     max_duration: str | None = option(
@@ -169,6 +189,7 @@ class ExtractOptions(WindowOptions):
                 "drop one"
             )
         problems += device_problems(self.device)
+        problems += self._engine_problems()
         if self.reuse is not None and not self.reuse.lower().endswith(".parquet"):
             problems.append(f"--reuse {self.reuse}: answers are taken over from Parquet only; name a .parquet file")
         problems += clash_problems(
@@ -191,6 +212,27 @@ class ExtractOptions(WindowOptions):
             problems.append("--summary -: standard output already carries the answers (-o -); name a file")
         if problems:
             raise UsageError(*problems)
+
+    def _engine_problems(self) -> list[str]:
+        """Return what is wrong with who is to do the work."""
+        problems = []
+        if self.devices is not None and not re.fullmatch(r"all|0*[1-9]\d*", self.devices):
+            problems.append(f"--devices {self.devices}: give a number from 1, or all")
+        elif self.devices not in {None, "1"} and ":" in self.device:
+            problems.append(f"--devices {self.devices}: --device {self.device} is one card; use --device cuda")
+        if self.engine == "ray" and ":" in self.device:
+            problems.append(f"--device {self.device}: Ray chooses the cards; use --device cuda")
+        if self.engine != "ray":
+            problems += [
+                f"--{name.replace('_', '-')}: has no meaning without --engine ray; add it"
+                for name, default in (("ray_address", None), ("gpus_per_worker", None), ("cpus_per_worker", 1.0))
+                if getattr(self, name) != default
+            ]
+        if not 0 < self.cpus_per_worker < math.inf:
+            problems.append(f"--cpus-per-worker {self.cpus_per_worker:g}: must be above 0")
+        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker < math.inf:
+            problems.append(f"--gpus-per-worker {self.gpus_per_worker:g}: must be at least 0")
+        return problems
 
     @property
     def asks_documents(self) -> bool:

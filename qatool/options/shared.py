@@ -13,6 +13,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Progress = Literal["auto", "bar", "plain", "none"]
 LogFormat = Literal["text", "json"]
 OnError = Literal["fail", "skip"]
+Engine = Literal["local", "ray"]
 
 DEFAULT_MAX_LENGTH = 384
 DEFAULT_STRIDE = 128

@@ -81,7 +81,13 @@ class FinetuneOptions(WindowOptions):
     )
 
     accelerator: Accelerator = option(Flag("As Lightning names them.", "Device"), default="auto")
-    devices: str = option(Flag("How many, or which: as Lightning takes them.", "Device", metavar="N"), default="1")
+    devices: str | None = option(
+        Flag(
+            "How many, or which: as Lightning takes them [default: 1, or as torchrun or SLURM says].",
+            "Device",
+            metavar="N",
+        )
+    )
     strategy: str = option(Flag("How devices share the work, as Lightning names it.", "Device"), default="auto")
     precision: TrainingPrecision = option(
         Flag("Of the arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"

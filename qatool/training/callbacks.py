@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import signal
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,8 +13,9 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint
 
 from qatool.errors import QatoolError
-from qatool.files.atomic import reporting
+from qatool.files.writefailures import reporting
 from qatool.logs import duration, harmless
+from qatool.training.launch import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +76,13 @@ class Checkpoints(Checkpoint):
         try:
             self._stop.check()
             reason = None
-        except QatoolError as ending:
-            reason = ending
+        except QatoolError as asked:
+            reason = asked
         # Every device must come to the same decision.
         if trainer.strategy.reduce_boolean_decision(reason is not None, all=False):
+            ending = settled(reason)
             self._save(trainer)
-            raise reason or QatoolError("another process of this run was asked to stop")
+            raise ending or QatoolError("another process of this training was asked to stop")
         due = self._clock() - self._last >= CHECKPOINT_SECONDS
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             self._save(trainer)
@@ -87,6 +91,21 @@ class Checkpoints(Checkpoint):
         with reporting(self._path):
             trainer.save_checkpoint(self._path)
         self._last = self._clock()
+
+
+class OwnSignals(Callback):
+    """Keeps SIGTERM with those who listened for it before Lightning did.
+
+    Lightning's own handler speaks to the other processes in the middle of whatever they are saying to each other.
+    """
+
+    def __init__(self) -> None:
+        self._listener = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the handler back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._listener)
 
 
 class Entry(NamedTuple):

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 
 from qatool.errors import EnvironmentUnfitError
 from qatool.logs import log_event
-from qatool.training.callbacks import Checkpoints, PlainLines, Record
+from qatool.training.callbacks import Checkpoints, OwnSignals, PlainLines, Record
 from qatool.training.module import NotFiniteError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qatool.jobs.stopping import Stop
     from qatool.options import FinetuneOptions
     from qatool.training.data import QuestionAnsweringData
+    from qatool.training.launch import Launch
     from qatool.training.module import QuestionAnsweringModule
 
 _LIGHTNING_PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -81,6 +82,7 @@ def fit(
     data: QuestionAnsweringData,
     options: FinetuneOptions,
     *,
+    launch: Launch,
     folder: Path,
     steps: int,
     stop: Stop,
@@ -90,6 +92,7 @@ def fit(
 ) -> Fitted:
     """Train to the end, or to where it must stop; afterwards the module has the best weights.
 
+    :param launch: the processes that share the work, where a launcher started them
     :param folder: holds the checkpoints; a run whose checkpoint is there continues from it
     :param steps: of the whole run
     :param bar: show a bar, for a terminal
@@ -113,15 +116,17 @@ def fit(
             callbacks.append(EarlyStopping("f1", mode="max", patience=options.patience))
     if bar:
         callbacks.append(RichProgressBar())
-    elif not options.quiet and options.progress != "none":
+    elif launch.is_main and not options.quiet and options.progress != "none":
         callbacks.append(PlainLines(sys.stderr))
     # Behind the other checkpoint, and so last of all: it saves what the others made of the step.
-    callbacks.append(Checkpoints(folder / _LAST, stop))
+    callbacks += [OwnSignals(), Checkpoints(folder / _LAST, stop)]
     with _quietly():
         trainer = Trainer(
             accelerator=accelerator,
-            devices=_devices(options.devices),
-            strategy=options.strategy,
+            devices=_devices(options.devices or str(launch.devices)),
+            num_nodes=launch.nodes,
+            strategy="ddp" if launch.world > 1 and options.strategy == "auto" else options.strategy,
+            plugins=[launch.environment] if launch.environment is not None else None,
             precision=_LIGHTNING_PRECISION[precision],
             max_epochs=1,
             max_steps=steps,
@@ -152,7 +157,8 @@ def fit(
             ) from None
     if not validates:
         return _fitted(trainer, record, None)
-    kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    with launch.together():  # the first process removes the file in the end
+        kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
     return _fitted(trainer, record, kept["global_step"])
 

@@ -135,7 +135,7 @@ def test_columns() -> None:
     row = table.to_pylist()[0]
     assert (row["document_id"], row["question_id"], row["n"]) == ("d", "q0", 3)
     assert row["snippet"] == CONTEXT[max(0, row["answer_start"] - 4) : row["answer_end"] + 4]
-    assert one.empty_schema().names == table.schema.names
+    assert one.columns.empty_schema().names == table.schema.names
 
 
 def test_only_odd_rows() -> None:

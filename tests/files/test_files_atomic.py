@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from qatool.errors import OutputError
-from qatool.files.atomic import output_error, replacing, write_bytes, write_json
+from qatool.files.atomic import replacing, write_bytes, write_json
+from qatool.files.writefailures import output_error
 
 
 def test_write_json_replaces(tmp_path):

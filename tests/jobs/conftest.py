@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
-from jobs_tools import rows, write_rows
+from jobs_tools import NODE_BYTES, add_node, rows, write_rows
 from processes import Runner
 
 
@@ -34,3 +34,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> bytes:
     runner = Runner(folder, tiny_model)
     runner.done("in.jsonl")
     return runner.output.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster: a head without cores of its own, and two nodes with one each."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": NODE_BYTES}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        add_node(made)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def ray_words(cluster) -> tuple[str, ...]:
+    """The words of the command line that have the work done there."""
+    return ("--engine", "ray", "--ray-address", cluster.address)

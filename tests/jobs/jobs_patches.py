@@ -281,3 +281,19 @@ def full_disk() -> None:
         return plain(descriptor)
 
     atomic.os.fsync = fsync
+
+
+def troubled_workers() -> None:
+    """Let workers in other processes do what files in the folder say; see ``troubles``."""
+    from troubles import TroubledMaker
+
+    from qatool.extraction import engine
+
+    engine.AnswererMaker = TroubledMaker
+
+
+def no_ray() -> None:
+    """Be where the extra is not installed."""
+    import sys
+
+    sys.modules["ray"] = None

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from processes import Runner
 
 WORDS = ("amber", "basin", "copper", "delta", "ember", "fjord", "glacier", "island", "jetty", "kelp", "loch", "moss")
+
+NODE_BYTES = 80 << 20
+"""Of the object store of a node of a cluster: the least that Ray takes."""
 
 
 def rows(count: int, *, first: int = 0) -> list[dict[str, str]]:
@@ -33,6 +36,11 @@ def rows(count: int, *, first: int = 0) -> list[dict[str, str]]:
 
 def write_rows(path: Path, examples: list[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(example) + "\n" for example in examples))
+
+
+def add_node(cluster: Any) -> None:
+    """Add a node with one core to a Ray cluster."""
+    cluster.add_node(num_cpus=1, object_store_memory=NODE_BYTES)
 
 
 def flip_byte(path: Path) -> None:

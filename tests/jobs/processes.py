@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["jobs_preload"])
+_FORK_SERVER: Any = forkserver._forkserver
+_REACHED_BY = ("_forkserver_address", "_forkserver_authkey")
+"""What it takes to reach it; the second from Python 3.14 on."""
 
 
 @dataclass
@@ -114,7 +118,9 @@ class Runner:
     def raw(self, *words: str, **setting: Any) -> Process:
         self.count += 1
         name = f".run{self.count}"
-        setting = {"cwd": str(self.folder), "name": name, **setting}
+        _FORK_SERVER.ensure_running()
+        reached = {key: getattr(_FORK_SERVER, key) for key in _REACHED_BY if hasattr(_FORK_SERVER, key)}
+        setting = {"cwd": str(self.folder), "name": name, "fork_server": reached, **setting}
         process = _FORKS.Process(target=_serve, args=(words, setting))
         process.start()
         self.started.append(Process(process, self.folder, name))
@@ -192,6 +198,9 @@ def _serve(words: Sequence[str], setting: dict[str, Any]) -> None:
         for number, mode, on_error in ((0, "r", "strict"), (1, "w", "strict"), (2, "w", "backslashreplace"))
     )
     os.environ.update(setting.get("environment", {}), RUN_NAME=setting["name"])
+    # Processes of its own are forked from the same one, instead of from another that has to import everything again.
+    _FORK_SERVER.ensure_running = lambda: None
+    vars(_FORK_SERVER).update(setting["fork_server"])
     if not setting.get("durable"):
         # What is written outlives a kill without it, and hundreds of waits for a busy disk take minutes.
         os.fsync = _fsync_in_name

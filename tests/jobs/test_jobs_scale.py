@@ -11,7 +11,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from crewtools import NumberJob, NumberMaker
 from jobs_tools import rows, write_rows
+
+from qatool.jobs.distributed import run_distributed
+from qatool.jobs.local import Totals
+from qatool.jobs.processcrew import ProcessCrew
+from qatool.jobs.stopping import Stop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -76,6 +82,30 @@ def test_cost_a_shard(runner) -> None:
     runner.words = ("--backend", "constant", "--shard-rows", "10", "--progress", "none")
     cost = _cost_a_shard(runner, "in.jsonl")
     assert cost.spent < cost.bound
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scheduling_ten_thousand_small_shards_by_ray(tmp_path, cluster) -> None:
+    from qatool.jobs.raycrew import ClusterOptions, RayCrew
+
+    _scheduled(RayCrew(NumberMaker(tmp_path), ClusterOptions(address=cluster.address)))
+
+
+def test_scheduling_ten_thousand_small_shards_by_processes(tmp_path) -> None:
+    _scheduled(ProcessCrew(NumberMaker(tmp_path), ["one", "two"], preload=["jobs_preload"]))
+
+
+def _scheduled(crew) -> None:
+    """Hold what it costs to hand a shard out and to take its part back, with next to nothing done in between."""
+    job = NumberJob(10_000)
+    with crew:
+        crew.about(lambda: None)
+        began = time.monotonic()
+        run_distributed(job, crew, job, Totals(), stop=Stop(), tick=lambda _: None, done=lambda _: None)
+        cost = (time.monotonic() - began) / job.count * 1000
+    print(f"10,000 shards: {cost:.2f} ms each")
+    assert sorted(job.written) == list(range(10_000))
+    assert cost < 10
 
 
 class _Cost(NamedTuple):

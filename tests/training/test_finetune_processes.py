@@ -93,10 +93,91 @@ def test_two_devices(labelled, tiny_model, tmp_path) -> None:
     assert abs(f1[1, "2e-3"] - f1[2, "2e-3"]) <= 0.5
 
 
-@pytest.mark.slow
-def test_torchrun(labelled, tiny_model, tmp_path) -> None:
-    words = command(labelled, tiny_model, tmp_path / "model", "--devices", "2", "--strategy", "ddp")[1:]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29513"]
-    done = subprocess.run([*launch, *words], env=environment(), capture_output=True, text=True)
+def launched(words: list[str], *, port: int) -> list[str]:
+    """The words behind the interpreter, by two processes of torchrun."""
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("--master-port", str(port)),
+        *words,
+    ]
+
+
+@pytest.fixture
+def by_two(labelled, tiny_model, tmp_path) -> list[str]:
+    more = ("--validation", str(labelled), "--validations", "2", "--epochs", "6", "--learning-rate", "2e-3")
+    return command(labelled, tiny_model, tmp_path / "model", *more)[1:]
+
+
+@pytest.mark.cluster
+def test_torchrun(by_two, tmp_path) -> None:
+    done = subprocess.run(launched(by_two, port=29513), env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "model" / "qatool.json").read_text())["max_length"] == 96
+    assert done.stderr.count("model in") == done.stderr.count("INFO training ") == 1
+    assert not (tmp_path / "model.qatool").exists()
+
+
+@pytest.mark.cluster
+def test_torchrun_stopped_and_started_again_gives_the_same_weights(by_two, tmp_path) -> None:
+    whole = [str(tmp_path / "whole") if word == str(tmp_path / "model") else word for word in by_two]
+    subprocess.run(launched(whole, port=29514), env=environment(), capture_output=True, check=True)
+    starts = 0
+    while not (tmp_path / "model").exists():
+        limit = () if starts == 2 else ("--max-duration", "0s")
+        done = subprocess.run(
+            launched([*by_two, *limit], port=29515), env=environment(), capture_output=True, text=True
+        )
+        starts += 1
+        assert starts < 4, done.stderr
+        if starts < 3:
+            assert done.returncode
+            assert done.stderr.count("--max-duration 0s: is over; the same command continues") == 1
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "model"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.cluster
+def test_what_is_wrong_is_said_once(by_two) -> None:
+    words = ["/nowhere" if word.endswith("train.jsonl") else word for word in by_two]
+    done = subprocess.run(launched(words, port=29516), env=environment(), capture_output=True, text=True)
+    assert done.returncode
+    said = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert said == ["Error: /nowhere: no such file or folder; check the path"]
+    assert "exitcode  : 3" in done.stderr
+
+
+@pytest.mark.cluster
+def test_other_devices_than_launched(by_two) -> None:
+    done = subprocess.run(
+        launched([*by_two, "--devices", "3"], port=29517), env=environment(), capture_output=True, text=True
+    )
+    assert "--devices 3: 2 processes were launched on each machine; drop it, or launch 3" in done.stderr
+
+
+@pytest.mark.cluster
+def test_slurm(by_two, tmp_path) -> None:
+    """As srun starts them: two processes that know each other by SLURM's variables only."""
+    common = {
+        **environment(),
+        "SLURM_JOB_ID": "24518",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_NODEID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+    }
+    both = [
+        subprocess.Popen(
+            [sys.executable, *by_two],
+            env={**common, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert "model in" in said[0]
+    assert said[1] == ""
+    assert (tmp_path / "model" / "model.safetensors").exists()

@@ -1,0 +1,92 @@
+"""A shard becomes a part: the one thing that every engine has done, in whatever process, on whatever machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from qatool.features.reader import FeaturesFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from qatool.extraction.extractor import Extractor, PreparedShard
+    from qatool.extraction.previous import TakenAnswers
+    from qatool.extraction.setup import Resolved, Setup
+    from qatool.extraction.shards import Shard
+    from qatool.jobs.work import Part
+    from qatool.options import ExtractOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Everything that answering a shard takes, besides the model."""
+
+    shard: Shard
+    taken: TakenAnswers | None
+    """What of it was answered before."""
+    kept: Mapping[str, pa.DataType | None]
+    """The ``--keep`` columns and their declared types, which standard input tells late."""
+
+
+class Answerer:
+    """Answers shards with a model that it holds; see :class:`qatool.jobs.crew.Worker`."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.about: Resolved = setup.resolved()
+        """What it came to; all workers of a run must come to the same."""
+        self._extractor: Extractor = setup.extractor
+
+    def prepare(self, task: Task) -> PreparedShard:
+        """Tokenise and cut a shard.
+
+        :raises InputError: its features cannot be read
+        """
+        # The same for all shards of a run, but not known when the model is loaded: standard input is read later.
+        if task.kept != self._extractor.kept:
+            self._extractor = replace(self._extractor, kept=task.kept)
+        return self._extractor.prepare(task.shard, task.taken)
+
+    def finish(self, prepared: PreparedShard, tick: Callable[[int], None]) -> Part:
+        """Let the model read a prepared shard, and decide every example."""
+        return self._extractor.answer(prepared, tick)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswererMaker:
+    """Makes an answerer in another process; see :class:`qatool.jobs.crew.Maker`."""
+
+    options: ExtractOptions
+    planned: Mapping[str, Any]
+    """Limits of the plan that is being continued, empty for a new one."""
+    features: Path | None
+    """What ``qatool prep`` made of the examples."""
+
+    def __call__(self, place: str) -> Answerer:
+        """Load the model.
+
+        :param place: the device: ``cpu``, ``cuda`` or ``cuda:N``
+        :raises EnvironmentUnfitError: it does not load there
+        """
+        from qatool.extraction.setup import prepare
+
+        if place.startswith("cuda:"):
+            import torch
+
+            torch.cuda.set_device(place)  # what names no card means this one
+        options = replace(self.options, device=place)
+        features = None if self.features is None else FeaturesFolder(self.features)
+        return Answerer(prepare(options, planned=self.planned, kept={}, features=features))
+
+    def difference(self, first: Resolved, other: Resolved) -> str | None:
+        """Return in words what one worker resolved otherwise than the first."""
+        pairs = {
+            "qatool": (first.version, other.version),
+            **{name: (value, other.identity.get(name)) for name, value in first.identity.items()},
+            **{name: (value, other.limits.get(name)) for name, value in first.limits.items()},
+        }
+        differing = [f"{name} {ours!r} and {theirs!r}" for name, (ours, theirs) in pairs.items() if ours != theirs]
+        return f"would not answer as the others do ({', '.join(differing)})" if differing else None

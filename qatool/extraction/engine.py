@@ -1,0 +1,217 @@
+"""Who answers the shards of a run: this process, processes of this machine, or workers of a Ray cluster.
+
+Which of them does changes no answer, so it is no part of the plan, and a run may be continued by another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qatool.errors import EnvironmentUnfitError
+from qatool.extraction.answering import Answerer, AnswererMaker
+from qatool.extraction.job import WorkHere
+from qatool.extraction.setup import prepare
+from qatool.jobs.distributed import run_distributed
+from qatool.jobs.local import run_local
+from qatool.jobs.processcrew import ProcessCrew
+from qatool.jobs.processes import usable_cores
+from qatool.models.named import model_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import ExitStack
+
+    from qatool.extraction.answering import Task
+    from qatool.extraction.job import ExtractionJob
+    from qatool.extraction.setup import Resolved
+    from qatool.features.reader import FeaturesFolder
+    from qatool.jobs.crew import Crew
+    from qatool.jobs.local import Step, Store, Totals
+    from qatool.jobs.stopping import Stop
+    from qatool.options import ExtractOptions
+
+_PRELOAD = (
+    "qatool.extraction.setup", "qatool.models.torch_backend", "qatool.models.identity", "qatool.spans.native",
+    "transformers.models.auto.modeling_auto",
+)  # fmt: skip
+"""What every worker of this machine imports, done once for all."""
+
+
+class Engine(Protocol):
+    """Answers the shards of a job; its workers are ready."""
+
+    @property
+    def resolved(self) -> Resolved:
+        """What the options come to where the work is done."""
+        ...
+
+    @property
+    def devices(self) -> str:
+        """What answers, in words."""
+        ...
+
+    def run(
+        self,
+        job: ExtractionJob,
+        store: Store,
+        totals: Totals,
+        *,
+        stop: Stop,
+        tick: Callable[[int], None],
+        done: Callable[[Step], None],
+        in_order: bool,
+    ) -> None:
+        """Answer all shards; see :func:`qatool.jobs.distributed.run_distributed`."""
+        ...
+
+
+def open_engine(
+    options: ExtractOptions,
+    *,
+    planned: Mapping[str, Any],
+    features: FeaturesFolder | None,
+    stop: Stop,
+    stack: ExitStack,
+) -> Engine:
+    """Return the engine that was asked for, when a model is loaded.
+
+    :param planned: limits of the plan that is being continued, empty for a new one
+    :param features: what holds the windows, ``None`` where they are cut from the texts
+    :param stack: ends the workers
+    :raises EnvironmentUnfitError: a device is absent, Ray cannot be had, or the model does not load
+    :raises InputError: the features were made for another model
+    :raises UsageError: window sizes that the model cannot read, or that the features do not have
+    """
+    places = local_places(options) if options.engine == "local" else []
+    each = replace(options, devices=None, engine="local", ray_address=None, gpus_per_worker=None, cpus_per_worker=1.0)
+    if len(places) == 1:
+        return _Here(replace(each, device=places[0]), planned=planned, features=features)
+    threads = options.workers or max(1, usable_cores() // max(1, len(places)))
+    if options.engine == "ray":
+        threads = options.workers or max(1, int(options.cpus_per_worker))
+    maker = AnswererMaker(
+        options=replace(each, model=_anywhere(model_name(options.model)), workers=threads),
+        planned=planned,
+        features=None if features is None else features.path.absolute(),
+    )
+    crew: Crew[Task]
+    if options.engine == "ray":
+        crew = stack.enter_context(_ray_crew(maker, options))
+    else:
+        crew = stack.enter_context(ProcessCrew(maker, places, preload=_PRELOAD))
+    return _Crew(crew, crew.about(lambda: stop.check(may_run_out=False)), len(places) or None)
+
+
+def local_places(options: ExtractOptions) -> Sequence[str]:
+    """Return the devices of this machine to use, as ``--device`` names them.
+
+    :raises EnvironmentUnfitError: there are not so many
+    """
+    asked = options.devices
+    if asked is None or asked == "1":
+        return [options.device]
+    if options.device == "cpu" or options.backend in {"constant", "openvino"}:
+        cores = usable_cores()
+        count = 1 if asked == "all" else int(asked)
+        if count > cores:
+            raise EnvironmentUnfitError(
+                f"--devices {asked}: this machine has {cores} core{'s' * (cores != 1)}; use {cores} or fewer"
+            )
+        return ["cpu"] * count
+    import torch
+
+    cards = torch.cuda.device_count()
+    if not cards and asked == "all":
+        return [options.device]
+    if not cards:
+        raise EnvironmentUnfitError(
+            f"--devices {asked}: this machine has no CUDA card; drop it, or add --device cpu for processes that "
+            "share its cores"
+        )
+    count = cards if asked == "all" else int(asked)
+    if count > cards:
+        raise EnvironmentUnfitError(
+            f"--devices {asked}: this machine has {cards} CUDA card{'s' * (cards != 1)}; use --devices {cards} or all"
+        )
+    return [f"cuda:{number}" for number in range(count)]
+
+
+def _ray_crew(maker: AnswererMaker, options: ExtractOptions) -> Any:
+    from qatool.jobs.raycrew import ClusterOptions, RayCrew
+
+    # A card is asked for where one is needed, and not where none can be used.
+    on_cpu = options.device == "cpu" or options.backend in {"constant", "openvino"}
+    needs = 0.0 if on_cpu else 1.0 if options.device == "cuda" else None
+    return RayCrew(
+        maker,
+        ClusterOptions(
+            address=options.ray_address,
+            cpus=options.cpus_per_worker,
+            gpus=needs if options.gpus_per_worker is None else options.gpus_per_worker,
+            workers=None if options.devices in {None, "all"} else int(options.devices or 1),
+        ),
+    )
+
+
+def _anywhere(model: str) -> str:
+    """Return what names the model in a process that works in another folder."""
+    return str(Path(model).absolute()) if Path(model).exists() else model
+
+
+class _Here:
+    """This process: one device."""
+
+    def __init__(
+        self, options: ExtractOptions, *, planned: Mapping[str, Any], features: FeaturesFolder | None
+    ) -> None:
+        setup = prepare(options, planned=planned, kept={}, features=features)
+        self._answerer = Answerer(setup)
+        self.resolved: Resolved = self._answerer.about
+        self.devices = setup.device
+
+    def run(
+        self,
+        job: ExtractionJob,
+        store: Store,
+        totals: Totals,
+        *,
+        stop: Stop,
+        tick: Callable[[int], None],
+        done: Callable[[Step], None],
+        in_order: bool,  # noqa: ARG002 they always are
+    ) -> None:
+        """Answer all shards, one after the other."""
+        run_local(WorkHere(job, self._answerer), store, totals, stop=stop, tick=tick, done=done)
+
+
+class _Crew:
+    """Workers in other processes.
+
+    :param count: of workers, ``None`` where it changes
+    """
+
+    def __init__(self, crew: Crew[Task], resolved: Resolved, count: int | None) -> None:
+        self._crew = crew
+        self.resolved = resolved
+        self._count = count
+
+    @property
+    def devices(self) -> str:
+        """The kind of device, and how many there are just now."""
+        return f"{self.resolved.limits['device_kind']} x {self._count or self._crew.size}"
+
+    def run(
+        self,
+        job: ExtractionJob,
+        store: Store,
+        totals: Totals,
+        *,
+        stop: Stop,
+        tick: Callable[[int], None],
+        done: Callable[[Step], None],
+        in_order: bool,
+    ) -> None:
+        """Answer all shards, as many at once as there are workers."""
+        run_distributed(job, self._crew, store, totals, stop=stop, tick=tick, done=done, in_order=in_order)

@@ -1,0 +1,346 @@
+"""Objects in a store, named and read like files: what of ``pathlib.Path`` is used here, for URIs.
+
+An object appears whole, when its upload is completed, and there are no folders, only keys that share a beginning. So
+renames, temporary names and syncing, which make a local file appear whole, have no part in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+
+from qatool.files.stores import WEB, ChangedError, asking, file_system, split_uri
+from qatool.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
+
+READ_BYTES = 8 << 20
+"""What is asked for at once where a file is read from its beginning to its end."""
+
+
+class ObjectStat(NamedTuple):
+    """What a store tells of an object without giving it."""
+
+    st_size: int
+    """Bytes."""
+    st_mtime: float
+    """When it was completed, by the store's clock; seconds since 1970."""
+    version: str
+    """Another one whenever the content is another: the ETag, or what the store has in its place."""
+
+    @property
+    def st_mtime_ns(self) -> int:
+        """The same in nanoseconds."""
+        return int(self.st_mtime * 1e9)
+
+
+class ObjectPath:
+    """Names an object, or all objects under a prefix. Asks the store only in the methods that say so.
+
+    What a method raises is an ``OSError``, as with a local path.
+
+    :param key: with the bucket in front, as fsspec takes it: ``bucket/folder/name``
+    :param query: of a signed URL; part of what is asked for, never of what is shown
+    """
+
+    __slots__ = ("_pure", "_query", "protocol")
+
+    def __init__(self, protocol: str, key: str | PurePosixPath, query: str = "") -> None:
+        self.protocol = protocol
+        self._pure = PurePosixPath(key)
+        self._query = query
+
+    @classmethod
+    def parse(cls, uri: str) -> Self:
+        """Return the path of a URI.
+
+        :raises ValueError: it is none
+        """
+        parts = split_uri(uri)
+        if parts is None:
+            raise ValueError(f"{redacted(uri)} is no URI")
+        protocol, rest = parts
+        if protocol in WEB:
+            rest, mark, query = rest.partition("?")
+            return cls(protocol, rest, mark + query)
+        return cls(protocol, rest.strip("/"))
+
+    def __str__(self) -> str:
+        """Return the URI, for people: without what a signed one is signed with."""
+        return redacted(f"{self.protocol}://{self._pure}{self._query}")
+
+    def __repr__(self) -> str:
+        return f"ObjectPath({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectPath) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __lt__(self, other: ObjectPath) -> bool:
+        return self._identity() < other._identity()
+
+    def __truediv__(self, name: str) -> Self:
+        return type(self)(self.protocol, self._pure / name)
+
+    def _identity(self) -> tuple[str, str, str]:
+        return self.protocol, str(self._pure), self._query
+
+    @property
+    def key(self) -> str:
+        """What fsspec calls the object."""
+        if self.protocol in WEB:
+            return f"{self.protocol}://{self._pure}{self._query}"
+        return f"/{self._pure}" if self.protocol == "memory" else str(self._pure)
+
+    @property
+    def name(self) -> str:
+        """What follows the last slash; empty for a bucket."""
+        return self._pure.name if len(self._pure.parts) > 1 else ""
+
+    @property
+    def stem(self) -> str:
+        """The name without its last suffix."""
+        return self._pure.stem
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix, with its dot."""
+        return self._pure.suffix
+
+    @property
+    def parent(self) -> Self:
+        """What stands before the last slash."""
+        return type(self)(self.protocol, self._pure.parent)
+
+    @property
+    def parents(self) -> Sequence[Self]:
+        """All prefixes, nearest first, down to the bucket."""
+        return [type(self)(self.protocol, folder) for folder in self._pure.parents if folder.parts]
+
+    def with_name(self, name: str) -> Self:
+        """Return the path with another name."""
+        return type(self)(self.protocol, self._pure.with_name(name))
+
+    def with_suffix(self, suffix: str) -> Self:
+        """Return the path with another last suffix."""
+        return type(self)(self.protocol, self._pure.with_suffix(suffix))
+
+    def relative_to(self, folder: ObjectPath) -> PurePosixPath:
+        """Return the path below a prefix of it."""
+        return self._pure.relative_to(folder._pure)
+
+    def as_posix(self) -> str:
+        """Return the URI, for people."""
+        return str(self)
+
+    # What follows asks the store.
+
+    @property
+    def _store(self) -> Any:
+        return file_system(self.protocol)
+
+    def stat(self) -> ObjectStat:
+        """Return size and version."""
+        told = self._info()
+        if told is None or told["type"] == "directory":
+            raise FileNotFoundError(errno.ENOENT, "no such object", str(self))
+        return stat_of(told)
+
+    def exists(self) -> bool:
+        """Whether there is such an object, or any under this prefix."""
+        return self._info() is not None
+
+    def is_file(self) -> bool:
+        """Whether there is such an object."""
+        told = self._info()
+        return told is not None and told["type"] != "directory"
+
+    def is_dir(self) -> bool:
+        """Whether there are objects under this prefix, but none of just this name."""
+        told = self._info()
+        return told is not None and told["type"] == "directory"
+
+    def _info(self) -> dict[str, Any] | None:
+        with asking():
+            try:
+                return cast("dict[str, Any]", self._store.info(self.key))
+            except FileNotFoundError:
+                return None
+
+    def is_symlink(self) -> bool:
+        """Return that no store has links."""
+        return False
+
+    def iterdir(self) -> Iterator[Self]:
+        """Yield what stands directly under this prefix; nothing where there is no such prefix."""
+        with asking():
+            try:
+                found = self._store.ls(self.key, detail=False)
+            except FileNotFoundError:
+                return
+        # A store may list the prefix itself: an empty object that some tools leave for a folder.
+        yield from (self._of(key) for key in sorted(found) if key.strip("/") != str(self._pure))
+
+    def walk(self) -> Iterator[tuple[Self, ObjectStat]]:
+        """Yield all objects under this prefix, in order of their keys, a thousand a request."""
+        with asking():
+            found = self._store.find(self.key, detail=True)
+        for key in sorted(found):
+            told = found.pop(key)
+            if not key.endswith("/"):
+                yield self._of(key), stat_of(told)
+
+    def glob(self, pattern: str) -> Iterator[Self]:
+        """Yield what directly under this prefix matches a pattern of names, ``*.json``."""
+        yield from (path for path in self.iterdir() if path._pure.match(pattern))
+
+    def open(self, mode: str = "rb") -> io.BufferedReader:
+        """Return a stream over the bytes, fetched as they are read; it fails once they are replaced."""
+        if mode != "rb":
+            raise ValueError(f"objects are opened for reading only, not {mode!r}")
+        with asking():
+            opened = self._store.open(self.key, "rb", block_size=READ_BYTES, cache_type="readahead")
+        return io.BufferedReader(_Told(opened), READ_BYTES)
+
+    def open_ranges(self) -> BinaryIO:
+        """Return a stream of which just what is read is fetched, each time by a request."""
+        with asking():
+            return cast("BinaryIO", _Told(self._store.open(self.key, "rb", cache_type="none")))
+
+    def read_bytes(self) -> bytes:
+        """Return the whole content."""
+        with asking():
+            return cast("bytes", self._store.cat_file(self.key))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Put the whole object, in place of any other: it appears at once or not at all."""
+        with asking():
+            self._store.pipe_file(self.key, data)
+
+    def has_bucket(self) -> bool:
+        """Whether the bucket is there, or may be: not everybody who may write into it may look."""
+        try:
+            return type(self)(self.protocol, self._pure.parts[0]).exists()
+        except PermissionError:
+            return True
+
+    def create(self, data: bytes) -> bool:
+        """Put the whole object unless there is one; ``False`` when there is.
+
+        In S3 (``If-None-Match``) and Google's store nobody else can come in between.
+        """
+        try:
+            with asking():
+                self._store.pipe_file(self.key, data, mode="create")
+        except (FileExistsError, ChangedError):
+            return False
+        except OSError as error:
+            if "ConditionalRequestConflict" in str(error):  # S3's word for two that come at the same moment
+                return False
+            raise
+        return True
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Remove the object."""
+        with asking():
+            try:
+                self._store.rm_file(self.key)
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
+
+    def replace(self, target: Self) -> Self:
+        """Move the object, replacing any other: copied by the store itself, then removed."""
+        with asking():
+            self._store.cp_file(self.key, target.key)
+        self.unlink(missing_ok=True)
+        return target
+
+    rename = replace
+
+    def mkdir(self, *, exist_ok: bool = False, parents: bool = False) -> None:
+        """Do nothing: a prefix is there as soon as an object is."""
+
+    def remove_all(self) -> None:
+        """Remove every object under this prefix."""
+        with asking():
+            found = self._store.find(self.key)
+            if found:
+                self._store.rm(found)
+
+    def _of(self, key: str) -> Self:
+        return type(self)(self.protocol, key.strip("/"))
+
+
+class _Told(io.RawIOBase):
+    """A stream of fsspec's whose failures are told as ``OSError``."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        with asking():
+            data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        with asking():
+            return cast("bytes", self._stream.read(size))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+
+def stat_of(told: dict[str, Any]) -> ObjectStat:
+    """Return what fsspec's ``info`` tells of an object, by whichever names its store has for it."""
+    changed = next((told[name] for name in _CHANGED if told.get(name) is not None), 0.0)
+    moment = changed.timestamp() if hasattr(changed, "timestamp") else changed
+    version = next((str(told[name]) for name in _VERSION if told.get(name)), f"{moment}")
+    seconds = float(moment) if isinstance(moment, int | float) else 0.0
+    return ObjectStat(st_size=int(told.get("size") or 0), st_mtime=seconds, version=version)
+
+
+_CHANGED = ("LastModified", "mtime", "updated", "last_modified", "created")
+_VERSION = ("ETag", "etag", "generation", "md5Hash", "version_id", "LastModified", "created")
+
+
+def read_all(paths: Sequence[ObjectPath]) -> list[bytes | None]:
+    """Return the content of many small objects, asked for at once; ``None`` for those that are not there.
+
+    :param paths: all of one protocol
+    :raises OSError: the store does not answer, or refuses
+    """
+    if not paths:
+        return []
+    keys = {path: path.key for path in paths}
+    with asking():
+        found = file_system(paths[0].protocol).cat(list(keys.values()), on_error="return")
+    if not isinstance(found, dict):
+        found = {keys[paths[0]]: found}
+    contents = [found.get(keys[path]) for path in paths]
+    for content in contents:
+        if isinstance(content, BaseException) and not isinstance(content, FileNotFoundError):
+            with asking():
+                raise content
+    return [content if isinstance(content, bytes) else None for content in contents]

@@ -1,0 +1,42 @@
+"""Glob patterns for keys of objects, with the meaning they have for files."""
+
+from __future__ import annotations
+
+import re
+
+
+def key_pattern(pattern: str) -> re.Pattern[str]:
+    """Return what matches the keys that a pattern means: ``*`` and ``?`` stay in a folder, ``**`` reaches below.
+
+    Hidden names need their dot spelled out.
+    """
+    parts = pattern.split("/")
+    written = "".join(_folder(part) for part in parts[:-1])
+    last = r"(?:(?!\.)[^/]+/)*(?!\.)[^/]+" if parts[-1] == "**" else _name(parts[-1])
+    return re.compile(f"{written}{last}", re.DOTALL)
+
+
+def _folder(part: str) -> str:
+    return r"(?:(?!\.)[^/]+/)*" if part == "**" else f"{_name(part)}/"
+
+
+def _name(part: str) -> str:
+    """Return the expression for one name."""
+    pieces = re.split(r"(\*|\?|\[!?\]?[^\]/]*\])", part)
+    written = "".join(_piece(piece) for piece in pieces)
+    return written if part.startswith(".") else rf"(?!\.){written}"
+
+
+def _piece(piece: str) -> str:
+    match piece:
+        case "*":
+            return "[^/]*"
+        case "?":
+            return "[^/]"
+        case _ if piece.startswith("[") and piece.endswith("]") and len(piece) > 2:
+            body = piece[1:-1].replace("\\", "\\\\")
+            negated = body.startswith("!")
+            body = body[1:] if negated else body
+            return f"[{'^' if negated else ''}{body.replace('^', chr(92) + '^').replace('[', chr(92) + '[')}]"
+        case _:
+            return re.escape(piece)

@@ -1,0 +1,127 @@
+"""Object stores, as fsspec opens them: one file system a protocol, its failures told as ``OSError``."""
+
+from __future__ import annotations
+
+import errno
+import re
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import EnvironmentUnfitError, QatoolError, UsageError
+from qatool.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+_LOCAL = ("file", "local")
+WEB = ("http", "https")
+"""Protocols that can only be read, and have no folders."""
+
+_INSTALL = {"s3": "qatool[s3]", "s3a": "qatool[s3]", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+"""What to install where the library of a protocol is missing."""
+
+_TRIES = 8
+"""How often a request is tried before it counts as failed; the waits between grow to some seconds."""
+_OPTIONS: dict[str, dict[str, Any]] = {
+    # Credentials, region and endpoint come from where every AWS tool takes them: variables, profile, instance.
+    protocol: {
+        "config_kwargs": {
+            "retries": {"mode": "standard", "max_attempts": _TRIES},
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "max_pool_connections": 32,
+        }
+    }
+    for protocol in ("s3", "s3a")
+}
+
+
+class ChangedError(OSError):
+    """An object was replaced while it was read."""
+
+
+def split_uri(text: str) -> tuple[str, str] | None:
+    """Return protocol and rest of a URI, ``None`` for a path."""
+    found = _URI.fullmatch(text)
+    return None if found is None else (found[1].lower(), found[2])
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text names something in a store rather than on a local disk."""
+    parts = split_uri(text)
+    return parts is not None and parts[0] not in _LOCAL
+
+
+def uri_problem(text: str) -> str | None:
+    """Return why a URI is not taken, ``None`` when it is fine."""
+    protocol, rest = split_uri(text) or ("", "")
+    if "@" in rest.partition("/")[0]:
+        return (
+            f"{redacted(text)}: holds credentials, which are taken from the environment, a profile or the machine's "
+            "role only; take them out of the URI"
+        )
+    if not rest.strip("/"):
+        return f"{redacted(text)}: names no bucket; write {protocol}://bucket/path"
+    return None
+
+
+@lru_cache
+def file_system(protocol: str) -> Any:
+    """Return fsspec's file system for a protocol; it asks nobody yet.
+
+    :raises EnvironmentUnfitError: the library that it needs is not installed
+    :raises UsageError: fsspec knows no such protocol
+    """
+    import fsspec
+
+    try:
+        # What was listed a minute ago may be gone: a run sees what is there now.
+        return fsspec.filesystem(protocol, use_listings_cache=False, **_OPTIONS.get(protocol, {}))
+    except ImportError as error:
+        package = _INSTALL.get(protocol)
+        how = f"install it: pip install '{package}'" if package else f"{error}"
+        raise EnvironmentUnfitError(f"{protocol}://: the library for it is not installed; {how}") from error
+    except ValueError as error:
+        raise UsageError(f"{protocol}://: no such protocol; write s3://, gs://, or a path") from error
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Turn whatever a store's library raises inside the block into an ``OSError`` with a reason for people.
+
+    :raises OSError: the block failed; ``FileNotFoundError`` and ``PermissionError`` where it is that
+    """
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError):
+        raise
+    except PermissionError as error:
+        raise PermissionError(errno.EACCES, _reason(error)) from error
+    except OSError as error:
+        if type(error).__name__ == "FileExpired" or "pre-condition" in str(error).lower():
+            raise ChangedError(errno.ESTALE, "it was replaced meanwhile") from error
+        if error.errno == errno.EINVAL or not error.strerror:
+            raise OSError(error.errno or errno.EIO, _reason(error)) from error
+        raise
+    except (QatoolError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        # botocore, aiohttp and their like each have errors of their own, most of them no OSError.
+        if type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"}:
+            raise PermissionError(
+                errno.EACCES, "no credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
+            ) from error
+        raise OSError(errno.EIO, _reason(error)) from error
+
+
+def no_access(error: OSError) -> str:
+    """Return in words that a store refused, and what to do."""
+    return f"access denied ({error.strerror}); check your credentials and what they allow"
+
+
+def _reason(error: BaseException) -> str:
+    """Return in one line what went wrong, as the store put it."""
+    text = " ".join(str(error.strerror if isinstance(error, OSError) and error.strerror else error).split())
+    return redacted(text).rstrip(".") or type(error).__name__

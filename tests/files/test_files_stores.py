@@ -1,0 +1,253 @@
+"""Places in a store: names, patterns, what is never shown; with fsspec's store in memory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from filehelpers import write_rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qatool.errors import InputError, UsageError
+from qatool.files.atomic import replacing, write_bytes
+from qatool.files.corpus import open_corpus
+from qatool.files.locations import contents, location, move, on_disk
+from qatool.files.objects import ObjectPath
+from qatool.files.paths import resolve
+from qatool.files.patterns import key_pattern
+from qatool.files.targets import parse_target
+from qatool.redaction import redacted
+
+SECRETS = (
+    "s3://AKIAKEY:sECrET@bucket/a.parquet",
+    "https://host/a.jsonl?X-Amz-Signature=sECrET&X-Amz-Credential=AKIAKEY",
+    "https://user:sECrET@host/AKIA.jsonl",
+    "abfs://c@x/a?sv=2024&sig=sECrET",
+    "text with s3://AKIAKEY:sECrET@bucket/a and more",
+    "AWS_SECRET_ACCESS_KEY=sECrET",
+)
+
+
+@pytest.fixture
+def memory():
+    """A prefix of its own in the store in memory."""
+    import fsspec
+
+    fsspec.filesystem("memory").store.clear()
+    yield location("memory://lake")
+    fsspec.filesystem("memory").store.clear()
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_what_grants_access_is_taken_out(text) -> None:
+    assert "sECrET" not in redacted(text)
+    assert "sECrET" not in str(InputError(f"{text}: broken"))
+    assert "sECrET" not in InputError(f"{text}: broken").lines()[0]
+    assert redacted(redacted(text)) == redacted(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/part-?.parquet", "a=b@c", "mail me@home: s3://bucket/x", "C:\\x", "https://host/path"]
+)
+def test_what_grants_nothing_stays(text) -> None:
+    assert redacted(text) == text
+
+
+def test_logs_show_no_secret(tmp_path) -> None:
+    from qatool.jobs.runlog import log_handler
+    from qatool.logs import log_event, logging_also_to
+
+    log = tmp_path / "log.jsonl"
+    with logging_also_to(log_handler(log, is_over=lambda: False)):
+        log_event("reading", file=SECRETS[0], traceback=f"OSError: {SECRETS[1]}", level=logging.WARNING)
+    assert "reading" in log.read_text()
+    assert "sECrET" not in log.read_text()
+
+
+def test_a_uri_with_credentials_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^s3://\*\*\*@bucket/a: holds credentials, which are taken from"):
+        location("s3://key:secret@bucket/a")
+    with pytest.raises(UsageError, match="names no bucket"):
+        location("s3://")
+    with pytest.raises(UsageError, match="-o s3://bucket: names a bucket, not what to put into it"):
+        parse_target("s3://bucket")
+    with pytest.raises(UsageError, match=r"-o https://host/a\.parquet\?\*\*\*: a web address can only be read"):
+        parse_target("https://host/a.parquet?X-Amz-Signature=1")
+    with pytest.raises(UsageError, match="-o s3://bucket/x: is written to a disk only"):
+        on_disk("s3://bucket/x", flag="-o")
+
+
+def test_no_such_protocol() -> None:
+    with pytest.raises(UsageError, match="nope://: no such protocol; write s3://, gs://, or a path"):
+        resolve(["nope://bucket/a.jsonl"])
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/a.jsonl", "local:///tmp/a.jsonl"])
+def test_a_uri_of_a_disk_is_a_path(uri) -> None:
+    assert str(location(uri)) == "/tmp/a.jsonl"
+
+
+def test_names() -> None:
+    path = location("s3://bucket/folder/answers.jsonl.gz")
+    assert isinstance(path, ObjectPath)
+    assert (path.name, path.suffix, path.stem) == ("answers.jsonl.gz", ".gz", "answers.jsonl")
+    assert str(path.parent) == "s3://bucket/folder"
+    assert [str(parent) for parent in path.parents] == ["s3://bucket/folder", "s3://bucket"]
+    assert str(path.with_name("x") / "y") == "s3://bucket/folder/x/y"
+    assert path.key == "bucket/folder/answers.jsonl.gz"
+    assert location("s3://bucket").name == ""
+    assert path == location("s3://bucket/folder/answers.jsonl.gz/")
+    assert len({path, location(str(path))}) == 1
+
+
+def test_a_signed_address_is_asked_for_whole_and_shown_without() -> None:
+    path = location("https://host/data/a.jsonl?X-Amz-Signature=1f")
+    assert path.key == "https://host/data/a.jsonl?X-Amz-Signature=1f"
+    assert (str(path), path.name, path.suffix) == ("https://host/data/a.jsonl?***", "a.jsonl", ".jsonl")
+    assert "1f" not in repr(path)
+
+
+def test_reading_and_writing(memory) -> None:
+    path = memory / "folder" / "a.txt"
+    assert not path.exists()
+    with replacing(path) as stream:
+        stream.write(b"one\n")
+        stream.write(b"two\n")
+        assert not path.exists()
+    assert path.read_bytes() == b"one\ntwo\n"
+    with path.open() as stream:
+        assert list(stream) == [b"one\n", b"two\n"]
+    with pytest.raises(ZeroDivisionError), replacing(path) as stream:
+        stream.write(bytes(1 // len(b"")))
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert (path.is_file(), path.is_dir(), path.parent.is_dir(), path.stat().st_size) == (True, False, True, 8)
+    assert path.create(b"other") is False
+    move(path, memory / "b.txt")
+    assert [str(found) for found, _ in memory.walk()] == ["memory://lake/b.txt"]
+    assert list(contents([memory / "b.txt", path])) == [b"one\ntwo\n", None]
+
+
+def test_what_confirms_keeps_an_object_from_its_name(memory) -> None:
+    def refuse() -> None:
+        raise InputError("no")
+
+    with pytest.raises(InputError):
+        write_bytes(memory / "a", b"x", confirm=refuse)
+    assert not (memory / "a").exists()
+
+
+def test_inputs_are_found_as_on_a_disk(memory, tmp_path, monkeypatch) -> None:
+    names = ("a.jsonl", "b/c.jsonl", "b/_hidden.jsonl", ".git/d.jsonl", "b/e.xyz", "out.parquet.qatool/stdin.jsonl")
+    for name in names:
+        (memory / name).write_bytes(b"{}\n")
+        (tmp_path / "lake" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lake" / name).write_bytes(b"{}\n")
+    monkeypatch.chdir(tmp_path)
+    for below in ("", "/b", "/*.jsonl", "/**/*.jsonl", "/?/[a-c].jsonl", "/b/c.jsonl", "/[!b]*.jsonl"):
+        here, there = resolve([f"lake{below}"]), resolve([f"memory://lake{below}"])
+        assert [source.name for source in there] == [source.name for source in here], below
+    with pytest.raises(InputError, match="memory://lake/none: no such object, and nothing under it; check the URI"):
+        resolve(["memory://lake/none"])
+
+
+@given(st.text("ab*?[]!.^-", max_size=6), st.text("ab.^-", min_size=1, max_size=4))
+def test_patterns_of_names_mean_what_they_mean_on_a_disk(pattern, name) -> None:
+    import fnmatch
+
+    hidden = name.startswith(".") and not pattern.startswith(".")
+    expected = not hidden and fnmatch.fnmatchcase(name, pattern)
+    assert bool(key_pattern(f"x/{pattern}").fullmatch(f"x/{name}")) == expected or "**" in pattern
+
+
+ROWS = [{"question": "Who?", "context": "Ada."}, {"question": "When?", "context": "1843."}]
+
+
+def partitioned(folder) -> None:
+    for number, below in enumerate(
+        ("year=2023/lang=en", "year=2024/lang=de", "year=2024/lang=__HIVE_DEFAULT_PARTITION__")
+    ):
+        (folder / below).mkdir(parents=True)
+        write_rows(folder / below / f"part-{number}.parquet", ROWS)
+
+
+def test_partitions_are_columns(tmp_path) -> None:
+    partitioned(tmp_path / "data")
+    for named in (str(tmp_path / "data"), str(tmp_path / "data" / "*" / "*" / "*.parquet")):
+        corpus = open_corpus(resolve([named]), keep=("year", "language"), column=("language=lang",))
+        assert corpus.kept_fields() == {"year": pa.int64(), "language": pa.string()}
+        kept = [dict(example.kept) for example in corpus.examples()]
+        assert kept[::2] == [
+            {"year": 2023, "language": "en"},
+            {"year": 2024, "language": None},
+            {"year": 2024, "language": "de"},
+        ]
+
+
+def test_partitions_that_are_no_integers_are_text(tmp_path) -> None:
+    for month in ("01", "12", "a%2Fb"):
+        (tmp_path / f"month={month}").mkdir()
+        write_rows(tmp_path / f"month={month}" / "a.jsonl", ROWS[:1])
+    corpus = open_corpus(resolve([str(tmp_path)]), keep=("month",))
+    assert [example.kept["month"] for example in corpus.examples()] == ["01", "12", "a/b"]
+
+
+def test_a_column_of_the_file_comes_first(tmp_path) -> None:
+    (tmp_path / "year=1").mkdir()
+    write_rows(tmp_path / "year=1" / "a.parquet", [{**ROWS[0], "year": "of the file"}])
+    corpus = open_corpus(resolve([str(tmp_path)]), keep=("year",))
+    assert corpus.kept_fields() == {"year": pa.string()}
+    assert [example.kept["year"] for example in corpus.examples()] == ["of the file"]
+
+
+def test_a_missing_column_lists_those_of_the_folders(tmp_path) -> None:
+    (tmp_path / "year=1").mkdir()
+    write_rows(tmp_path / "year=1" / "a.parquet", ROWS)
+    with pytest.raises(InputError, match=re.escape("no column 'month'; there are 'question', 'context', 'year'")):
+        open_corpus(resolve([str(tmp_path)]), keep=("month",))
+
+
+@pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_very_many_files(tmp_path, count) -> None:
+    """Planning takes a fraction of a millisecond and a few kilobytes a file."""
+    import time
+    import tracemalloc
+
+    for number in range(count):
+        if number % 30_000 == 0:  # a file system gives one file only so many names
+            first = write_rows(tmp_path / f"first-{number}.parquet", ROWS)
+        folder = tmp_path / "data" / f"day={number % 100}"
+        if number < 100:
+            folder.mkdir(parents=True)
+        os.link(first, folder / f"part-{number:06d}.parquet")
+    tracemalloc.start()
+    began = time.process_time()
+    corpus = open_corpus(resolve([str(tmp_path / "data")]), keep=("day",))
+    total = corpus.total()
+    seconds = time.process_time() - began
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"{count:,} files: {1e3 * seconds / count:.3f} ms and {held / count:,.0f} bytes a file (traced)")
+    assert total == 2 * count
+    assert held / count < 4_000
+    assert seconds / count < 0.02
+
+
+def test_a_run_in_memory_gives_the_bytes_of_a_disk(memory, tmp_path, tiny_model) -> None:
+    from qatool.commands.extract import run
+    from qatool.options import ExtractOptions
+
+    data = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    (memory / "in.jsonl").write_bytes(data)
+    (tmp_path / "in.jsonl").write_bytes(data)
+    options = {"model": str(tiny_model), "backend": "constant", "progress": "none"}
+    run(ExtractOptions(inputs=(str(tmp_path / "in.jsonl"),), output=str(tmp_path / "out.parquet"), **options))
+    run(ExtractOptions(inputs=("memory://lake/in.jsonl",), output="memory://lake/out.parquet", **options))
+    assert (memory / "out.parquet").read_bytes() == (tmp_path / "out.parquet").read_bytes()
+    assert [path.name for path, _ in memory.walk()] == ["in.jsonl", "out.parquet", "out.parquet.summary.json"]
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 2

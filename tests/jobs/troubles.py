@@ -1,0 +1,55 @@
+"""Workers of ``extract`` that die, wait or dawdle as files in a folder say; imported by them, wherever they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qatool.extraction.answering import Answerer, AnswererMaker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class TroubledAnswerer(Answerer):
+    """``kill-3``: die with shard 3 as often as the file says; ``slow``: take so many seconds a shard."""
+
+    def __init__(self, plain: Answerer, folder: Path) -> None:
+        self.__dict__ |= plain.__dict__
+        self._folder = folder
+
+    def finish(self, prepared: Any, tick: Callable[[int], None]) -> Any:
+        index = prepared.shard.index
+        with (self._folder / "begun").open("a") as stream:
+            stream.write(f"{index} {os.getpid()}\n")
+        deaths = self._folder / f"kill-{index}"
+        if deaths.exists() and (left := int(deaths.read_text())):
+            deaths.write_text(str(left - 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (slow := self._folder / "slow").exists():
+            time.sleep(float(slow.read_text()))
+        return super().finish(prepared, tick)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TroubledMaker(AnswererMaker):
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        # Made in the folder of the test, and called who knows where.
+        object.__setattr__(self, "folder", self.folder or Path.cwd())
+
+    def __call__(self, place: str) -> Answerer:
+        assert self.folder is not None
+        return TroubledAnswerer(super().__call__(place), self.folder)
+
+
+def begun(folder: Path) -> list[tuple[int, int]]:
+    """Which shard was begun by which process, in order."""
+    path = folder / "begun"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(int(shard), int(pid)) for shard, pid in map(str.split, lines)]
