@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pytest
 from backendhelpers import ArithmeticBackend
 from tokenizerhelpers import pair_tokenizer
 
@@ -67,12 +67,12 @@ def answers(one: Extractor, pairs: Iterable[tuple[str | None, str | None] | Exam
     return one.answer(one.prepare(shard_of(pairs))).table.to_pylist()
 
 
-def rounded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without what half a rounding error may change."""
+def about(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What rows compare equal to, whatever rounding errors change."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, float):
-            return float(np.round(value, 4))
+            return pytest.approx(value, abs=1e-4)
         if isinstance(value, dict):
             return {name: plain(held) for name, held in value.items()}
         return [plain(held) for held in value] if isinstance(value, list) else value

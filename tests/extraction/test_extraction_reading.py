@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from backendhelpers import ArithmeticBackend
-from extractionhelpers import answers, extractor, rounded, shard_of
+from extractionhelpers import about, answers, extractor, shard_of
 from tokenizerhelpers import pair_tokenizer, questions, texts
 
 from qatool.extraction.extractor import MODEL_FAILED
@@ -45,7 +45,7 @@ def test_split_batches_give_the_same_answers(mode, most) -> None:
     whole = answers(extractor(mode=mode, top_k=3, batch_tokens=4_000), PAIRS)
     backend = ArithmeticBackend(most_tokens=most)
     split = answers(extractor(mode=mode, top_k=3, batch_tokens=4_000, backend=backend), PAIRS)
-    assert rounded(split) == rounded(whole)
+    assert split == about(whole)
     assert all(rows * width <= most for rows, width in backend.batches)
 
 
@@ -63,7 +63,7 @@ def test_a_window_that_cannot_be_read_spoils_its_example_only(mode, fault) -> No
     assert clean[BAD]["n_windows"] > 1
     assert {rows[BAD][name] for name in ("answer", "answer_start", "score", "no_answer_score", "n_windows")} == {None}
     assert rows[BAD]["candidates"] is None
-    assert rounded(rows[:BAD] + rows[BAD + 1 :]) == rounded(clean[:BAD] + clean[BAD + 1 :])
+    assert rows[:BAD] + rows[BAD + 1 :] == about(clean[:BAD] + clean[BAD + 1 :])
     assert part.rejects == [{"row": BAD, "id": str(BAD), "where": f"rows:{BAD + 1}", "reason": MODEL_FAILED}]
     assert part.counts["rejected"] == 1
 
@@ -84,7 +84,7 @@ def test_batches_respect_their_size(batch_tokens) -> None:
     widths = [width for _, width in backend.batches]
     assert widths == sorted(widths)
     fewer = extractor(backend=ArithmeticBackend(), batch_tokens=10**9)
-    assert rounded(answers(fewer, PAIRS)) == rounded(answers(one, PAIRS))
+    assert answers(fewer, PAIRS) == about(answers(one, PAIRS))
 
 
 def test_batches_are_full() -> None:
@@ -108,7 +108,7 @@ def test_the_order_of_examples_changes_nothing() -> None:
     plain = answers(extractor(top_k=3), PAIRS)
     shuffled = answers(extractor(top_k=3), [PAIRS[i] for i in order])
     for row, i in zip(shuffled, order.tolist(), strict=True):
-        assert rounded([{**row, "id": plain[i]["id"]}]) == rounded([plain[i]])
+        assert [{**row, "id": plain[i]["id"]}] == about([plain[i]])
 
 
 def test_no_windows() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 from backendhelpers import ArithmeticBackend
-from extractionhelpers import answers, example, extractor, rounded, shard_of
+from extractionhelpers import about, answers, example, extractor, shard_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ def test_bad_rows_keep_their_place() -> None:
     assert rows[0]["error"] is rows[2]["error"] is None
     assert part.rejects == [{"row": 1, "id": "1", "where": "rows:2", "reason": "question is missing"}]
     alone = answers(extractor(top_k=2), [("who", CONTEXT), ("what", OTHER)])
-    assert rounded([{**rows[2], "id": "1"}]) == rounded(alone[1:])
+    assert [{**rows[2], "id": "1"}] == about(alone[1:])
 
 
 def test_repeated_pairs_are_read_once() -> None:
