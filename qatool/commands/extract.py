@@ -6,6 +6,7 @@ import logging
 import tempfile
 import traceback
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +63,14 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
 
     :raises QatoolError: what would also keep the run from starting
     """
-    from qatool.extraction.forecast import forecast_of
+    from qatool.extraction.engine import local_places
+    from qatool.extraction.forecast import forecast_of, spread
 
     target = parse_target(options.output)
     check_target(target)
+    # The work is measured on the first device; a cluster's workers are not waited for.
+    places = local_places(options) if options.engine == "local" else [options.device]
+    options = replace(options, device=places[0])
     stop = _stop(options, target)
     with stop.listening(), stop.at_once(), ExitStack() as stack:
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-")))
@@ -84,7 +89,8 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
         resumes = folder is not None and not options.restart
         if folder is not None:
             folder.identity = setup.answer_fingerprint
-        return forecast_of(setup, source.corpus, folder=folder if resumes else None)
+        told = forecast_of(setup, source.corpus, folder=folder if resumes else None)
+        return spread(told, workers=len(places) if options.engine == "local" else None)
 
 
 def _stop(options: ExtractOptions, target: Target) -> Stop:

@@ -83,6 +83,18 @@ def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None) -> di
     }
 
 
+def spread(told: dict[str, Any], *, workers: int | None) -> dict[str, Any]:
+    """Return a forecast for one device as one for all that will share the work.
+
+    :param workers: devices of this machine, ``None`` where a cluster has yet to tell
+    """
+    seconds = told["seconds"]
+    # Processes that share the cores of a CPU are no faster together than one alone.
+    if workers is not None and seconds is not None and told["device"] != "cpu":
+        seconds = round(seconds / workers, 1)
+    return {**told, "seconds": seconds, "workers": workers}
+
+
 def forecast_lines(told: Mapping[str, Any]) -> list[str]:
     """Return a forecast in words."""
     about = "" if told["exact"] else "about "
@@ -94,11 +106,17 @@ def forecast_lines(told: Mapping[str, Any]) -> list[str]:
     lines += [f"--keep {name}: no row has this column" for name in told["unseen_columns"]]
     lines.append(f"{about}{told['windows']:,} windows, {told['tokens']:,} tokens to read")
     if told["seconds"] is not None:
-        lines.append(f"about {duration(told['seconds'])} on {told['device']}")
+        lines.append(f"about {duration(told['seconds'])} on {_devices(told)}")
     lines.append(f"about {told['memory_bytes'] / 1e9:.1f} GB of memory")
     if told["disk_bytes"] is not None:
         lines.append(f"about {told['disk_bytes'] / 1e6:,.1f} MB of disk while running, half of it after")
     return lines
+
+
+def _devices(told: Mapping[str, Any]) -> str:
+    if told["workers"] is None:
+        return f"one {told['device']} like this machine's, to be shared by the cluster's workers"
+    return f"{told['device']} x {told['workers']}" if told["workers"] > 1 else str(told["device"])
 
 
 def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None) -> _Counts:

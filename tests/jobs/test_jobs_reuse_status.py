@@ -11,6 +11,8 @@ import pytest
 from jobs_tools import rows, write_rows
 from processes import qatool
 
+from qatool.extraction.forecast import spread
+
 
 def test_one_percent_new_rows_cost_at_most_two_percent(runner) -> None:
     runner.words = ("--backend", "constant", "--shard-rows", "100", "--progress", "none")
@@ -181,6 +183,28 @@ def test_dry_run_tells_and_changes_nothing(runner) -> None:
     runner.done("in.jsonl", output="new.parquet")
     summary = json.loads((runner.folder / "new.parquet.summary.json").read_text())
     assert lines[1].startswith(f"{summary['windows']:,} windows, ")
+
+
+@pytest.mark.parametrize(
+    ("words", "workers", "last"),
+    [
+        (["--device", "cpu", "--devices", "2"], 2, "on cpu x 2"),
+        (["--engine", "ray"], None, "on one cpu like this machine's, to be shared by the cluster's workers"),
+    ],
+)
+def test_dry_run_tells_of_all_devices_and_starts_no_worker(runner, words, workers, last) -> None:
+    process = runner.run("in.jsonl", "--dry-run", "--summary", "-", *words)
+    assert process.wait() == 0, process.err
+    assert json.loads(process.out)["workers"] == workers
+    process = runner.run("in.jsonl", "--dry-run", *words)
+    assert process.wait() == 0, process.err
+    assert process.out.splitlines()[2].endswith(last)
+
+
+def test_seconds_are_shared_by_cards_and_not_by_processes_of_one_cpu() -> None:
+    assert spread({"seconds": 90.0, "device": "cuda"}, workers=4)["seconds"] == 22.5
+    assert spread({"seconds": 90.0, "device": "cpu"}, workers=2)["seconds"] == 90.0
+    assert spread({"seconds": None, "device": "cuda"}, workers=2)["seconds"] is None
 
 
 def test_dry_run_names_bad_rows(runner) -> None:
