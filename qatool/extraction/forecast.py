@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatool.extraction.shards import Shard, cut_shards
-from qatool.jobs.folder import read_marker
+from qatool.jobs.markers import read_marker
 from qatool.logs import duration
 from qatool.schema import fingerprint
 

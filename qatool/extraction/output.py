@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from qatool.files.locations import Location
     from qatool.files.targets import Target
-    from qatool.jobs.folder import Marker, RunFolder
+    from qatool.jobs.folder import RunFolder
+    from qatool.jobs.markers import Marker
     from qatool.jobs.work import Part, Unit
 
 

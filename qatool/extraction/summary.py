@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from qatool.extraction.setup import Resolved
-    from qatool.jobs.folder import Marker
     from qatool.jobs.local import Totals
+    from qatool.jobs.markers import Marker
 
 IN_METADATA = ("examples", "answered", "no_answer", "odd", "rejected", "windows")
 """Counts that depend on the input and the options only, not on how the run went."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qatool.jobs.crew import Crew, Event
-    from qatool.jobs.folder import Marker
     from qatool.jobs.local import Store, Totals
+    from qatool.jobs.markers import Marker
     from qatool.jobs.stopping import Stop
     from qatool.jobs.work import Part
 

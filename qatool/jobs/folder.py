@@ -10,8 +10,8 @@ import json
 import logging
 import shutil
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,19 +19,20 @@ import pyarrow.parquet as pq
 from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError
 from qatool.files.atomic import sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
-from qatool.files.locations import Location, contents, matching, move, remove_tree
+from qatool.files.locations import Location, matching, move, remove_tree
 from qatool.files.objects import ObjectPath
 from qatool.files.parquet import open_parquet
 from qatool.files.paths import SPOOL_NAME
 from qatool.files.writefailures import reporting
 from qatool.jobs.leftovers import sweep_folder
 from qatool.jobs.lock import Lock
+from qatool.jobs.markers import Marker, read_marker, read_markers
 from qatool.jobs.objectlock import ObjectLock
-from qatool.jobs.seal import blake2b, sealed, unsealed
+from qatool.jobs.seal import blake2b, sealed
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -40,24 +41,6 @@ if TYPE_CHECKING:
 
 MARKERS_AT_ONCE = 256
 """Markers that are asked for together in a store."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Marker:
-    """What stands in ``done/`` for a whole part."""
-
-    identity: str
-    """Hash of what decided the part besides its input."""
-    content_hash: str
-    """Of the unit's input."""
-    part_hash: str
-    """BLAKE2b (hex) of the part's bytes."""
-    counts: Mapping[str, int]
-    rejects: Sequence[Mapping[str, Any]]
-    seconds: float
-    """Since the run was started, when the part was done."""
-    part_version: str = ""
-    """What a store calls just this content of the part (its ETag): spares fetching the part to hash it."""
 
 
 class RunFolder:
@@ -371,26 +354,6 @@ def _read_back(path: Location, *, rows: int, size: int) -> str:
         if not is_whole:
             raise OutputError(f"{path}: does not hold what was written; check the disk")
     return version
-
-
-def read_marker(path: Location) -> Marker | None:
-    """Return the marker at ``path``; ``None`` when there is none or it is not as it was written."""
-    return next(read_markers([path]))
-
-
-def read_markers(paths: Sequence[Location]) -> Iterator[Marker | None]:
-    """Yield the markers at ``paths``, see :func:`read_marker`.
-
-    :raises OutputError: a store does not answer, or refuses
-    """
-    found = contents(paths)
-    for path in paths:
-        with reporting(path):
-            data = next(found)
-        try:
-            yield None if data is None else Marker(**unsealed(json.loads(data)))
-        except (ValueError, TypeError, KeyError):
-            yield None
 
 
 def _version_of(path: ObjectPath) -> str | None:

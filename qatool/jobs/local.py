@@ -16,7 +16,7 @@ from qatool.jobs.work import P, Part, U, Unit, Work
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from qatool.jobs.folder import Marker
+    from qatool.jobs.markers import Marker
     from qatool.jobs.stopping import Stop
 
 

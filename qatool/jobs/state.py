@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.errors import ResumeRefusedError
 from qatool.files.locations import matching
-from qatool.jobs.folder import RunFolder, read_markers
+from qatool.jobs.folder import RunFolder
+from qatool.jobs.markers import read_markers
 from qatool.jobs.plan import Plan
 from qatool.jobs.runlog import last_events
 

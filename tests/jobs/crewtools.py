@@ -114,7 +114,7 @@ class NumberJob:
         return part_of(-unit.index)
 
     def finished(self, unit: Numbered, /) -> Any:
-        from qatool.jobs.folder import Marker
+        from qatool.jobs.markers import Marker
 
         if unit.index not in self.done_before:
             return None
