@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qatool.extraction.answers import Decision, pair_table, snippets
+from qatool.extraction.oncard import CardReader, device_backend
 from qatool.extraction.reading import WindowReader
 from qatool.files.kept import kept_array
 from qatool.jobs.work import Part
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from qatool.extraction.stored import FeatureWindows
     from qatool.models.backend import Backend
     from qatool.spans.decode import Decoder
+    from qatool.spans.search import SpanTable
     from qatool.windows.assemble import WindowedExamples
     from qatool.windows.choose import MaxWindows
     from qatool.windows.cut import WindowSize
@@ -74,6 +76,10 @@ class Extractor:
     """The ``--keep`` columns and their declared types, ``None`` where unknown."""
     snippet: int | None
     """Characters either side of the answer in the column ``snippet``, ``None`` for no such column."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model behind: another process prepares and decides, but does not read."""
+        return self.__dict__ | {"backend": None}
 
     def prepare(self, shard: Shard, previous: PreviousAnswers | None = None) -> PreparedShard:
         """Tokenise and cut a shard; each distinct text and each distinct pair once.
@@ -137,11 +143,28 @@ class Extractor:
 
         :param tick: called with the number of windows after every batch
         """
+        device = device_backend(self.backend)
+        reader: WindowReader | CardReader
+        if device is None:
+            reader = WindowReader(
+                backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick
+            )
+        else:
+            reader = CardReader(backend=device, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick)
+        spans, failed = reader.read(prepared.examples, self.searched_characters(prepared))
+        return self.decide(prepared, spans, failed)
+
+    def searched_characters(self, prepared: PreparedShard) -> ContextCharacters | None:
+        """Return the groups of tokens that the search takes as one, ``None`` where it knows of none."""
+        return prepared.characters if self.decoder.shares_characters else None
+
+    def decide(self, prepared: PreparedShard, spans: SpanTable, failed: NDArray[np.intp]) -> Part:
+        """Decide every example by the spans that were found.
+
+        :param spans: of all windows
+        :param failed: ``(f,)``: the windows that could not be read
+        """
         examples, characters = prepared.examples, prepared.characters
-        reader = WindowReader(
-            backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick
-        )
-        spans, failed = reader.read(examples, characters if self.decoder.shares_characters else None)
         ranked = self.decoder.rank(
             ReadWindows(examples=examples, characters=characters, spans=spans, prior=prepared.prior)
         )

@@ -55,9 +55,10 @@ class ExtractionWork:
         skip_errors: bool,
     ) -> None:
         self._corpus = corpus
-        self._extractor = extractor
+        self.extractor = extractor
         self._limits = limits
-        self._earlier = earlier
+        self.earlier = earlier
+        """Returns the files whose answers may be taken over, as they are now."""
         self._skip_errors = skip_errors
         self._previous: tuple[list[Path], PreviousAnswers | None] = ([], None)
         self.in_hand = InHand(examples=0, windows=0)
@@ -70,14 +71,14 @@ class ExtractionWork:
 
         :raises InputError: the corpus cannot be read, or holds a bad row and those are not skipped
         """
-        return cut_shards(self._checked(), self._limits, columns=columns_of(self._extractor))
+        return cut_shards(self._checked(), self._limits, columns=columns_of(self.extractor))
 
     def prepare(self, unit: Shard) -> PreparedShard:
         """Tokenise and cut a shard; find what of it was answered before."""
-        paths = self._earlier()
+        paths = self.earlier()
         if paths != self._previous[0]:
             self._previous = paths, PreviousAnswers(paths)
-        return self._extractor.prepare(unit, self._previous[1])
+        return self.extractor.prepare(unit, self._previous[1])
 
     def finish(self, prepared: PreparedShard, tick: Callable[[int], None]) -> Part:
         """Answer a prepared shard.
@@ -85,12 +86,25 @@ class ExtractionWork:
         :raises InputError: the model cannot read a row, and those are not skipped
         """
         self.in_hand = InHand(examples=len(prepared.shard.examples), windows=len(prepared.examples.windows))
-        part = self._extractor.answer(prepared, tick)
+        part = self.extractor.answer(prepared, tick)
+        self.accept(prepared.shard, part)
+        return part
+
+    @property
+    def wants_samples(self) -> bool:
+        """Whether answers are still wanted to show at the end."""
+        return len(self.samples) < N_SAMPLES
+
+    def accept(self, shard: Shard | None, part: Part) -> None:
+        """Look at a part before it is kept.
+
+        :param shard: that it was made of, ``None`` for no sample of it
+        :raises InputError: the model cannot read a row, and those are not skipped
+        """
         for reject in part.rejects if not self._skip_errors else ():
             raise InputError(f"{reject['where']}: {reject['reason']}; add --on-error skip to set such rows aside")
-        if len(self.samples) < N_SAMPLES:
-            self._collect(prepared.shard, part)
-        return part
+        if shard is not None and self.wants_samples:
+            self._collect(shard, part)
 
     def _checked(self) -> Iterator[Example]:
         for example in self._corpus.examples():

@@ -17,16 +17,19 @@ from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError
 from qatool.extraction.best import best_per_question
 from qatool.extraction.inputs import open_input
 from qatool.extraction.job import ExtractionWork
+from qatool.extraction.oncard import device_backend
 from qatool.extraction.output import StreamingStore, beside
 from qatool.extraction.previous import answer_fingerprint
 from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned, prepare
+from qatool.extraction.staged import StagedExtraction, default_workers
 from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
 from qatool.files.answers import open_writer
 from qatool.files.atomic import replacing, reporting, temporary_name, write_json
 from qatool.files.paths import STDIN
 from qatool.jobs.local import Totals, run_local
 from qatool.jobs.plan import Plan
+from qatool.jobs.staged import run_staged
 from qatool.logs import log_event
 from qatool.models.named import model_name
 
@@ -165,7 +168,11 @@ class ExtractionRun:
 
         store = StreamingStore(self._folder, self._target) if self._streams else self._folder
         try:
-            run_local(work, store, totals, stop=self._stop, tick=progress.tick, done=done)
+            if device_backend(work.extractor.backend) is None:
+                run_local(work, store, totals, stop=self._stop, tick=progress.tick, done=done)
+            else:
+                staged = StagedExtraction(work, workers=self._options.workers or default_workers())
+                run_staged(staged, store, totals, stop=self._stop, tick=progress.tick, done=done)
         except QatoolError:
             with suppress(QatoolError):
                 self._write_rejects(totals)
