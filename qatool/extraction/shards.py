@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qatool.schema import fingerprint
+from qatool.schema import Example, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from qatool.schema import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +35,18 @@ class Shard:
     """Of each example; ``None`` for rejected ones."""
     columns: str = ""
     """What decides the columns of the part, whatever the rows."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel column by column: kept values are views that cannot, and columns are quicker than rows."""
+        columns = dict(zip(Example._fields, zip(*self.examples, strict=True), strict=True))
+        columns["kept"] = tuple(dict(kept) for kept in columns["kept"]) if any(columns["kept"]) else None
+        return self.__dict__ | {"examples": columns}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        columns = state["examples"]
+        if columns["kept"] is None:
+            columns["kept"] = (Example._field_defaults["kept"],) * len(columns["id"])
+        self.__dict__.update(state, examples=tuple(map(Example._make, zip(*columns.values(), strict=True))))
 
     @property
     def content_hash(self) -> str:

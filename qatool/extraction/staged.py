@@ -67,7 +67,7 @@ class StagedExtraction:
         """
         first = list(islice(units, 2))
         extractor = self._work.extractor
-        keepers: Keepers[ShardKeeper]
+        keepers: Keepers
         if len(first) < 2:
             keepers = LocalKeeper(partial(ShardKeeper, extractor))
         else:
@@ -99,7 +99,7 @@ class _Line:
     def __init__(
         self,
         work: ExtractionWork,
-        keepers: Keepers[ShardKeeper],
+        keepers: Keepers,
         shards: Iterator[Shard],
         *,
         check: Callable[[], None],

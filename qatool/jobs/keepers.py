@@ -8,20 +8,20 @@ import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.jobs.processes import _stop_feeding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-S = TypeVar("S")
 R = TypeVar("R")
 
 _state: Any = None
 
 
-class Keepers(Protocol[S]):
+class Keepers(Protocol):
     """Keepers of a state each, by number."""
 
     count: int
@@ -35,7 +35,7 @@ class Keepers(Protocol[S]):
         ...
 
 
-class LocalKeeper(Generic[S]):
+class LocalKeeper:
     """One keeper, in this process, that does what it is told at once.
 
     :param make: makes the state
@@ -43,7 +43,7 @@ class LocalKeeper(Generic[S]):
 
     count = 1
 
-    def __init__(self, make: Callable[[], S]) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self._state = make()
 
     def call(self, _number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
@@ -56,7 +56,7 @@ class LocalKeeper(Generic[S]):
         """Nothing is left behind."""
 
 
-class ProcessKeepers(Generic[S]):
+class ProcessKeepers:
     """Processes; they share nothing with this one, whose threads a fork would not survive.
 
     They ignore Ctrl-C, which reaches them too, and end with this process, however it ends.
@@ -65,7 +65,7 @@ class ProcessKeepers(Generic[S]):
     :param preload: modules it needs: imported once for all processes
     """
 
-    def __init__(self, make: Callable[[], S], count: int, *, preload: Sequence[str] = ()) -> None:
+    def __init__(self, make: Callable[[], Any], count: int, *, preload: Sequence[str] = ()) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(preload))
         self.count = count
@@ -86,6 +86,7 @@ class ProcessKeepers(Generic[S]):
         for process in set(multiprocessing.active_children()) - self._others:
             process.terminate()
         for pool in self._pools:
+            _stop_feeding(pool)
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -37,10 +37,12 @@ class ModelInMemory:
     :param device: where it is
     :param max_length: longest window it reads, in tokens
     :param streams: batches that may be run at once
-    :param puts_together: whether batches are put together on the device; ``None``: on a card
+    :param puts_together: whether batches are put together on the device; ``None``: where that pays
     """
 
     name = "torch"
+    puts_together_on = frozenset({"cuda"})
+    """Kinds of devices that batches are put together on."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class ModelInMemory:
             free, _ = torch.cuda.mem_get_info(device)
             self.batch_tokens = card_batch_tokens(free, model.config, itemsize=2 if precision in _HALF else 4)
         self.streams = streams
-        on_device = device.type == "cuda" if puts_together is None else puts_together
+        on_device = device.type in self.puts_together_on if puts_together is None else puts_together
         self.lane = lane_of(device) if on_device else None
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
@@ -155,7 +157,7 @@ class TorchBackend(ModelInMemory):
             "allow_pickle": allow_pickle,
             "trust_remote_code": trust_remote_code,
         }
-        if place.type == "cuda":
+        if self.lane is not None:
             # The model is set up for its way by this, and only then compiled.
             _ = self._way
             if compile:
