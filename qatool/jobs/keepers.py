@@ -87,7 +87,7 @@ class ProcessKeepers:
             process.terminate()
         for pool in self._pools:
             _stop_feeding(pool)
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def result(future: Future[R]) -> R:

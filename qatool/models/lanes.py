@@ -72,7 +72,7 @@ class CardLane:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._copies = torch.cuda.Stream(device)
+        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def upload(self, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
         """Copy the arrays; see :class:`Lane`."""
@@ -93,7 +93,7 @@ class CardLane:
         with torch.cuda.stream(self._copies):
             host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             host.copy_(values, non_blocking=True)
-            arrived = torch.cuda.Event()
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record(self._copies)
         values.record_stream(self._copies)
         return _Coming(host, arrived)
@@ -104,7 +104,7 @@ class _Coming:
         self._host, self._arrived = host, arrived
 
     def ready(self) -> bool:
-        return bool(self._arrived.query())
+        return bool(self._arrived.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> NDArray[Any]:
         self._arrived.synchronize()
