@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from qatool.extraction.job import InHand
 from qatool.extraction.keeper import ShardKeeper
 from qatool.extraction.oncard import CardReader, device_backend
 from qatool.jobs.keepers import LocalKeeper, ProcessKeepers, result
@@ -22,7 +23,7 @@ from qatool.jobs.processes import usable_cores
 from qatool.jobs.staged import Made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from qatool.extraction.extractor import Extractor
     from qatool.extraction.job import ExtractionWork
@@ -59,7 +60,7 @@ class StagedExtraction:
         """Yield the shards of the corpus; see :meth:`~qatool.extraction.job.ExtractionWork.units`."""
         return self._work.units()
 
-    def parts(self, units: Iterator[Shard], *, check: Callable[[], None]) -> Iterator[Made]:
+    def parts(self, units: Iterator[Shard], *, check: Callable[[], None]) -> Generator[Made]:
         """Answer shards.
 
         :raises EnvironmentUnfitError: a process died
@@ -182,10 +183,13 @@ class _Line:
         one = self._deciding.popleft()
         part, seconds = result(future)
         self._work.accept(one.shard, part)
+        windows = part.counts["windows_read"]
+        self._work.in_hand = InHand(examples=part.counts["examples"], windows=windows)
         return Made(
             index=one.index,
             content_hash=one.content_hash,
             part=part,
+            amount=windows,
             stages={"prepare": one.prepare_seconds + seconds, "read": one.read_seconds},
         )
 

@@ -7,6 +7,7 @@ seconds of work, where :mod:`qatool.jobs.local` loses the one in hand.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -15,7 +16,7 @@ from qatool.jobs.local import Step, Store, Totals
 from qatool.jobs.work import Part, Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from qatool.jobs.folder import Marker
     from qatool.jobs.stopping import Stop
@@ -30,6 +31,8 @@ class Made:
     index: int
     content_hash: str
     part: Part
+    amount: int
+    """Work that was done for it, as progress is told."""
     stages: dict[str, float]
     """Seconds by stage; they overlap with those of other units."""
 
@@ -41,7 +44,7 @@ class StagedWork(Protocol[U]):
         """Yield all units in order; the same input gives the same units."""
         ...
 
-    def parts(self, units: Iterator[U], *, check: Callable[[], None]) -> Iterator[Made]:
+    def parts(self, units: Iterator[U], *, check: Callable[[], None]) -> Generator[Made]:
         """Turn units into their parts, in order; closing the iterator leaves nothing behind.
 
         :param check: called often; may raise to stop
@@ -78,9 +81,10 @@ def run_staged(
             totals.add(marker.counts, resumed=True)
             done(Step(index=unit.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
 
-    with ahead(looked_up(), poll=checked) as items:
+    with ahead(looked_up(), poll=checked) as items, ExitStack() as stack:
         last = began
-        for made in work.parts(unfinished(items), check=checked):
+        # Closed here: an error while a part is written must not leave processes behind.
+        for made in stack.enter_context(closing(work.parts(unfinished(items), check=checked))):
             now = time.monotonic()
             store.commit(made, made.part, seconds=now - began)
             written = time.monotonic()
@@ -88,6 +92,7 @@ def run_staged(
                 totals.stages[stage] += seconds
             totals.stages["write"] += written - now
             totals.add(made.part.counts)
+            tick(made.amount)
             done(
                 Step(
                     index=made.index,

@@ -152,7 +152,7 @@ class TorchBackend(ModelInMemory):
         self._wider: TorchBackend | None = None
         self._source = {
             "model": model,
-            "device": device,
+            "device": str(place),
             "tokenizer_limit": tokenizer_limit,
             "allow_pickle": allow_pickle,
             "trust_remote_code": trust_remote_code,

@@ -94,6 +94,8 @@ class Measurements:
             traceback.print_exc()
             into[part] = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
             self.failed.append(part)
+        # At once: what was measured is there even when a time limit ends the rest.
+        self.given.output.write_text(json.dumps(self.told, indent=1) + "\n")
 
     def _extract(self, model: Path, corpus: Path, **options: Any) -> tuple[dict[str, Any], pa.Table]:
         """Run ``qatool extract``; return its summary, the seconds it took but for loading, and the answers."""
@@ -312,7 +314,6 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         measurements = Measurements(given, Path(folder))
         measurements.all()
-    given.output.write_text(json.dumps(measurements.told, indent=1) + "\n")
     print("\n".join(lines(measurements.told)))
     if measurements.failed:
         print(f"failed: {', '.join(measurements.failed)}", file=sys.stderr)

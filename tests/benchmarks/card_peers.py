@@ -148,7 +148,7 @@ def _padded(tokenizer: Any, rows: Sequence[Row], batch_size: int, width: int) ->
         [row["context"] for row in rows],
         truncation="only_second",
         max_length=width,
-        stride=100,
+        stride=min(100, width // 4),
         return_overflowing_tokens=True,
         padding="max_length",
     )

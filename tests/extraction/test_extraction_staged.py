@@ -269,17 +269,19 @@ class Marker:
 def test_the_engine_passes_over_what_is_finished() -> None:
     work = work_of(device_extractor())
     store, totals, steps = Store({0: Marker(), 2: Marker()}), Totals(), []
+    ticks: list[int] = []
     run_staged(
         StagedExtraction(work, workers=1),
         store,
         totals,
         stop=Stop(),
-        tick=lambda _: None,
+        tick=ticks.append,
         done=lambda step: steps.append((step.index, step.resumed)),
     )
     assert sorted(store.parts) == [1, 3, 4, 5, 6]
     assert sorted(steps) == [(index, index in {0, 2}) for index in range(7)]
     assert (totals.units, totals.resumed_units) == (7, 2)
+    assert sum(ticks) == totals.counts["windows_read"] > 0
     assert totals.counts["examples"] == len(ROWS)
     assert all(totals.stages[stage] > 0 for stage in ("prepare", "read", "write"))
 
