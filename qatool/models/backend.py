@@ -43,8 +43,8 @@ class Backend(Protocol):
 class DeviceBackend(Backend, Protocol):
     """A backend that also takes batches put together where it computes, so that the host need not wait for it."""
 
-    lane: Lane | None
-    """The way to its device and back; ``None``: it is better given batches of the host."""
+    lane: Lane
+    """The way to its device and back. A backend that has none is given batches of the host."""
     fitting_tokens: int
     """Tokens a batch that memory has sufficed for, as far as is known; lowered by whoever finds out."""
 

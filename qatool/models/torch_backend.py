@@ -150,7 +150,7 @@ class TorchBackend(ModelInMemory):
             streams=streams if place.type == "cpu" else 1,
         )
         self._wider: TorchBackend | None = None
-        self._source = {
+        self._source: dict[str, Any] = {
             "model": model,
             "device": str(place),
             "tokenizer_limit": tokenizer_limit,

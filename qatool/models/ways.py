@@ -127,11 +127,11 @@ def packed_attention(
     usual = query.shape[-1] ** -0.5
     if scaling is not None and scaling != usual:
         flat[0] = flat[0] * (scaling / usual)
-    attend: Callable[..., Tensor] = _each_by_itself
+    attend: Callable[..., Any] = _each_by_itself
     if query.is_cuda:
-        from torch.nn.attention.varlen import varlen_attn
+        from torch.nn.attention import varlen
 
-        attend = varlen_attn
+        attend = varlen.varlen_attn
     return attend(*flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q)[None], None
 
 
@@ -140,9 +140,10 @@ def _each_by_itself(
 ) -> Tensor:
     """Attend one window after the other: what a CPU has in place of the kernel."""
     sizes = boundaries.diff().tolist()
+    windows = zip(*(torch.split(states, sizes) for states in (query, key, value)), strict=True)
     attended = [
         functional.scaled_dot_product_attention(*(states.transpose(0, 1)[None] for states in window))[0]
-        for window in zip(*(states.split(sizes) for states in (query, key, value)), strict=True)
+        for window in windows
     ]
     return torch.cat(attended, dim=1).transpose(0, 1)
 

@@ -61,12 +61,14 @@ class WindowPieces:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each window, ascending: ``(w,)``."""
-        return self.sizes.sum(axis=1, dtype=np.int64)
+        lengths: NDArray[np.int64] = self.sizes.sum(axis=1, dtype=np.int64)
+        return lengths
 
     @property
     def context_first(self) -> NDArray[np.int64]:
         """Position of the first context token of each window: ``(w,)``."""
-        return self.sizes[:, :_CONTEXT].sum(axis=1, dtype=np.int64)
+        first: NDArray[np.int64] = self.sizes[:, :_CONTEXT].sum(axis=1, dtype=np.int64)
+        return first
 
     @property
     def context_length(self) -> NDArray[np.int64]:

@@ -51,12 +51,12 @@ class Words:
         syllables = np.array([a + b for a in "bcdfghklmnprstvw" for b in "aeiou"])
         lengths = self._generator.integers(1, 5, count)
         self.words = ["".join(self._generator.choice(syllables, length)) for length in lengths]
-        shares = 1 / (np.arange(count) + 3.0)
-        self._shares = shares / shares.sum()
+        reached = np.cumsum(1 / (np.arange(count) + 3.0))
+        self._reached = reached / reached[-1]
 
     def text(self, length: int) -> str:
         """Return a text of so many words."""
-        drawn = self._generator.choice(len(self.words), length, p=self._shares)
+        drawn = np.searchsorted(self._reached, self._generator.random(length))
         return " ".join(self.words[i] for i in drawn.tolist()).capitalize() + "."
 
     def lengths(self, count: int) -> NDArray[np.int64]:
