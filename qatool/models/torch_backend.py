@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -178,7 +178,7 @@ class TorchBackend(ModelInMemory):
         if self._wider is None:
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp32"
             self._wider = TorchBackend(**self._source, precision=precision)
-        return self._wider
+        return cast("DeviceBackend", self._wider)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -125,11 +125,11 @@ class Measurements:
         """Extraction from Parquet to Parquet: start-up and loading left out."""
         work = flops(model, rows)
         found = {}
-        for name, options in {"as it is": {}, "compiled": {"compile": True}}.items():
-            if self.device.type == "cpu" and options:
-                continue
-            if self.given.rehearse:
-                options = {"shard_rows": 20}  # several of them, or no process would be needed
+        # In a rehearsal several shards, or no process would be needed.
+        ways: dict[str, dict[str, Any]] = {"as it is": {"shard_rows": 20} if self.given.rehearse else {}}
+        if self.device.type == "cuda":
+            ways["compiled"] = {"compile": True}
+        for name, options in ways.items():
             self._extract(model, corpus, limit=min(len(rows), 20_000), **options)
             told = [self._extract(model, corpus, **options)[0] for _ in range(self.given.rounds)]
             seconds = statistics.median(one["whole_seconds"] for one in told)
