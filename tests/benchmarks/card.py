@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 import torch
 from card_inputs import REHEARSED, SIZES, Words, make_model, overflowing, write_corpus
 from card_peers import notebook_training, pipeline, pipeline_is_there
-from card_stages import busy_share, ceilings, stage_rates, timed
+from card_stages import busy_share, ceilings, read_rate, stage_rates, timed
 
 import qatool
 from qatool.commands.extract import run
@@ -152,7 +152,8 @@ class Measurements:
     def _stages(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Each stage by itself."""
         few = rows[: min(len(rows), 8_192)]
-        return stage_rates(model, few, device=self.device, precision=self.precision, share=self._share)
+        alone = stage_rates(model, few, device=self.device, precision=self.precision, share=self._share)
+        return {"read_rows_per_second": read_rate(corpus, len(few)), **alone}
 
     def _busy(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """How long the card computes, of the time between its first and its last kernel."""

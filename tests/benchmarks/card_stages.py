@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import statistics
 import time
 from collections import Counter
@@ -14,6 +15,8 @@ import torch
 from qatool.extraction.oncard import CardReader, CardShard, _Uploaded, device_backend
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.files.corpus import open_corpus
+from qatool.files.paths import resolve
 from qatool.models.arithmetic import window_flops
 from qatool.models.companions import load_config
 from qatool.options import ExtractOptions
@@ -143,6 +146,15 @@ def stage_rates(
         "processes_needed": (preparing + deciding) / whole,
         "cores": len(os.sched_getaffinity(0)),
     }
+
+
+def read_rate(corpus: Path, count: int) -> float:
+    """Return the rows a second that one thread reads from Parquet, makes a shard of and sends to a process."""
+    limits = ShardLimits(rows=count, context_bytes=1 << 40)
+    began = time.perf_counter()
+    shard = next(cut_shards(open_corpus(resolve([str(corpus)]), limit=count).examples(), limits))
+    pickle.dumps(shard)
+    return count / (time.perf_counter() - began)
 
 
 def _model_alone(reader: CardReader, shard: CardShard, device: torch.device) -> tuple[float, float]:
