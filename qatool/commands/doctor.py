@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from qatool.extraction.setup import Setup
     from qatool.logs import Observer
     from qatool.models.backend import Backend
+    from qatool.models.packed import PackedBatch
     from qatool.options import DoctorOptions
     from qatool.windows.assemble import WindowBatch
 
@@ -176,6 +177,14 @@ class _TimedBackend:
             found[0].cpu()
         with self._lock:
             self.seconds += time.perf_counter() - began
+        return found
+
+    def packed_logits(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+        device: Any = self._backend
+        began = time.perf_counter()
+        found: tuple[Tensor, Tensor] = device.packed_logits(batch)
+        found[0].cpu()
+        self.seconds += time.perf_counter() - began
         return found
 
 

@@ -38,7 +38,7 @@ class Answerer:
     def __init__(self, setup: Setup) -> None:
         self.about: Resolved = setup.resolved()
         """What it came to; all workers of a run must come to the same."""
-        self._extractor: Extractor = setup.extractor
+        self.extractor: Extractor = setup.extractor
 
     def prepare(self, task: Task) -> PreparedShard:
         """Tokenise and cut a shard.
@@ -46,13 +46,13 @@ class Answerer:
         :raises InputError: its features cannot be read
         """
         # The same for all shards of a run, but not known when the model is loaded: standard input is read later.
-        if task.kept != self._extractor.kept:
-            self._extractor = replace(self._extractor, kept=task.kept)
-        return self._extractor.prepare(task.shard, task.taken)
+        if task.kept != self.extractor.kept:
+            self.extractor = replace(self.extractor, kept=task.kept)
+        return self.extractor.prepare(task.shard, task.taken)
 
     def finish(self, prepared: PreparedShard, tick: Callable[[int], None]) -> Part:
         """Let the model read a prepared shard, and decide every example."""
-        return self._extractor.answer(prepared, tick)
+        return self.extractor.answer(prepared, tick)
 
 
 @dataclass(frozen=True, kw_only=True)

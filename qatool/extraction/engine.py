@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qatool.errors import EnvironmentUnfitError
 from qatool.extraction.answering import Answerer, AnswererMaker
 from qatool.extraction.job import WorkHere
+from qatool.extraction.oncard import device_backend
 from qatool.extraction.setup import prepare
+from qatool.extraction.staged import StagedExtraction, default_workers
 from qatool.jobs.distributed import run_distributed
 from qatool.jobs.local import run_local
 from qatool.jobs.processcrew import ProcessCrew
 from qatool.jobs.processes import usable_cores
+from qatool.jobs.staged import run_staged
 from qatool.models.named import model_name
 
 if TYPE_CHECKING:
@@ -170,6 +173,7 @@ class _Here:
         self._answerer = Answerer(setup)
         self.resolved: Resolved = self._answerer.about
         self.devices = setup.device
+        self._workers = options.workers or default_workers()
 
     def run(
         self,
@@ -182,8 +186,12 @@ class _Here:
         done: Callable[[Step], None],
         in_order: bool,  # noqa: ARG002 they always are
     ) -> None:
-        """Answer all shards, one after the other."""
-        run_local(WorkHere(job, self._answerer), store, totals, stop=stop, tick=tick, done=done)
+        """Answer all shards, one after the other; for a card, several at once at different stages."""
+        if device_backend(self._answerer.extractor.backend) is None:
+            run_local(WorkHere(job, self._answerer), store, totals, stop=stop, tick=tick, done=done)
+        else:
+            staged = StagedExtraction(job, self._answerer, workers=self._workers)
+            run_staged(staged, store, totals, stop=stop, tick=tick, done=done)
 
 
 class _Crew:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from qatool.extraction.answers import Decision, pair_table
 from qatool.extraction.columns import Columns, rejects
+from qatool.extraction.oncard import CardReader, device_backend
 from qatool.extraction.reading import WindowReader
 from qatool.jobs.work import Part
 from qatool.spans.characters import ContextCharacters
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from qatool.extraction.stored import FeatureWindows
     from qatool.models.backend import Backend
     from qatool.spans.decode import Decoder
+    from qatool.spans.search import SpanTable
     from qatool.windows.assemble import WindowedExamples
     from qatool.windows.choose import MaxWindows
     from qatool.windows.cut import WindowSize
@@ -73,6 +75,10 @@ class Extractor:
     """The ``--keep`` columns and their declared types, ``None`` where unknown."""
     snippet: int | None
     """Characters either side of the answer in the column ``snippet``, ``None`` for no such column."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model behind: another process prepares and decides, but does not read."""
+        return self.__dict__ | {"backend": None}
 
     @property
     def columns(self) -> Columns:
@@ -141,11 +147,28 @@ class Extractor:
 
         :param tick: called with the number of windows after every batch
         """
+        device = device_backend(self.backend)
+        reader: WindowReader | CardReader
+        if device is None:
+            reader = WindowReader(
+                backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick
+            )
+        else:
+            reader = CardReader(backend=device, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick)
+        spans, failed = reader.read(prepared.examples, self.searched_characters(prepared))
+        return self.decide(prepared, spans, failed)
+
+    def searched_characters(self, prepared: PreparedShard) -> ContextCharacters | None:
+        """Return the groups of tokens that the search takes as one, ``None`` where it knows of none."""
+        return prepared.characters if self.decoder.shares_characters else None
+
+    def decide(self, prepared: PreparedShard, spans: SpanTable, failed: NDArray[np.intp]) -> Part:
+        """Decide every example by the spans that were found.
+
+        :param spans: of all windows
+        :param failed: ``(f,)``: the windows that could not be read
+        """
         examples, characters = prepared.examples, prepared.characters
-        reader = WindowReader(
-            backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick
-        )
-        spans, failed = reader.read(examples, characters if self.decoder.shares_characters else None)
         ranked = self.decoder.rank(
             ReadWindows(examples=examples, characters=characters, spans=spans, prior=prepared.prior)
         )

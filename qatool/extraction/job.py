@@ -82,14 +82,20 @@ class ExtractionJob:
         taken = None if previous is None else previous.taken(unit.fingerprints, self._columns.answers)
         return Task(shard=unit, taken=taken, kept=self._columns.kept)
 
-    def received(self, unit: Shard, part: Part) -> None:
+    @property
+    def wants_samples(self) -> bool:
+        """Whether answers are still wanted to show at the end."""
+        return len(self.samples) < N_SAMPLES
+
+    def received(self, unit: Shard | None, part: Part) -> None:
         """Look at the answers to a shard before they are written.
 
+        :param unit: the shard, ``None`` where no sample of it is wanted
         :raises InputError: the model cannot read a row, and those are not skipped
         """
         for reject in part.rejects if not self._skip_errors else ():
             raise InputError(f"{reject['where']}: {reject['reason']}; add --on-error skip to set such rows aside")
-        if len(self.samples) < N_SAMPLES:
+        if unit is not None and self.wants_samples:
             self._collect(unit, part)
 
     def give_up(self, unit: Shard, reason: str) -> Part:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 # A shard is some minutes of work on the slowest machine we know: what a kill may cost.
 CPU_SHARD = ShardLimits(rows=512, context_bytes=1 << 20)
-CUDA_SHARD = ShardLimits(rows=16_384, context_bytes=32 << 20)
+# A card reads one in less than a second; several are on their way.
+CUDA_SHARD = ShardLimits(rows=8_192, context_bytes=16 << 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,7 @@ def prepare(
         precision=options.precision,
         tokenizer_limit=tokenizer.model_max_length,
         workers=options.workers,
+        compile=options.compile,
         allow_pickle=options.allow_pickle,
         trust_remote_code=options.trust_remote_code,
     )
@@ -211,7 +213,8 @@ def window_size(
 
 def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any]) -> dict[str, Any]:
     """Resolve what decides the floating-point bits: asked for, else as planned, else what suits the device."""
-    shard = CUDA_SHARD if backend.device.startswith("cuda") else CPU_SHARD
+    on_card = backend.device.startswith("cuda")
+    shard = CUDA_SHARD if on_card else CPU_SHARD
     return {
         "shard_rows": options.shard_rows or planned.get("shard_rows") or shard.rows,
         "shard_bytes": planned.get("shard_bytes") or shard.context_bytes,
@@ -221,4 +224,5 @@ def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any
         "precision": backend.precision,
         # Of each batch; how many batches are read at once changes no bit.
         "threads": 1,
+        **({"compile": options.compile} if on_card else {}),
     }

@@ -75,7 +75,7 @@ def in_order(
         # What they are at is of no use any more, and may take long.
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
-        _stop_feeding(pool)
+        stop_feeding(pool)
         if isinstance(error, BrokenProcessPool):
             raise EnvironmentUnfitError(
                 "a worker process died (killed from outside, or out of memory); start again with fewer --workers"
@@ -85,7 +85,7 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _stop_feeding(pool: ProcessPoolExecutor) -> None:
+def stop_feeding(pool: ProcessPoolExecutor) -> None:
     """Let a thread that is handing an item to processes that are gone give up.
 
     It waits for room in a pipe that early releases of Python 3.11 keep open for reading in this process, too, and so

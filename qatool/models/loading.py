@@ -22,6 +22,7 @@ def load_backend(
     precision: str,
     tokenizer_limit: int,
     workers: int | None = None,
+    compile: bool = False,  # noqa: A002  (the flag is called so)
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> Backend:
@@ -34,6 +35,7 @@ def load_backend(
     :param precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``
     :param tokenizer_limit: longest input the tokenizer names, in tokens
     :param workers: batches a CPU reads at once, ``None`` for one a core
+    :param compile: compile the model, on a card
     :raises EnvironmentUnfitError: the backend is not installed, the device is absent, the precision does not fit or
         the model does not load
     """
@@ -54,6 +56,8 @@ def load_backend(
         )
     if backend == "openvino" and not on_cpu:
         raise EnvironmentUnfitError(f"--backend openvino: reads on a CPU only, not on --device {device}; drop one")
+    if compile and on_cpu:
+        raise EnvironmentUnfitError("--compile: is for a CUDA card, and the model runs on a CPU; drop it")
     if workers is not None and on_cpu:
         # A single stream is given all threads of torch: one worker would take every core, and other bits.
         torch.set_num_threads(workers)
@@ -81,6 +85,7 @@ def load_backend(
         precision=precision,
         tokenizer_limit=tokenizer_limit,
         streams=streams,
+        compile=compile,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.models.backend import BatchTooLargeError
+from qatool.models.lanes import lane_of
+from qatool.models.memory import card_batch_tokens, telling_too_large
+from qatool.models.packed import packed
 from qatool.models.settings import longest_input
+from qatool.models.ways import compiled, fastest_way
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from qatool.models.backend import DeviceBackend
+    from qatool.models.packed import PackedBatch
+    from qatool.models.ways import Way
     from qatool.windows.assemble import WindowBatch
 
 CPU_BATCH_TOKENS = 1_024
 """Activations of more tokens than these no longer fit the caches of a core; see ``docs/decisions.md``."""
-CUDA_BATCH_TOKENS = 131_072
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_HALF = {"bf16", "fp16"}
 
 
 class ModelInMemory:
@@ -30,20 +37,36 @@ class ModelInMemory:
     :param device: where it is
     :param max_length: longest window it reads, in tokens
     :param streams: batches that may be run at once
+    :param puts_together: whether batches are put together on the device; ``None``: where that pays
     """
 
     name = "torch"
+    puts_together_on = frozenset({"cuda"})
+    """Kinds of devices that batches are put together on."""
 
     def __init__(
-        self, model: Any, *, device: torch.device, precision: str, max_length: int, streams: int = 1
+        self,
+        model: Any,
+        *,
+        device: torch.device,
+        precision: str,
+        max_length: int,
+        streams: int = 1,
+        puts_together: bool | None = None,
     ) -> None:
         self._model = model
         self._device = device
         self.device = str(device)
         self.precision = precision
         self.max_length = max_length
-        self.batch_tokens = CUDA_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
+        self.batch_tokens = CPU_BATCH_TOKENS
+        self.fitting_tokens = 1 << 62
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            self.batch_tokens = card_batch_tokens(free, model.config, itemsize=2 if precision in _HALF else 4)
         self.streams = streams
+        on_device = device.type in self.puts_together_on if puts_together is None else puts_together
+        self.lane = lane_of(device) if on_device else None
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         """Run the model; see :class:`~qatool.models.backend.Backend`."""
@@ -54,17 +77,37 @@ class ModelInMemory:
         if batch.lengths.min() < width:
             position = torch.arange(width, device=self._device)
             inputs["attention_mask"] = (position < self._moved(batch.lengths)[:, None]).long()
-        try:
-            with torch.inference_mode():
-                output = self._model(**inputs)
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise BatchTooLargeError(str(error)) from error
-        except RuntimeError as error:
-            if "can't allocate memory" in str(error):
-                raise BatchTooLargeError(str(error)) from error
-            raise
+        with telling_too_large(), torch.inference_mode():
+            output = self._model(**inputs)
         return output.start_logits, output.end_logits
+
+    @property
+    def packs(self) -> bool:
+        """Whether windows of any lengths share a batch without padding."""
+        return self._way.packs
+
+    def packed_logits(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+        """Run the model; see :class:`~qatool.models.backend.DeviceBackend`."""
+        with telling_too_large(), torch.inference_mode():
+            return self._way(self._model, batch)
+
+    def wider(self) -> DeviceBackend | None:
+        """Return nothing: there is only this model."""
+        return None
+
+    @cached_property
+    def _way(self) -> Way:
+        """The fastest way to run the model, found out when it is first needed."""
+        return self._find_way(may_pack=self.precision in _HALF)
+
+    def _find_way(self, *, may_pack: bool) -> Way:
+        config = self._model.config
+        return fastest_way(
+            self._model,
+            vocabulary=config.vocab_size,
+            pad_token_id=getattr(config, "pad_token_id", None),
+            may_pack=may_pack,
+        )
 
     def _moved(self, values: Any) -> Tensor:
         return torch.from_numpy(values).to(self._device)
@@ -78,6 +121,7 @@ class TorchBackend(ModelInMemory):
     :param precision: ``auto`` (fp32 on a CPU, bf16 or fp16 on a card), ``fp32``, ``bf16`` or ``fp16``
     :param tokenizer_limit: longest input the tokenizer names
     :param streams: batches that a CPU may be asked to read at once
+    :param compile: compile the model, on a card
     :raises EnvironmentUnfitError: the device is absent, the precision does not fit it or the model does not load
     """
 
@@ -91,6 +135,7 @@ class TorchBackend(ModelInMemory):
         streams: int = 1,
         allow_pickle: bool = False,
         trust_remote_code: bool = False,
+        compile: bool = False,  # noqa: A002  (the flag is called so)
     ) -> None:
         place = resolve_device(device)
         resolved = resolve_precision(precision, place)
@@ -104,6 +149,36 @@ class TorchBackend(ModelInMemory):
             max_length=longest_input(loaded.config, tokenizer_limit),
             streams=streams if place.type == "cpu" else 1,
         )
+        self._wider: TorchBackend | None = None
+        self._source: dict[str, Any] = {
+            "model": model,
+            "device": str(place),
+            "tokenizer_limit": tokenizer_limit,
+            "allow_pickle": allow_pickle,
+            "trust_remote_code": trust_remote_code,
+        }
+        if self.lane is not None:
+            # The model is set up for its way by this, and only then compiled.
+            _ = self._way
+            if compile:
+                self._model = compiled(self._model)
+
+    def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
+        """Run the model; see :class:`~qatool.models.backend.Backend`."""
+        if self.lane is None:
+            return super().logits(batch)
+        # The model may have been set up for packed batches alone.
+        padding = getattr(self._model.config, "pad_token_id", None) or 0
+        return self.packed_logits(packed(batch, self._device, pad_token_id=padding))
+
+    def wider(self) -> DeviceBackend | None:
+        """Return the model in bf16, or fp32 where the card has none; ``None`` where it is no half precision."""
+        if self.precision != "fp16":
+            return None
+        if self._wider is None:
+            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+            self._wider = TorchBackend(**self._source, precision=precision)
+        return cast("DeviceBackend", self._wider)
 
 
 def resolve_device(device: str) -> torch.device:

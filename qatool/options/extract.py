@@ -97,7 +97,15 @@ class ExtractOptions(WindowOptions):
     )
     batch_tokens: int | None = option(Flag("Tokens a batch, padding included.", "Model", metavar="auto|N", auto=True))
     workers: int | None = option(
-        Flag("Batches a CPU reads at once, one thread each [default: one a core].", "Model", metavar="N")
+        Flag(
+            "Batches a CPU reads at once, one thread each [default: one a core]; for a card, processes that tokenise "
+            "and decide beside it [default: two fewer than cores, at most 16].",
+            "Model",
+            metavar="N",
+        )
+    )
+    compile: bool = option(
+        Flag("Compile the model for a card: a minute or so at the start, faster after that.", "Model"), default=False
     )
     allow_pickle: bool = option(Flag("Load weights that are not safetensors.", "Model"), default=False)
     trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)

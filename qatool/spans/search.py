@@ -8,7 +8,8 @@ scores come back to the host, so full logits never pile up.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Self
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import torch
@@ -64,6 +65,22 @@ class SpanTable:
         return cls(**columns)
 
     @classmethod
+    def of_rows(cls, rows: NDArray[np.int32]) -> Self:
+        """Take rows ``(w, 3 * k + 4)`` apart that :meth:`FoundSpans.written_to` wrote."""
+        top_k = (rows.shape[1] - 4) // 3
+        start, end, logit, numbers = np.split(rows, [top_k, 2 * top_k, 3 * top_k], axis=1)
+        null_logit, start_mass, end_mass, span_mass = np.ascontiguousarray(numbers).view(np.float32).T
+        return cls(
+            start=start,
+            end=end,
+            logit=np.ascontiguousarray(logit).view(np.float32),
+            null_logit=null_logit,
+            start_mass=start_mass,
+            end_mass=end_mass,
+            span_mass=span_mass,
+        )
+
+    @classmethod
     def missing(cls, windows: int) -> Self:
         """Return a table of windows that were not read: no spans, no numbers."""
         places, values = np.empty((windows, 0), np.int32), np.full(windows, np.nan, np.float32)
@@ -83,6 +100,77 @@ def _widened(values: NDArray[np.generic], width: int) -> NDArray[np.generic]:
     missing = width - values.shape[1]
     fill = -np.inf if values.dtype == np.float32 else 0
     return np.pad(values, ((0, 0), (0, missing)), constant_values=fill) if missing else values
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundSpans:
+    """A :class:`SpanTable` that is still on the device: the same columns, as tensors."""
+
+    start: Tensor
+    end: Tensor
+    logit: Tensor
+    null_logit: Tensor
+    start_mass: Tensor
+    end_mass: Tensor
+    span_mass: Tensor
+
+    def table(self) -> SpanTable:
+        """Return it on the host; waits for the device."""
+        return SpanTable(**{column.name: getattr(self, column.name).cpu().numpy() for column in fields(self)})
+
+    def written_to(self, rows: Tensor) -> None:
+        """Write it as rows of 32-bit words: starts, ends, logits, then null logit and masses.
+
+        :param rows: ``(b, 3 * top_k + 4)``, int32; the columns of spans beyond those found stay as they are
+        """
+        top_k, found = (rows.shape[1] - 4) // 3, self.start.shape[1]
+        spans = (self.start, self.end, self.logit.view(torch.int32))
+        for place, values in enumerate(spans):
+            rows[:, place * top_k : place * top_k + found] = values
+        numbers = torch.stack([self.null_logit, self.start_mass, self.end_mass, self.span_mass], dim=1)
+        rows[:, 3 * top_k :] = numbers.view(torch.int32)
+
+
+def no_rows(windows: int, top_k: int, device: torch.device) -> Tensor:
+    """Return rows for :meth:`FoundSpans.written_to` that say that nothing was read: ``(windows, 3 * top_k + 4)``."""
+    rows = torch.zeros((windows, 3 * top_k + 4), dtype=torch.int32, device=device)
+    rows[:, 2 * top_k : 3 * top_k] = _bits(-np.inf)
+    rows[:, 3 * top_k :] = _bits(np.nan)
+    return rows
+
+
+def _bits(value: float) -> int:
+    """Return a 32-bit float as the integer of the same bits."""
+    return int(np.float32(value).view(np.int32))
+
+
+class SearchedWindows(Protocol):
+    """What a search must know of ``b`` windows; arrays, or tensors where the logits are."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64] | Tensor:
+        """``(b,)``: tokens."""
+        ...
+
+    @property
+    def context_first(self) -> NDArray[np.int64] | Tensor:
+        """``(b,)``: column of the first context token."""
+        ...
+
+    @property
+    def context_length(self) -> NDArray[np.int64] | Tensor:
+        """``(b,)``"""
+        ...
+
+    @property
+    def null_position(self) -> NDArray[np.int64] | Tensor:
+        """``(b,)``: column of the classification token."""
+        ...
+
+    @property
+    def longest_context(self) -> int:
+        """Most context tokens of a window."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,22 +197,32 @@ class SpanSearch:
         batch: WindowBatch,
         characters: TokenCharacters | None = None,
     ) -> SpanTable:
-        """Search a batch of ``b`` windows of ``t`` tokens.
+        """Search a batch of ``b`` windows of ``t`` tokens, and bring what was found to the host.
 
         :param start_logits: ``(b, t)``, any floating type, any device
         :param end_logits: ``(b, t)``
         :param batch: the windows the logits belong to
         :param characters: which tokens share their characters; ``None`` when no two do
         """
+        return self.find(start_logits, end_logits, batch, characters).table()
+
+    def find(
+        self,
+        start_logits: Tensor,
+        end_logits: Tensor,
+        batch: SearchedWindows,
+        characters: TokenCharacters | None = None,
+    ) -> FoundSpans:
+        """Search as calling it does, and leave what was found where the logits are; nothing waits for the device."""
         device = start_logits.device
 
-        def moved(values: NDArray[np.generic]) -> Tensor:
-            return torch.from_numpy(values).to(device)
+        def moved(values: NDArray[np.generic] | Tensor) -> Tensor:
+            return torch.as_tensor(values, device=device)
 
         starts, ends = start_logits.float() / self.temperature, end_logits.float() / self.temperature
         null = moved(batch.null_position)[:, None]
         first, length = moved(batch.context_first)[:, None], moved(batch.context_length)[:, None]
-        position = torch.arange(int(batch.context_length.max()), device=device)
+        position = torch.arange(batch.longest_context, device=device)
         column = (first + position).clamp(max=starts.shape[1] - 1)
         outside = position >= length
         context_starts = starts.gather(1, column).masked_fill(outside, -torch.inf)
@@ -144,22 +242,20 @@ class SpanSearch:
             found = self._best_spans(context_starts, context_ends)
         logit, start, end = found
         mass = _span_mass(context_starts, context_ends, self._costs(device, position.shape[0]))
-        mass = torch.maximum(mass, logit.amax(1))
-        return SpanTable(
-            start=start.int().cpu().numpy(),
-            end=end.int().cpu().numpy(),
-            logit=logit.cpu().numpy(),
-            null_logit=(null_start + null_end)[:, 0].cpu().numpy(),
-            start_mass=start_mass.cpu().numpy(),
-            end_mass=end_mass.cpu().numpy(),
-            span_mass=mass.cpu().numpy(),
+        return FoundSpans(
+            start=start.int(),
+            end=end.int(),
+            logit=logit,
+            null_logit=(null_start + null_end)[:, 0],
+            start_mass=start_mass,
+            end_mass=end_mass,
+            span_mass=torch.maximum(mass, logit.amax(1)),
         )
 
     def _costs(self, device: torch.device, tokens: int) -> Tensor:
         """Return the cost ``(l,)`` of each length that is legal among ``tokens`` tokens."""
         longest = min(self.max_answer_length, tokens)
-        costs = torch.zeros(longest, device=device)
-        return costs if self.length_cost is None else costs + torch.tensor(self.length_cost[:longest], device=device)
+        return _costs(None if self.length_cost is None else tuple(self.length_cost[:longest]), longest, device)
 
     def _best_spans(self, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logit, start and end ``(b, k)`` of the best legal spans.
@@ -203,9 +299,9 @@ class TokenCharacters:
     logits are folded into it, so that no two legal spans have the same characters.
     """
 
-    start_token: NDArray[np.int64]
+    start_token: NDArray[np.int64] | Tensor
     """``(b, c)``: token, counted from the window's first context token, that starts for this one."""
-    end_token: NDArray[np.int64]
+    end_token: NDArray[np.int64] | Tensor
     """``(b, c)``: token that ends for this one."""
 
     @staticmethod
@@ -214,6 +310,13 @@ class TokenCharacters:
         source = logits.masked_fill(token < 0, -torch.inf)
         folded = torch.full_like(logits, -torch.inf)
         return folded.scatter_reduce(1, token.clamp(min=0), source, "amax")
+
+
+@lru_cache(maxsize=1_024)
+def _costs(length_cost: tuple[float, ...] | None, longest: int, device: torch.device) -> Tensor:
+    """Return what lengths cost ``(l,)``, made once for each device: copying them there waits for it."""
+    costs = torch.zeros(longest, device=device)
+    return costs if length_cost is None else costs + torch.tensor(length_cost, device=device)
 
 
 def _bands(ends: Tensor, costs: Tensor) -> Tensor:

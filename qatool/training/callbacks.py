@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from lightning.pytorch import LightningModule, Trainer
+    from torch import Tensor
 
     from qatool.jobs.stopping import Stop
 
@@ -130,19 +132,21 @@ class Record(Callback):
     def __init__(self, path: Path, *, steps_per_epoch: float) -> None:
         self._path = path
         self._steps_per_epoch = steps_per_epoch
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
         self._windows = 0
         self._since = time.monotonic()
         self.entries: list[Entry] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Return all lines, for the checkpoint."""
-        return {"entries": [list(entry) for entry in self.entries], "losses": self._losses, "windows": self._windows}
+        losses = [float(loss) for loss in self._losses]
+        return {"entries": [list(entry) for entry in self.entries], "losses": losses, "windows": self._windows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where the checkpoint was made."""
         self.entries = [Entry(*values) for values in state_dict["entries"]]
-        self._losses, self._windows = state_dict["losses"], state_dict["windows"]
+        self._losses = [torch.tensor(loss) for loss in state_dict["losses"]]
+        self._windows = state_dict["windows"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -152,14 +156,15 @@ class Record(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write a line every few steps."""
-        self._losses.append(float(outputs["loss"]))
+        # Not read yet: that would wait for the card, at every step.
+        self._losses.append(outputs["loss"].detach())
         self._windows += outputs["windows"] * trainer.world_size
         if len(self._losses) < RECORD_STEPS and trainer.global_step < trainer.max_steps:
             return
         now = time.monotonic()
         self._add(
             trainer,
-            loss=sum(self._losses) / len(self._losses),
+            loss=sum(float(loss) for loss in self._losses) / len(self._losses),
             learning_rate=outputs["learning_rate"],
             windows_per_second=self._windows / max(now - self._since, 1e-9),
         )

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from qatool.training.windows import TrainingBatch
 
 
+CHECKED_STEPS = 10
+"""On a card, steps between two looks at whether all gradients were finite."""
+
+
 class NotFiniteError(ArithmeticError):
     """The loss or the gradient became infinite or no number; says at which step."""
 
@@ -55,6 +59,9 @@ class QuestionAnsweringModule(LightningModule):
         self.model = model
         self._recipe = recipe
         self._validator = validator
+        self._first_overflow: Tensor | None = None
+        """On a card: the first step whose gradient was not finite, 0 for none; asked now and then, for that waits."""
+        self._ready_mask = False
         self.figures: Figures | None = None
         """Of the last validation."""
 
@@ -69,11 +76,28 @@ class QuestionAnsweringModule(LightningModule):
         optimizer = AdamW(groups, lr=self._recipe.learning_rate, fused=self.device.type in {"cpu", "cuda"})
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self._recipe.rate)}
 
+    def on_fit_start(self) -> None:
+        """Find out whether the model takes its mask ready made: transformers would ask the card about padding."""
+        if self.device.type == "cuda":
+            from qatool.models.ways import PaddedWay, fastest_way
+
+            config: Any = self.model.config
+            self.model.eval()
+            way = fastest_way(
+                self.model,
+                vocabulary=config.vocab_size,
+                pad_token_id=getattr(config, "pad_token_id", None),
+                may_pack=False,
+            )
+            self.model.train()
+            self._ready_mask = way == PaddedWay(ready_mask=True)
+
     def training_step(self, batch: list[TrainingBatch], batch_idx: int) -> dict[str, Any]:
         """Do one optimiser step.
 
         :returns: ``loss``: of this device's share of the step, a number
-        :raises NotFiniteError: the loss or the gradient is not finite; the weights are as they were
+        :raises NotFiniteError: the loss or the gradient is not finite; the weights are as they were. On a card it is
+            raised some steps later, and no step since has changed them
         """
         # What was drawn before must not matter: a run that continues draws the same dropout.
         torch.manual_seed(hash((self._recipe.seed, self.global_step, self.global_rank)) % 2**63)
@@ -97,15 +121,51 @@ class QuestionAnsweringModule(LightningModule):
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         # Half precision overflows now and then; its scaler skips such a step.
-        if not scaled and not bool(torch.isfinite(norm)):
+        if scaled:
+            return
+        if norm.is_cuda:
+            self._note_overflow(optimizer, norm)
+        elif not bool(torch.isfinite(norm)):
             raise NotFiniteError(f"step {self.global_step + 1}: the gradient is not finite (norm {norm.item()})")
+
+    def _note_overflow(self, optimizer: Any, norm: Tensor) -> None:
+        """Let the optimiser pass over this step and all later ones when the gradient is not finite; wait for nothing.
+
+        The fused optimiser looks at ``found_inf``, as gradient scalers tell it, on the card itself.
+        """
+        if self._first_overflow is None:
+            self._first_overflow = torch.zeros((), dtype=torch.int64, device=norm.device)
+        first, here = self._first_overflow, self.global_step + 1
+        self._first_overflow = torch.where((first == 0) & ~torch.isfinite(norm), here, first)
+        optimizer.found_inf = (self._first_overflow > 0).float()
+        if here % CHECKED_STEPS == 0:
+            self.check_finite()
+
+    def check_finite(self) -> None:
+        """Look whether a gradient was not finite.
+
+        :raises NotFiniteError: at the step it was not
+        """
+        step = 0 if self._first_overflow is None else int(self._first_overflow)
+        if step:
+            raise NotFiniteError(f"step {step}: the gradient is not finite")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save no state that counts steps which were passed over."""
+        self.check_finite()
+
+    def on_train_end(self) -> None:
+        """Do not end as if all were well."""
+        self.check_finite()
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
         """Return the mean cross-entropy of start and end over the tokens of each window, padding apart.
 
         Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2.
         """
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        mask = batch.attention_mask
+        inputs = {"input_ids": batch.input_ids}
+        inputs["attention_mask"] = mask.bool()[:, None, None, :] if self._ready_mask else mask
         if batch.token_type_ids is not None:
             inputs["token_type_ids"] = batch.token_type_ids
         output = self.model(**inputs)
@@ -121,6 +181,7 @@ class QuestionAnsweringModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
+        self.check_finite()
         if self._validator is not None:
             self._validator.begin(self.device)
 

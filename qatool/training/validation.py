@@ -13,6 +13,7 @@ from qatool.evaluation.references import accepted_texts
 from qatool.evaluation.scoring import expected_answers
 from qatool.extraction.answers import Decision
 from qatool.extraction.extractor import Extractor
+from qatool.extraction.oncard import CardReader, CardShard, device_backend
 from qatool.extraction.shards import ShardLimits, cut_shards
 from qatool.files.labels import LABEL_FIELDS
 from qatool.models.torch_backend import ModelInMemory
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qatool.extraction.extractor import PreparedShard
+    from qatool.extraction.oncard import Launched
+    from qatool.jobs.work import Part
+    from qatool.models.backend import DeviceBackend
     from qatool.schema import Example
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
@@ -90,6 +94,8 @@ class Validator:
         )
         self.shards = [self._extractor.prepare(shard) for shard in cut_shards(examples, _SHARD)]
         self._answers: list[_Answer] = []
+        self._reader: CardReader | None = None
+        self._launched: tuple[PreparedShard, Launched] | None = None
 
     def _backend(self, device: torch.device) -> ModelInMemory:
         return ModelInMemory(self._model, device=device, precision="mixed", max_length=self._max_length)
@@ -101,10 +107,32 @@ class Validator:
         backend = self._backend(device)
         self._extractor = replace(self._extractor, backend=backend, batch_tokens=backend.batch_tokens)
         self._answers = []
+        device_side = device_backend(backend)
+        self._reader = None if device_side is None else self._card_reader(device_side, backend.batch_tokens)
+        self._launched = None
+
+    def _card_reader(self, backend: DeviceBackend, batch_tokens: int) -> CardReader:
+        search = self._extractor.decoder.search
+        return CardReader(backend=backend, search=search, batch_tokens=batch_tokens, tick=lambda _: None)
 
     def read(self, shard: PreparedShard) -> None:
-        """Answer the questions of a shard."""
-        table = self._extractor.answer(shard).table
+        """Answer the questions of a shard; those of a card's last one wait for :meth:`figures`."""
+        if self._reader is None:
+            self._keep(shard, self._extractor.answer(shard))
+            return
+        launched = self._reader.launch(CardShard.of(shard.examples, self._extractor.searched_characters(shard)))
+        self._collect()
+        self._launched = shard, launched
+
+    def _collect(self) -> None:
+        """Take in the shard that a card was told to read, if there is one."""
+        if self._reader is not None and self._launched is not None:
+            shard, launched = self._launched
+            self._launched = None
+            self._keep(shard, self._extractor.decide(shard, *self._reader.collect(launched)))
+
+    def _keep(self, shard: PreparedShard, part: Part) -> None:
+        table = part.table
         texts = [found[0]["answer"] if found else None for found in table["candidates"].to_pylist()]
         first = shard.shard.first_row
         for offset, (text, score, doubt) in enumerate(
@@ -120,6 +148,7 @@ class Validator:
         Questions without an answer are decided at the threshold that fits them best: the weights are compared,
         not thresholds, and ``qatool calibrate`` fits one that is stored.
         """
+        self._collect()
         found = {answer.row: answer for part in _gathered(self._answers) for answer in part}
         rows = sorted(found)
         outcome = Outcome(

@@ -33,6 +33,11 @@ class WindowBatch:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def longest_context(self) -> int:
+        """Most context tokens of a window."""
+        return int(self.context_length.max(initial=0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnpaddedWindows:
@@ -77,14 +82,14 @@ class WindowedExamples:
     uses_token_types: bool
 
     @cached_property
-    def _pool(self) -> NDArray[np.int32]:
+    def pool(self) -> NDArray[np.int32]:
         """Every token a window can hold: the special ones, all questions, all contexts."""
         template = self.template
         special = np.array(template.prefix + template.middle + template.suffix, dtype=np.int32)
         return np.concatenate([special, self.questions.input_ids, self.contexts.input_ids])
 
     @cached_property
-    def _type_pool(self) -> NDArray[np.int8]:
+    def type_pool(self) -> NDArray[np.int8]:
         """The token type of every token of the pool."""
         template = self.template
         special = np.array(template.special_type_ids, dtype=np.int8)
@@ -107,17 +112,17 @@ class WindowedExamples:
     def assemble(self, chosen: Ints) -> WindowBatch:
         """Materialise the ``chosen`` windows ``(b,)`` as one padded batch."""
         template = self.template
-        starts, sizes = self._pieces(chosen)
+        starts, sizes = self.pieces(chosen)
         lengths = sizes.sum(axis=1)
         width = int(lengths.max(initial=0))
         filled = np.arange(width) < lengths[:, None]
         input_ids = np.full(filled.shape, self.pad_token_id, dtype=np.int32)
         tokens = ranges(starts.ravel(), sizes.ravel())
-        input_ids[filled] = self._pool[tokens]
+        input_ids[filled] = self.pool[tokens]
         token_type_ids = None
         if self.uses_token_types:
             token_type_ids = np.zeros(filled.shape, dtype=np.int32)
-            token_type_ids[filled] = self._type_pool[tokens]
+            token_type_ids[filled] = self.type_pool[tokens]
         return WindowBatch(
             input_ids=input_ids,
             token_type_ids=token_type_ids,
@@ -135,15 +140,15 @@ class WindowedExamples:
         if self.questions.offset_mapping is None or self.contexts.offset_mapping is None:
             raise ValueError("offsets are needed of questions and contexts")
         template = self.template
-        starts, sizes = self._pieces(np.arange(len(self.windows)))
+        starts, sizes = self.pieces(np.arange(len(self.windows)))
         tokens = ranges(starts.ravel(), sizes.ravel())
         special = np.zeros((template.n_special, 2), dtype=np.int32)
         offsets = np.concatenate([special, self.questions.offset_mapping, self.contexts.offset_mapping])
         lengths = sizes.sum(axis=1)
         first = sizes[:, :3].sum(axis=1)
         return UnpaddedWindows(
-            input_ids=self._pool[tokens],
-            token_type_ids=self._type_pool[tokens] if self.uses_token_types else None,
+            input_ids=self.pool[tokens],
+            token_type_ids=self.type_pool[tokens] if self.uses_token_types else None,
             offset_mapping=offsets[tokens],
             boundaries=offsets_of(lengths),
             context_start=first,
@@ -151,7 +156,7 @@ class WindowedExamples:
             null_position=lengths - 1 if template.null_in_suffix else np.zeros_like(lengths),
         )
 
-    def _pieces(self, chosen: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def pieces(self, chosen: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where in the pool the five pieces of the ``chosen`` windows begin, and their tokens: ``(b, 5)``."""
         template, windows = self.template, self.windows
         sample = windows.overflow_to_sample_mapping[chosen]

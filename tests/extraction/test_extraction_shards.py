@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+from types import MappingProxyType
+
 import pytest
 from extractionhelpers import example
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.schema import fingerprint
+from qatool.schema import Example, fingerprint
 
 
 @given(sizes=st.lists(st.integers(0, 30), max_size=40), rows=st.integers(1, 6), limit=st.integers(1, 40))
@@ -112,3 +115,18 @@ def test_content_hash_is_that_of_the_content_only() -> None:
     assert hash_of(BASE._replace(where="elsewhere:9")) == hash_of(BASE)
     alone = cut_shards([example("q", "c"), BASE], ShardLimits(rows=1, context_bytes=9))
     assert [shard.content_hash for shard in alone][1] == hash_of(BASE)
+
+
+def test_a_shard_travels_whole() -> None:
+    """Kept values and all; an unkept column stays the shared nothing it was."""
+    rows = [
+        Example("a", "who", "Ann.", "in:1"),
+        Example("b", "who", "Ann.", "in:2", document_id="d", question_id="q", kept=MappingProxyType({"n": 1})),
+        Example(None, None, "Ann.", "in:3", error="question is null"),
+    ]
+    for chosen in (rows, rows[:1]):
+        (shard,) = cut_shards(chosen, ShardLimits(rows=9, context_bytes=99), columns="n")
+        there = pickle.loads(pickle.dumps(shard))
+        assert there == shard
+        assert there.content_hash == shard.content_hash
+        assert all(isinstance(example, Example) for example in there.examples)

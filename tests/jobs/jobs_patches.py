@@ -297,3 +297,26 @@ def no_ray() -> None:
     import sys
 
     sys.modules["ray"] = None
+
+
+def staged() -> None:
+    """Let the backend without a model be given its batches as a card is; reading a shard takes ``SLOW`` seconds."""
+    import torch
+
+    from qatool.extraction.oncard import CardReader
+    from qatool.models.constant import ConstantBackend
+    from qatool.models.lanes import HostLane
+
+    def packed_logits(self, batch):
+        zeros = torch.zeros(len(batch), batch.longest)
+        return zeros, zeros
+
+    ConstantBackend.lane, ConstantBackend.packs, ConstantBackend.fitting_tokens = HostLane(), True, 1 << 62
+    ConstantBackend.packed_logits, ConstantBackend.wider = packed_logits, lambda self: None
+    plain = CardReader.launch
+
+    def launch(self, shard):
+        time.sleep(float(os.environ.get("SLOW", "0")))
+        return plain(self, shard)
+
+    CardReader.launch = launch

@@ -1,0 +1,218 @@
+"""Extraction in stages, for a card: processes prepare and decide shards, the card reads one after the other.
+
+Everything a card waits for is done before it is through with what it has: the next shards are prepared, one more than
+it reads is launched, and what it found is decided and written while it reads on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from qatool.extraction.job import InHand
+from qatool.extraction.keeper import ShardKeeper
+from qatool.extraction.oncard import CardReader, device_backend
+from qatool.jobs.keepers import LocalKeeper, ProcessKeepers, result
+from qatool.jobs.processes import usable_cores
+from qatool.jobs.staged import Made
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from qatool.extraction.answering import Answerer
+    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.job import ExtractionJob
+    from qatool.extraction.keeper import Prepared
+    from qatool.extraction.oncard import Launched
+    from qatool.extraction.shards import Shard
+    from qatool.jobs.keepers import Keepers
+    from qatool.jobs.work import Part
+
+MOST_WORKERS = 16
+LAUNCHED = 2
+"""Shards a card is told to read: the one it is at, and the next."""
+_PAUSE_S = 0.005
+_PRELOAD = ("qatool.extraction.keeper", "qatool.extraction.answering", "qatool.extraction.extractor")
+
+
+def default_workers() -> int:
+    """Return how many processes prepare and decide: a core each, but two are left to read the input and launch."""
+    return max(1, min(usable_cores() - 2, MOST_WORKERS))
+
+
+class StagedExtraction:
+    """Turns a corpus into parts of answers; see :class:`qatool.jobs.staged.StagedWork`.
+
+    :param workers: processes; a single shard needs none
+    """
+
+    def __init__(self, job: ExtractionJob, answerer: Answerer, *, workers: int) -> None:
+        self._job, self._answerer = job, answerer
+        self._workers = workers
+
+    def units(self) -> Iterator[Shard]:
+        """Yield the shards of the corpus; see :meth:`~qatool.extraction.job.ExtractionJob.units`."""
+        return self._job.units()
+
+    def parts(self, units: Iterator[Shard], *, check: Callable[[], None]) -> Generator[Made]:
+        """Answer shards.
+
+        :raises EnvironmentUnfitError: a process died
+        :raises InputError: the model cannot read a row, and those are not skipped
+        """
+        first = list(islice(units, 2))
+        keepers: Keepers
+        if len(first) < 2:
+            keepers = LocalKeeper(partial(ShardKeeper, self._answerer))
+        else:
+            make = partial(ShardKeeper.in_process, self._answerer)
+            keepers = ProcessKeepers(make, self._workers, preload=_PRELOAD)
+        with closing(keepers):
+            reader = _reader(self._answerer.extractor, check)
+            yield from _Line(self._job, reader, keepers, chain(first, units), check=check).parts()
+
+
+@dataclass(kw_only=True)
+class _OnItsWay:
+    """A shard, and how far it is; what is no longer needed of it is let go."""
+
+    index: int
+    keeper: int
+    shard: Shard | None
+    """``None`` where no sample of its answers is wanted."""
+    prepared: Future[Prepared] | None
+    launched: Launched | None = None
+    decided: Future[tuple[Part, float]] | None = None
+    content_hash: str = ""
+    prepare_seconds: float = 0.0
+    read_seconds: float = 0.0
+
+
+class _Line:
+    """Shards one behind the other: prepared, read, decided; each step as soon as it can be taken, in their order."""
+
+    def __init__(
+        self,
+        job: ExtractionJob,
+        reader: CardReader,
+        keepers: Keepers,
+        shards: Iterator[Shard],
+        *,
+        check: Callable[[], None],
+    ) -> None:
+        self._job, self._reader, self._keepers, self._shards, self._check = job, reader, keepers, shards, check
+        self._preparing: deque[_OnItsWay] = deque()
+        self._reading: deque[_OnItsWay] = deque()
+        self._deciding: deque[_OnItsWay] = deque()
+        self._taken = 0
+        self._last_read = time.monotonic()
+        self._is_over = False
+
+    def parts(self) -> Iterator[Made]:
+        """Yield the parts, in order."""
+        while True:
+            self._check()
+            moved = [self._take(), self._launch(), self._collect()]
+            made = self._finish()
+            if made is not None:
+                yield made
+            elif not any(moved):
+                if self._is_over and not (self._preparing or self._reading or self._deciding):
+                    return
+                self._pause()
+
+    def _take(self) -> bool:
+        """Have another shard prepared, unless enough of them are on their way."""
+        workers = self._keepers.count
+        ahead, behind = len(self._preparing), len(self._deciding)
+        if self._is_over or ahead > workers or ahead + behind > 2 * workers:
+            return False
+        shard = next(self._shards, None)
+        if shard is None:
+            self._is_over = True
+            return False
+        keeper = self._taken % workers
+        self._taken += 1
+        self._preparing.append(
+            _OnItsWay(
+                index=shard.index,
+                keeper=keeper,
+                shard=shard if self._job.wants_samples else None,
+                prepared=self._keepers.call(keeper, ShardKeeper.prepare, self._job.hand_out(shard)),
+            )
+        )
+        return True
+
+    def _launch(self) -> bool:
+        """Tell the card to read the next shard that is prepared."""
+        future = self._preparing[0].prepared if self._preparing else None
+        if future is None or not future.done() or len(self._reading) == LAUNCHED:
+            return False
+        one, prepared = self._preparing.popleft(), result(future)
+        one.prepared = None
+        one.content_hash, one.prepare_seconds = prepared.content_hash, prepared.seconds
+        one.launched = self._reader.launch(prepared.card)
+        self._reading.append(one)
+        return True
+
+    def _collect(self) -> bool:
+        """Have the shard decided that the card is through with."""
+        launched = self._reading[0].launched if self._reading else None
+        if launched is None or not launched.ready():
+            return False
+        one = self._reading.popleft()
+        one.launched = None
+        spans, failed = self._reader.collect(launched)
+        one.decided = self._keepers.call(one.keeper, ShardKeeper.decide, one.index, spans, failed)
+        now = time.monotonic()
+        one.read_seconds, self._last_read = now - self._last_read, now
+        self._deciding.append(one)
+        return True
+
+    def _finish(self) -> Made | None:
+        """Return the part of the first shard on its way, if it is decided."""
+        future = self._deciding[0].decided if self._deciding else None
+        if future is None or not future.done():
+            return None
+        one = self._deciding.popleft()
+        part, seconds = result(future)
+        self._job.received(one.shard, part)
+        windows = part.counts["windows_read"]
+        self._job.in_hand = InHand(examples=part.counts["examples"], windows=windows)
+        return Made(
+            index=one.index,
+            content_hash=one.content_hash,
+            part=part,
+            amount=windows,
+            stages={"prepare": one.prepare_seconds + seconds, "read": one.read_seconds},
+        )
+
+    def _pause(self) -> None:
+        """Wait for a process; a card is asked again soon."""
+        awaited: list[Future[Any]] = []
+        if self._preparing and self._preparing[0].prepared is not None and len(self._reading) < LAUNCHED:
+            awaited.append(self._preparing[0].prepared)
+        if self._deciding and self._deciding[0].decided is not None:
+            awaited.append(self._deciding[0].decided)
+        if awaited:
+            wait(awaited, timeout=_PAUSE_S, return_when=FIRST_COMPLETED)
+        else:
+            time.sleep(_PAUSE_S)
+
+
+def _reader(extractor: Extractor, check: Callable[[], None]) -> CardReader:
+    backend = device_backend(extractor.backend)
+    if backend is None:
+        raise ValueError(f"the backend {extractor.backend.name} is given its batches by the host")
+    return CardReader(
+        backend=backend,
+        search=extractor.decoder.search,
+        batch_tokens=extractor.batch_tokens,
+        tick=lambda _: check(),
+    )

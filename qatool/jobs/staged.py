@@ -1,0 +1,105 @@
+"""The staged engine: several units are on their way at a time, each at another stage; parts become durable in order.
+
+For a device so fast that the host must prepare, decide and write beside it. A kill costs the units on their way, some
+seconds of work, where :mod:`qatool.jobs.local` loses the one in hand.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from qatool.jobs.ahead import ahead
+from qatool.jobs.local import Step, Store, Totals
+from qatool.jobs.work import Part, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from qatool.jobs.markers import Marker
+    from qatool.jobs.stopping import Stop
+
+U = TypeVar("U", bound=Unit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A unit that has become its part."""
+
+    index: int
+    content_hash: str
+    part: Part
+    amount: int
+    """Work that was done for it, as progress is told."""
+    stages: dict[str, float]
+    """Seconds by stage; they overlap with those of other units."""
+
+
+class StagedWork(Protocol[U]):
+    """Work that several units share a device and processes for."""
+
+    def units(self) -> Iterator[U]:
+        """Yield all units in order; the same input gives the same units."""
+        ...
+
+    def parts(self, units: Iterator[U], *, check: Callable[[], None]) -> Generator[Made]:
+        """Turn units into their parts, in order; closing the iterator leaves nothing behind.
+
+        :param check: called often; may raise to stop
+        """
+        ...
+
+
+def run_staged(
+    work: StagedWork[U],
+    store: Store,
+    totals: Totals,
+    *,
+    stop: Stop,
+    tick: Callable[[int], None],
+    done: Callable[[Step], None],
+) -> None:
+    """Do all the work there is; see :func:`qatool.jobs.local.run_local` for the parameters."""
+    began = time.monotonic()
+
+    def checked() -> None:
+        stop.check(may_run_out=totals.units > totals.resumed_units)
+        tick(0)
+
+    def looked_up() -> Iterator[tuple[U, Marker | None]]:
+        for unit in work.units():
+            yield unit, store.finished(unit)
+
+    def unfinished(items: Iterator[tuple[U, Marker | None]]) -> Iterator[U]:
+        for unit, marker in items:
+            checked()
+            if marker is None:
+                yield unit
+                continue
+            totals.add(marker.counts, resumed=True)
+            done(Step(index=unit.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
+
+    with ahead(looked_up(), poll=checked) as items, ExitStack() as stack:
+        last = began
+        # Closed here: an error while a part is written must not leave processes behind.
+        for made in stack.enter_context(closing(work.parts(unfinished(items), check=checked))):
+            now = time.monotonic()
+            store.commit(made, made.part, seconds=now - began)
+            written = time.monotonic()
+            for stage, seconds in made.stages.items():
+                totals.stages[stage] += seconds
+            totals.stages["write"] += written - now
+            totals.add(made.part.counts)
+            tick(made.amount)
+            done(
+                Step(
+                    index=made.index,
+                    counts=made.part.counts,
+                    rejects=made.part.rejects,
+                    resumed=False,
+                    seconds=written - last,
+                )
+            )
+            last = written

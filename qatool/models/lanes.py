@@ -1,0 +1,111 @@
+"""Copies to a device and back that neither side waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+class Download(Protocol):
+    """A copy on its way to the host."""
+
+    def ready(self) -> bool:
+        """Whether it has arrived, and with it all that was asked of the device before."""
+        ...
+
+    def wait(self) -> NDArray[Any]:
+        """Return it, when it has arrived."""
+        ...
+
+
+class Lane(Protocol):
+    """The way to a device and back."""
+
+    def upload(self, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
+        """Return the arrays as tensors on the device; whoever computes with them next need not wait for them."""
+        ...
+
+    def download(self, values: Tensor) -> Download:
+        """Begin to copy a tensor to the host."""
+        ...
+
+
+def lane_of(device: torch.device) -> Lane:
+    """Return the lane of a device; that of the CPU copies nothing."""
+    return CardLane(device) if device.type == "cuda" else HostLane()
+
+
+class HostLane:
+    """For a device that has the host's own memory: everything is there at once."""
+
+    def upload(self, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
+        """Return the arrays as tensors of the same memory."""
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+    def download(self, values: Tensor) -> Download:
+        """Return what is there."""
+        return _Here(values.numpy())
+
+
+class _Here:
+    def __init__(self, values: NDArray[Any]) -> None:
+        self._values = values
+
+    def ready(self) -> bool:
+        return True
+
+    def wait(self) -> NDArray[Any]:
+        return self._values
+
+
+class CardLane:
+    """Copies through pinned memory on a stream of their own, beside the one that computes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def upload(self, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
+        """Copy the arrays; see :class:`Lane`."""
+        computing = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._copies):
+            there = {
+                name: torch.from_numpy(values).pin_memory().to(self._device, non_blocking=True)
+                for name, values in arrays.items()
+            }
+        computing.wait_stream(self._copies)
+        for values in there.values():
+            values.record_stream(computing)
+        return there
+
+    def download(self, values: Tensor) -> Download:
+        """Begin to copy; see :class:`Lane`."""
+        self._copies.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._copies):
+            host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            host.copy_(values, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record(self._copies)
+        values.record_stream(self._copies)
+        return _Coming(host, arrived)
+
+
+class _Coming:
+    def __init__(self, host: Tensor, arrived: torch.cuda.Event) -> None:
+        self._host, self._arrived = host, arrived
+
+    def ready(self) -> bool:
+        return bool(self._arrived.query())  # type: ignore[no-untyped-call]
+
+    def wait(self) -> NDArray[Any]:
+        self._arrived.synchronize()
+        return self._host.numpy()

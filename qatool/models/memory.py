@@ -1,0 +1,60 @@
+"""What fits a card: how many tokens a batch, and what happens when they were too many."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from qatool.models.backend import BatchTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CUDA_BATCH_TOKENS = 131_072
+"""Enough to fill the largest card: the products of a batch then take many times what it takes to launch them."""
+_FEWEST_TOKENS = 2_048
+_SHARE = 0.5
+"""Of the free memory, for one batch: the allocator leaves gaps, and a card may be shared."""
+_TOO_LARGE = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+def card_batch_tokens(free: int, config: Any, *, itemsize: int) -> int:
+    """Return the tokens a batch that a card has memory for, a power of two.
+
+    A layer's activations at their widest are what enters and leaves the two products of its feed-forward part, beside
+    queries, keys, values and what is added to them: some 8 times the hidden and 2 times the inner size a token. The
+    span search adds a few numbers for each length an answer may have.
+
+    :param free: memory of the card that nobody uses, in bytes
+    :param config: of a transformers model
+    :param itemsize: bytes of a number
+    """
+    hidden = getattr(config, "hidden_size", None) or getattr(config, "dim", None) or 1_024
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * hidden
+    token = (8 * hidden + 2 * inner) * itemsize + 2_048
+    fitting = max(int(_SHARE * free / token), _FEWEST_TOKENS)
+    return min(1 << (fitting.bit_length() - 1), CUDA_BATCH_TOKENS)
+
+
+@contextmanager
+def telling_too_large() -> Iterator[None]:
+    """Turn the several ways of running out of memory into one.
+
+    :raises BatchTooLargeError: out of memory
+    """
+    reason = None
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error)
+    except RuntimeError as error:
+        reason = str(error)
+        if not any(known in reason for known in _TOO_LARGE):
+            raise
+    if reason is not None:
+        # Not within the handler: there the error holds on to the memory of the batch.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise BatchTooLargeError(reason)

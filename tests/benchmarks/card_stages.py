@@ -1,0 +1,201 @@
+"""Rates of a card and of each stage of an extraction by itself, and how long the card is busy."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import statistics
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from qatool.extraction.oncard import CardReader, CardShard, _Uploaded, device_backend
+from qatool.extraction.setup import prepare
+from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.files.corpus import open_corpus
+from qatool.files.paths import resolve
+from qatool.models.arithmetic import window_flops
+from qatool.models.companions import load_config
+from qatool.options import ExtractOptions
+from qatool.schema import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def timed(work: Callable[[], object], device: torch.device, *, repeats: int = 1) -> float:
+    """Return the median of the seconds that work takes; on a card by its own events."""
+    found = []
+    for _ in range(repeats):
+        if device.type == "cuda":
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            work()
+            end.record()
+            torch.cuda.synchronize(device)
+            found.append(begin.elapsed_time(end) / 1_000)
+        else:
+            began = time.perf_counter()
+            work()
+            found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+def ceilings(device: torch.device, *, small: bool) -> dict[str, Any]:
+    """Return the rates of matrix products, and of copies within the device and to it and back.
+
+    :param small: for a rehearsal
+    """
+    side, size, repeats = (256, 1 << 20, 3) if small else (8_192, 2 << 30, 30)
+    products = {}
+    for name, kind in KINDS.items():
+        if small and name == "fp16":
+            continue
+        # Numbers drawn at random: zeros take less power, and so less time.
+        one, other = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
+        out = torch.empty_like(one)
+        timed(lambda one=one, other=other, out=out: torch.mm(one, other, out=out), device, repeats=5)
+        seconds = timed(lambda one=one, other=other, out=out: torch.mm(one, other, out=out), device, repeats=repeats)
+        products[name] = 2 * side**3 / seconds / 1e12
+    values = torch.randint(0, 255, (size,), dtype=torch.uint8, device=device)
+    there = torch.empty_like(values)
+    timed(lambda: there.copy_(values), device, repeats=3)
+    found: dict[str, Any] = {
+        "matmul_teraflops": products,
+        # Each byte is read once and written once.
+        "copy_gigabytes_per_second": 2 * size / timed(lambda: there.copy_(values), device, repeats=repeats) / 1e9,
+    }
+    if device.type == "cuda":
+        host = torch.empty(size // 8, dtype=torch.uint8, pin_memory=True)
+        part = there[: size // 8]
+        for name, copy in (
+            ("to_the_card", lambda: part.copy_(host, non_blocking=True)),
+            ("from_the_card", lambda: host.copy_(part, non_blocking=True)),
+        ):
+            timed(copy, device, repeats=2)
+            found[f"{name}_gigabytes_per_second"] = len(host) / timed(copy, device, repeats=10) / 1e9
+    return found
+
+
+def stage_rates(
+    model: Path,
+    rows: Sequence[dict[str, Any]],
+    *,
+    device: torch.device,
+    precision: str,
+    share: Callable[[float], float | None],
+) -> dict[str, Any]:
+    """Return windows a second of every stage, alone, and what the model makes of the matrix products' rate."""
+    setup = prepare(
+        ExtractOptions(
+            inputs=("-",), output="-", model=str(model), precision=precision, device=str(device), backend="torch"
+        ),
+        planned={},
+        kept={},
+    )
+    extractor = setup.extractor
+    backend = device_backend(extractor.backend)
+    if backend is None:
+        raise RuntimeError("batches are not put together on this device")
+    extractor.tokenizer.remember_words()
+    examples = [Example(row["id"], row["question"], row["context"], row["id"]) for row in rows]
+    (shard,) = cut_shards(examples, ShardLimits(rows=len(rows), context_bytes=1 << 40))
+    extractor.prepare(shard)
+    began = time.perf_counter()
+    prepared = extractor.prepare(shard)
+    card_shard = CardShard.of(prepared.examples, extractor.searched_characters(prepared))
+    preparing = time.perf_counter() - began
+    reader = CardReader(
+        backend=backend, search=extractor.decoder.search, batch_tokens=extractor.batch_tokens, tick=lambda _: None
+    )
+    reader.collect(reader.launch(card_shard))
+    whole = timed(lambda: reader.launch(card_shard), device, repeats=3)
+    began = time.perf_counter()
+    launched = reader.launch(card_shard)
+    launching = time.perf_counter() - began
+    spans, failed = reader.collect(launched)
+    began = time.perf_counter()
+    extractor.decide(prepared, spans, failed)
+    deciding = time.perf_counter() - began
+    lengths = card_shard.pieces.lengths
+    config = load_config(str(model))
+    work = sum(window_flops(config, length) or 0.0 for length in lengths.tolist())
+    model_alone, batches_alone = _model_alone(reader, card_shard, device)
+    count = len(lengths)
+    return {
+        "windows": count,
+        "mean_length": float(np.mean(lengths)),
+        "batch_tokens": extractor.batch_tokens,
+        "way": "packed" if backend.packs else "padded",
+        "windows_per_second": {
+            "prepare, one process": count / preparing,
+            "put batches together": count / batches_alone,
+            "model": count / model_alone,
+            "batches, model and spans": count / whole,
+            "launch (host)": count / launching,
+            "decide, one process": count / deciding,
+        },
+        "model_share_of_matmul": share(work / model_alone),
+        "reading_share_of_matmul": share(work / whole),
+        "processes_needed": (preparing + deciding) / whole,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def read_rate(corpus: Path, count: int) -> float:
+    """Return the rows a second that one thread reads from Parquet, makes a shard of and sends to a process."""
+    limits = ShardLimits(rows=count, context_bytes=1 << 40)
+    began = time.perf_counter()
+    shard = next(cut_shards(open_corpus(resolve([str(corpus)]), limit=count).examples(), limits))
+    pickle.dumps(shard)
+    return count / (time.perf_counter() - began)
+
+
+def _model_alone(reader: CardReader, shard: CardShard, device: torch.device) -> tuple[float, float]:
+    """Return the seconds of the model's forward passes over a shard, and those of putting its batches together."""
+    with torch.inference_mode():
+        uploaded = _Uploaded(shard, reader.backend)
+        bounds = list(reader._batches(shard.pieces.lengths))
+        together = timed(lambda: [uploaded.batch(*one) for one in bounds], device, repeats=3)
+        batches = [uploaded.batch(*one) for one in bounds]
+        model = timed(lambda: [reader.backend.packed_logits(batch) for batch in batches], device, repeats=3)
+    return model, together
+
+
+def busy_share(work: Callable[[], object], device: torch.device) -> dict[str, Any]:
+    """Return the share of the time between a run's first and last kernel in which the card computed or copied."""
+    from torch.profiler import ProfilerActivity, profile
+
+    on_card = device.type == "cuda"
+    work()
+    with profile(activities=[ProfilerActivity.CUDA if on_card else ProfilerActivity.CPU]) as profiled:
+        work()
+    ranges, by_name = [], Counter[str]()
+    for event in profiled.events():
+        if (event.device_type == torch.autograd.DeviceType.CUDA) == on_card:
+            ranges.append((event.time_range.start, event.time_range.end))
+            by_name[event.name] += event.time_range.end - event.time_range.start
+    busy = covered(ranges)
+    wall = max(end for _, end in ranges) - min(start for start, _ in ranges)
+    total = sum(by_name.values())
+    return {
+        "busy_share": busy / wall,
+        "kernels": len(ranges),
+        "seconds": wall / 1e6,
+        "most_time": {name[:90]: spent / total for name, spent in by_name.most_common(15)},
+    }
+
+
+def covered(ranges: Sequence[tuple[float, float]]) -> float:
+    """Return how much of a line the ranges cover; those that overlap count once."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(ranges):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total

@@ -1,0 +1,318 @@
+"""Extraction in stages: the very same parts as shard by shard, in order, and nothing left behind."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from extractionhelpers import example, extractor
+from test_extraction_oncard import DeviceArithmetic
+from test_extraction_reading import PAIRS
+from tokenizerhelpers import pair_tokenizer
+
+from qatool.errors import EnvironmentUnfitError, InputError
+from qatool.extraction import staged
+from qatool.extraction.answering import Answerer
+from qatool.extraction.job import ExtractionJob, WorkHere
+from qatool.extraction.keeper import ShardKeeper
+from qatool.extraction.shards import ShardLimits
+from qatool.extraction.staged import LAUNCHED, StagedExtraction, _Line, _reader, default_workers
+from qatool.jobs.keepers import LocalKeeper, ProcessKeepers, result
+from qatool.jobs.local import Totals
+from qatool.jobs.staged import run_staged
+from qatool.jobs.stopping import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qatool.extraction.extractor import Extractor
+    from qatool.schema import Example
+
+ROWS = [*PAIRS, ("who", " "), *PAIRS[:5]]
+
+
+class Rows:
+    """A corpus of the pairs."""
+
+    def examples(self) -> Iterator[Example]:
+        return (example(*pair, row=row) for row, pair in enumerate(ROWS))
+
+
+def job_of(one: Extractor, *, rows: int = 4) -> ExtractionJob:
+    limits = ShardLimits(rows=rows, context_bytes=1 << 30)
+    return ExtractionJob(Rows(), one.columns, limits, earlier=list, skip_errors=True)
+
+
+def answerer_of(one: Extractor) -> Answerer:
+    return Answerer(SimpleNamespace(resolved=lambda: None, extractor=one))
+
+
+def staged_of(one: Extractor, *, workers: int) -> StagedExtraction:
+    return StagedExtraction(job_of(one), answerer_of(one), workers=workers)
+
+
+def device_extractor(**options: Any) -> Extractor:
+    return extractor(
+        pair_tokenizer("byte-level-bpe"), DeviceArithmetic(**options), top_k=3, batch_tokens=300, snippet=5
+    )
+
+
+def stored(part: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(part.table, sink)
+    return sink.getvalue()
+
+
+def nothing() -> None:
+    """Go on."""
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_processes_give_the_very_same_parts(workers) -> None:
+    one = device_extractor()
+    job = job_of(one)
+    expected = [(shard, one.answer(one.prepare(shard))) for shard in job.units()]
+    made = list(staged_of(one, workers=workers).parts(job.units(), check=nothing))
+    assert [m.index for m in made] == list(range(len(expected))) == list(range(7))
+    for ours, (shard, part) in zip(made, expected, strict=True):
+        assert stored(ours.part) == stored(part)
+        assert ours.part.counts == part.counts
+        assert ours.content_hash == shard.content_hash
+        assert set(ours.stages) == {"prepare", "read"}
+        assert min(ours.stages.values()) > 0
+    assert gone(1)
+
+
+def test_a_single_shard_needs_no_process(monkeypatch) -> None:
+    monkeypatch.setattr(staged, "ProcessKeepers", None)
+    one = device_extractor()
+    job = job_of(one, rows=1_000)
+    (made,) = staged_of(one, workers=3).parts(job.units(), check=nothing)
+    (shard,) = job.units()
+    assert stored(made.part) == stored(one.answer(one.prepare(shard)))
+    assert list(staged_of(one, workers=3).parts(iter(()), check=nothing)) == []
+
+
+def test_samples_are_those_of_the_first_shards() -> None:
+    one = device_extractor()
+    job, plain = job_of(one), job_of(one)
+    list(StagedExtraction(job, answerer_of(one), workers=1).parts(job.units(), check=nothing))
+    here = WorkHere(plain, answerer_of(one))
+    for shard in here.units():
+        here.finish(here.prepare(shard), lambda _: None)
+    assert job.samples == plain.samples
+    assert len(job.samples) == 3
+
+
+class _Slow(LocalKeeper):
+    """Two keepers that are done only when told to."""
+
+    count = 2
+
+    def __init__(self, make: Any) -> None:
+        super().__init__(make)
+        self.waiting: list[tuple[Future[Any], Any, tuple[Any, ...]]] = []
+
+    def call(self, number: int, task: Any, /, *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, task, args))
+        return future
+
+    def work(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for future, task, args in waiting:
+            future.set_result(task(self._state, *args))
+
+
+def test_shards_on_their_way_are_few() -> None:
+    one = device_extractor()
+    job = job_of(one, rows=1)
+    keepers = _Slow(lambda: ShardKeeper(answerer_of(one)))
+    taken = finished = most = 0
+
+    def units() -> Iterator[Any]:
+        nonlocal taken
+        for shard in job.units():
+            taken += 1
+            yield shard
+
+    def check() -> None:
+        nonlocal most
+        most = max(most, taken - finished)
+        keepers.work()
+
+    for _ in _Line(job, _reader(one, check), keepers, units(), check=check).parts():
+        finished += 1
+    assert finished == len(ROWS)
+    assert LAUNCHED < most <= 2 * keepers.count + LAUNCHED + 2
+
+
+def test_a_card_has_the_next_shard_before_it_is_through() -> None:
+    """The card is told of two shards before the first is asked for."""
+    one = device_extractor()
+    lane, told = one.backend.lane, []
+
+    class Later:
+        def __init__(self, coming: Any) -> None:
+            self._coming = coming
+
+        def ready(self) -> bool:
+            return lane.downloads - len(told) == LAUNCHED or lane.downloads == 7
+
+        def wait(self) -> Any:
+            told.append(lane.downloads)
+            return self._coming.wait()
+
+    plain = lane.download
+    lane.download = lambda values: Later(plain(values))
+    job = job_of(one)
+    keepers = LocalKeeper(lambda: ShardKeeper(answerer_of(one)))
+    assert len(list(_Line(job, _reader(one, nothing), keepers, job.units(), check=nothing).parts())) == 7
+    assert told == [2, 3, 4, 5, 6, 7, 7]
+
+
+class Failing:
+    """A decoder that gives up at the third shard it ranks."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self._left = inner, 2
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.__dict__["_inner"], name)
+
+    def rank(self, read: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise InputError("rows:9: cannot be ranked")
+        return self._inner.rank(read)
+
+
+def test_what_goes_wrong_in_a_process_is_raised_in_its_place() -> None:
+    one = device_extractor()
+    one = replace(one, decoder=Failing(one.decoder))
+    parts = staged_of(one, workers=1).parts(job_of(one).units(), check=nothing)
+    assert [next(parts).index, next(parts).index] == [0, 1]
+    with pytest.raises(InputError, match="rows:9: cannot be ranked"):
+        next(parts)
+    assert gone()
+
+
+def gone(seconds: float = 20) -> bool:
+    """Whether no process of ours is left, after a while."""
+    end = time.monotonic() + seconds
+    while multiprocessing.active_children() and time.monotonic() < end:
+        time.sleep(0.02)
+    return not multiprocessing.active_children()
+
+
+def test_a_stop_ends_the_processes() -> None:
+    one = device_extractor()
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(staged_of(one, workers=2).parts(job_of(one).units(), check=check))
+    assert gone()
+
+
+def test_a_process_that_is_killed_is_told_of() -> None:
+    keepers = ProcessKeepers(os.getpid, 2)
+    try:
+        pids = [result(keepers.call(number, int)) for number in range(2)]
+        assert pids[0] != pids[1] != os.getpid()
+        os.kill(pids[0], signal.SIGKILL)
+        with pytest.raises(EnvironmentUnfitError, match=r"a worker process died .*fewer --workers") as caught:
+            result(keepers.call(0, time.sleep, 30))
+        assert caught.value.exit_code == 4
+        assert result(keepers.call(1, int)) == pids[1]
+    finally:
+        keepers.close()
+    assert gone()
+
+
+def test_calls_to_a_keeper_are_done_in_their_order() -> None:
+    keepers = ProcessKeepers(list, 1)
+    try:
+        for value in range(20):
+            keepers.call(0, list.append, value)
+        assert result(keepers.call(0, list)) == list(range(20))
+    finally:
+        keepers.close()
+
+
+class Store:
+    """Keeps parts in memory."""
+
+    def __init__(self, finished: dict[int, Any] | None = None) -> None:
+        self.parts: dict[int, Any] = {}
+        self._finished = finished or {}
+
+    def finished(self, unit: Any) -> Any:
+        return self._finished.get(unit.index)
+
+    def commit(self, unit: Any, part: Any, *, seconds: float) -> None:
+        assert seconds >= 0
+        self.parts[unit.index] = (unit.content_hash, part)
+
+
+class Marker:
+    def __init__(self) -> None:
+        self.counts, self.rejects = {"examples": 4}, ()
+
+
+def test_the_engine_passes_over_what_is_finished() -> None:
+    store, totals, steps = Store({0: Marker(), 2: Marker()}), Totals(), []
+    ticks: list[int] = []
+    run_staged(
+        staged_of(device_extractor(), workers=1),
+        store,
+        totals,
+        stop=Stop(),
+        tick=ticks.append,
+        done=lambda step: steps.append((step.index, step.resumed)),
+    )
+    assert sorted(store.parts) == [1, 3, 4, 5, 6]
+    assert sorted(steps) == [(index, index in {0, 2}) for index in range(7)]
+    assert (totals.units, totals.resumed_units) == (7, 2)
+    assert sum(ticks) == totals.counts["windows_read"] > 0
+    assert totals.counts["examples"] == len(ROWS)
+    assert all(totals.stages[stage] > 0 for stage in ("prepare", "read", "write"))
+
+
+def test_the_engine_stops_after_a_unit_when_time_is_up() -> None:
+    from qatool.errors import OutOfTime
+
+    store, totals = Store(), Totals()
+    with pytest.raises(OutOfTime):
+        run_staged(
+            staged_of(device_extractor(), workers=1),
+            store,
+            totals,
+            stop=Stop(max_duration=0, label="0s"),
+            tick=lambda _: None,
+            done=lambda _: None,
+        )
+    assert list(store.parts) == [0]
+    assert gone()
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 1), (3, 1), (16, 14), (200, 16)])
+def test_workers_follow_the_cores(monkeypatch, cores, expected) -> None:
+    monkeypatch.setattr(staged, "usable_cores", lambda: cores)
+    assert default_workers() == expected

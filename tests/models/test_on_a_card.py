@@ -1,0 +1,175 @@
+"""What only a card can show: no waiting in the loop, its kernels, its memory. Run with ``pytest -m gpu``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tokenizerhelpers import questions, texts
+
+from qatool.commands.extract import run
+from qatool.extraction.oncard import CardReader, CardShard, device_backend
+from qatool.extraction.setup import prepare
+from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.models.lanes import CardLane
+from qatool.options import ExtractOptions
+from qatool.schema import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from qatool.extraction.extractor import Extractor
+
+pytestmark = pytest.mark.gpu
+
+PAIRS = [(questions()[i % 20], text) for i, text in enumerate(texts()[8:40])]
+
+
+@pytest.fixture(autouse=True)
+def card() -> Iterator[None]:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA card here")
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def extractor_of(model: Path, **options: Any) -> Extractor:
+    given: dict[str, Any] = {"device": "cuda", "always_answer": True, "top_k": 3} | options
+    return prepare(
+        ExtractOptions(inputs=("-",), output="-", model=str(model), **given), planned={}, kept={}
+    ).extractor
+
+
+def shard_of_pairs() -> Any:
+    examples = [Example(str(row), *pair, f"rows:{row}") for row, pair in enumerate(PAIRS)]
+    (shard,) = cut_shards(examples, ShardLimits(rows=1_000, context_bytes=1 << 30))
+    return shard
+
+
+def test_a_card_packs_windows(tiny_model) -> None:
+    for precision in ("bf16", "fp16"):
+        backend = device_backend(extractor_of(tiny_model, precision=precision).backend)
+        assert backend is not None
+        assert isinstance(backend.lane, CardLane)
+        assert backend.packs
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_the_answers_are_those_of_the_cpu(tiny_model, precision) -> None:
+    shard = shard_of_pairs()
+    tables = []
+    for device, kind in (("cuda", precision), ("cpu", "fp32")):
+        one = extractor_of(tiny_model, device=device, precision=kind)
+        tables.append(one.answer(one.prepare(shard)).table)
+    ours, theirs = (table["score"].to_pylist() for table in tables)
+    assert ours == pytest.approx(theirs, abs=1e-4 if precision == "fp32" else 0.02)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_nothing_waits_for_the_card_while_a_shard_is_launched(tiny_model, precision) -> None:
+    one = extractor_of(tiny_model, precision=precision, batch_tokens=1_000)
+    backend = device_backend(one.backend)
+    reader = CardReader(backend=backend, search=one.decoder.search, batch_tokens=1_000, tick=lambda _: None)
+    prepared = one.prepare(shard_of_pairs())
+    card_shard = CardShard.of(prepared.examples, one.searched_characters(prepared))
+    reader.collect(reader.launch(card_shard))
+    torch.cuda.set_sync_debug_mode("error")
+    launched = reader.launch(card_shard)
+    torch.cuda.set_sync_debug_mode("default")
+    spans, failed = reader.collect(launched)
+    assert len(failed) == 0
+    assert len(spans) == len(prepared.examples.windows)
+
+
+def test_the_check_sees_waiting() -> None:
+    values = torch.ones(3, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    with pytest.raises(RuntimeError, match="synchroniz"):
+        values.sum().item()
+
+
+def test_batches_beyond_the_memory_are_halved(tiny_model) -> None:
+    one = extractor_of(tiny_model, precision="fp32")
+    shard = shard_of_pairs()
+    usual = one.answer(one.prepare(shard)).table
+    tight = extractor_of(tiny_model, precision="fp32", batch_tokens=10**9)
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    # Room for the model and a few megabytes.
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (6 << 20)) / total)
+    assert free
+    found = tight.answer(tight.prepare(shard)).table
+    assert tight.backend.fitting_tokens < 1 << 62
+    assert found["answer"] == usual["answer"]
+    assert found["error"].null_count == len(found)
+
+
+def test_overflow_in_fp16_is_read_again(tmp_path, tiny_model) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    name = next(name for name in weights if "layer.0.intermediate.dense.weight" in name)
+    weights[name] = weights[name] * 3e5
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    one = extractor_of(model, precision="fp16")
+    table = one.answer(one.prepare(shard_of_pairs())).table
+    assert one.backend._wider is not None
+    assert table["error"].null_count == len(table)
+
+
+def test_a_compiled_model_gives_the_same(tiny_model) -> None:
+    shard = shard_of_pairs()
+    plain, compiled = (extractor_of(tiny_model, precision="bf16", compile=way) for way in (False, True))
+    one, other = (way.answer(way.prepare(shard)).table["score"].to_pylist() for way in (plain, compiled))
+    assert other == pytest.approx(one, abs=0.02)
+    assert compiled.backend._model._faster is not None, "compiling failed, and the model was run as it is"
+
+
+def test_a_whole_run_in_stages(tmp_path, tiny_model) -> None:
+    rows = [{"id": str(i), "question": question, "context": text} for i, (question, text) in enumerate(PAIRS * 20)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+    options = ExtractOptions(
+        inputs=(str(tmp_path / "in.parquet"),),
+        output=str(tmp_path / "answers.parquet"),
+        model=str(tiny_model),
+        device="cuda",
+        shard_rows=50,
+        workers=2,
+        quiet=True,
+    )
+    told = run(options).summary
+    assert told["device"] == "cuda:0"
+    assert told["limits"]["compile"] is False
+    once = (tmp_path / "answers.parquet").read_bytes()
+    run(replace(options, workers=1))
+    assert (tmp_path / "answers.parquet").read_bytes() == once
+    assert pq.read_table(tmp_path / "answers.parquet")["id"].to_pylist() == [row["id"] for row in rows]
+
+
+def test_training_steps_do_not_wait_for_the_card(tiny_model) -> None:
+    from transformers import AutoModelForQuestionAnswering
+
+    from qatool.training.module import QuestionAnsweringModule, Recipe
+
+    model = AutoModelForQuestionAnswering.from_pretrained(tiny_model, attn_implementation="sdpa").cuda()
+    recipe = Recipe(learning_rate=1e-4, weight_decay=0.0, clip=1.0, steps=9, warmup_steps=0, seed=1)
+    module = QuestionAnsweringModule(model, recipe, None)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    for value in model.parameters():
+        value.grad = torch.full_like(value, torch.nan)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    torch.cuda.set_sync_debug_mode("error")
+    module._note_overflow(optimizer, norm)
+    optimizer.step()
+    torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())

@@ -1,0 +1,71 @@
+"""A gradient that is not finite, on a card: noticed without waiting, and no weight is changed by it or after it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import BertConfig, BertForQuestionAnswering
+
+from qatool.training.module import NotFiniteError, QuestionAnsweringModule, Recipe
+
+RECIPE = Recipe(learning_rate=1e-2, weight_decay=0.0, clip=1.0, steps=9, warmup_steps=0, seed=1)
+
+
+@pytest.fixture
+def module() -> QuestionAnsweringModule:
+    torch.manual_seed(1)
+    config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    return QuestionAnsweringModule(BertForQuestionAnswering(config), RECIPE, None)
+
+
+def step(module: QuestionAnsweringModule, optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Do a step whose gradient is one value everywhere."""
+    for parameter in module.parameters():
+        parameter.grad = torch.full_like(parameter, value)
+    norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    module._note_overflow(optimizer, norm)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_stay_from_the_first_bad_step_on(module, bad) -> None:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, fused=True)
+    before = [value.clone() for value in module.parameters()]
+    step(module, optimizer, 0.5)
+    good = [value.clone() for value in module.parameters()]
+    assert not any(torch.equal(one, other) for one, other in zip(before, good, strict=True))
+    module.check_finite()
+    for value in (bad, 0.5):
+        step(module, optimizer, value)
+        assert all(torch.equal(one, other) for one, other in zip(good, module.parameters(), strict=True))
+    with pytest.raises(NotFiniteError, match="step 1: the gradient is not finite"):
+        module.check_finite()
+
+
+@pytest.mark.parametrize("moment", ["on_train_end", "on_validation_epoch_start"])
+def test_it_is_told_before_anything_is_kept(module, moment) -> None:
+    module._first_overflow = torch.tensor(7)
+    with pytest.raises(NotFiniteError, match="step 7"):
+        getattr(module, moment)()
+    with pytest.raises(NotFiniteError, match="step 7"):
+        module.on_save_checkpoint({})
+
+
+def test_a_ready_mask_gives_the_same_loss(module) -> None:
+    from qatool.training.windows import TrainingBatch
+
+    module.eval()
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    batch = TrainingBatch(
+        input_ids=torch.arange(10).reshape(2, 5),
+        attention_mask=mask,
+        token_type_ids=None,
+        start_positions=torch.tensor([1, 2]),
+        end_positions=torch.tensor([3, 2]),
+        share=1.0,
+    )
+    plain = module._loss(batch)
+    module._ready_mask = True
+    torch.testing.assert_close(module._loss(batch), plain)
+    batch.attention_mask[1, 2] = 0
+    assert not torch.allclose(module._loss(batch), plain)
