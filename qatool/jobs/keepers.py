@@ -9,8 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from qatool.errors import EnvironmentUnfitError
-from qatool.jobs.processes import end_with_parent, stop_feeding
+from qatool.jobs.processes import died, end_with_parent, stop_feeding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,13 +97,6 @@ def result(future: Future[R]) -> R:
         return future.result()
     except BrokenProcessPool as error:
         raise died() from error
-
-
-def died() -> EnvironmentUnfitError:
-    """Return what is said of a process that is gone."""
-    return EnvironmentUnfitError(
-        "a worker process died (killed from outside, or out of memory); start again with fewer --workers"
-    )
 
 
 def _begin(make: Callable[[], Any]) -> None:

@@ -77,12 +77,17 @@ def in_order(
             process.terminate()
         stop_feeding(pool)
         if isinstance(error, BrokenProcessPool):
-            raise EnvironmentUnfitError(
-                "a worker process died (killed from outside, or out of memory); start again with fewer --workers"
-            ) from error
+            raise died() from error
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def died() -> EnvironmentUnfitError:
+    """Return what is said of a process that is gone."""
+    return EnvironmentUnfitError(
+        "a worker process died (killed from outside, or out of memory); start again with fewer --workers"
+    )
 
 
 def stop_feeding(pool: ProcessPoolExecutor) -> None:

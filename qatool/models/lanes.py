@@ -68,34 +68,38 @@ class _Here:
 
 
 class CardLane:
-    """Copies through pinned memory on a stream of their own, beside the one that computes."""
+    """Copies through pinned memory on streams beside the one that computes.
+
+    One for each way: the next shard must not wait for the answers to this one.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._up = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._down = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def upload(self, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
         """Copy the arrays; see :class:`Lane`."""
         computing = torch.cuda.current_stream(self._device)
-        with torch.cuda.stream(self._copies):
+        with torch.cuda.stream(self._up):
             there = {
                 name: torch.from_numpy(values).pin_memory().to(self._device, non_blocking=True)
                 for name, values in arrays.items()
             }
-        computing.wait_stream(self._copies)
+        computing.wait_stream(self._up)
         for values in there.values():
             values.record_stream(computing)
         return there
 
     def download(self, values: Tensor) -> Download:
         """Begin to copy; see :class:`Lane`."""
-        self._copies.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._copies):
+        self._down.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._down):
             host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             host.copy_(values, non_blocking=True)
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            arrived.record(self._copies)
-        values.record_stream(self._copies)
+            arrived.record(self._down)
+        values.record_stream(self._down)
         return _Coming(host, arrived)
 
 

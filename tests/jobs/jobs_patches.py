@@ -300,7 +300,12 @@ def no_ray() -> None:
 
 
 def staged() -> None:
-    """Let the backend without a model be given its batches as a card is; reading a shard takes ``SLOW`` seconds."""
+    """Let the backend without a model be given its batches as a card is; reading a shard takes ``SLOW`` seconds.
+
+    The file ``workers`` names the processes beside it.
+    """
+    import multiprocessing
+
     import torch
 
     from qatool.extraction.oncard import CardReader
@@ -316,6 +321,9 @@ def staged() -> None:
     plain = CardReader.launch
 
     def launch(self, shard):
+        fresh = Path("workers.new")
+        fresh.write_text(" ".join(str(process.pid) for process in multiprocessing.active_children()))
+        fresh.replace("workers")
         time.sleep(float(os.environ.get("SLOW", "0")))
         return plain(self, shard)
 

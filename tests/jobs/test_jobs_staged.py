@@ -13,17 +13,9 @@ SETTING = {"patch": "jobs_patches:staged", "environment": {"SLOW": "0.3"}}
 WORDS = ("in.jsonl", "--workers", "2")
 
 
-def children(pid: int) -> list[int]:
-    """The processes that a process has started, and theirs."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            found += [int(entry.name), *children(int(entry.name))]
-    return found
+def workers(runner) -> list[int]:
+    """The processes beside the card."""
+    return [int(pid) for pid in (runner.folder / "workers").read_text().split()]
 
 
 def alive(pids: list[int]) -> list[int]:
@@ -41,8 +33,8 @@ def test_the_same_bytes(runner, whole) -> None:
 def test_a_signal_ends_all_processes_and_the_same_command_continues(runner, whole, number, code) -> None:
     process = runner.start(*WORDS, **SETTING)
     process.wait_for(lambda: runner.markers() >= 2)
-    others = children(process.pid)
-    assert len(others) >= 2
+    others = workers(runner)
+    assert len(alive(others)) == 2
     process.send(number)
     assert process.wait() == code
     end = time.monotonic() + 120
@@ -59,10 +51,7 @@ def test_a_signal_ends_all_processes_and_the_same_command_continues(runner, whol
 def test_a_process_that_dies_is_told_of(runner, whole) -> None:
     process = runner.start(*WORDS, **SETTING)
     process.wait_for(lambda: runner.markers() >= 1)
-    for pid in children(process.pid):
-        if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            for worker in children(pid):
-                os.kill(worker, signal.SIGKILL)
+    os.kill(workers(runner)[0], signal.SIGKILL)
     assert process.wait() == 4
     assert "a worker process died" in process.error
     runner.done("in.jsonl")
