@@ -10,7 +10,7 @@ import pytest
 from crewtools import NumberJob, NumberMaker, begun, run_numbers
 
 from qatool.errors import EnvironmentUnfitError, InputError, Interrupted, OutOfTime
-from qatool.jobs.crew import Roster
+from qatool.jobs.crew import IN_HAND, Roster
 from qatool.jobs.processcrew import ProcessCrew
 from qatool.jobs.stopping import Stop
 
@@ -60,7 +60,8 @@ def test_a_worker_that_dies_costs_what_it_had_in_hand(tmp_path) -> None:
     assert len({pid for _, pid in begun(tmp_path)}) in {2, 3}
     times = Counter(unit for unit, _ in begun(tmp_path))
     assert times.pop(7) == 2
-    assert set(times.values()) == {1}
+    # The other one in its hands may have been done, and not told of yet.
+    assert sum(times.values()) <= len(times) + IN_HAND - 1
 
 
 def test_a_unit_that_kills_its_worker_is_given_up_and_the_rest_is_done(tmp_path) -> None:
