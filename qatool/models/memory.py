@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from qatool.errors import EnvironmentUnfitError
 from qatool.models.backend import BatchTooLargeError
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ CUDA_BATCH_TOKENS = 131_072
 _FEWEST_TOKENS = 2_048
 _SHARE = 0.5
 """Of the free memory, for one batch: the allocator leaves gaps, and a card may be shared."""
-_TOO_LARGE = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_TOO_LARGE = (
+    "can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"
+)  # fmt: skip
+"""What is said by those who do not ask PyTorch for memory, the driver when it loads a kernel among them."""
 
 
 def card_batch_tokens(free: int, config: Any, *, itemsize: int) -> int:
@@ -36,6 +40,23 @@ def card_batch_tokens(free: int, config: Any, *, itemsize: int) -> int:
     token = (8 * hidden + 2 * inner) * itemsize + 2_048
     fitting = max(int(_SHARE * free / token), _FEWEST_TOKENS)
     return min(1 << (fitting.bit_length() - 1), CUDA_BATCH_TOKENS)
+
+
+@contextmanager
+def unless_full(what: str, device: torch.device) -> Iterator[None]:
+    """Put something onto a device that must fit.
+
+    :param what: it is, for messages
+    :raises EnvironmentUnfitError: it does not
+    """
+    try:
+        with telling_too_large():
+            yield
+    except BatchTooLargeError as error:
+        reason = str(error).partition(". ")[0]
+        raise EnvironmentUnfitError(
+            f"{device} has no memory for {what} ({reason}); end what else uses it, or take another --device"
+        ) from None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 
 from qatool.errors import EnvironmentUnfitError
 from qatool.models.lanes import lane_of
-from qatool.models.memory import card_batch_tokens, telling_too_large
+from qatool.models.memory import card_batch_tokens, telling_too_large, unless_full
 from qatool.models.packed import packed
 from qatool.models.settings import longest_input
 from qatool.models.ways import compiled, fastest_way
@@ -141,7 +141,9 @@ class TorchBackend(ModelInMemory):
         resolved = resolve_precision(precision, place)
         loaded = load_weights(
             model, dtype=_DTYPES[resolved], allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
-        ).to(place)
+        )
+        with unless_full("the model", place):
+            loaded = loaded.to(place)
         super().__init__(
             loaded,
             device=place,
@@ -176,7 +178,7 @@ class TorchBackend(ModelInMemory):
         if self.precision != "fp16":
             return None
         if self._wider is None:
-            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+            precision = "bf16" if has_bf16(self._device) else "fp32"
             self._wider = TorchBackend(**self._source, precision=precision)
         return cast("DeviceBackend", self._wider)
 
@@ -204,6 +206,11 @@ def resolve_device(device: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def has_bf16(card: torch.device | None = None) -> bool:
+    """Whether a card (``None``: the current one) computes in bf16; those before NVIDIA's Ampere only imitate it."""
+    return torch.cuda.get_device_capability(card) >= (8, 0)
+
+
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Return the precision that ``--precision`` means on ``device``.
 
@@ -212,7 +219,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision == "auto":
         if device.type == "cpu":
             return "fp32"
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if has_bf16(device) else "fp16"
     if precision == "int8":
         raise EnvironmentUnfitError("--precision int8: only OpenVINO reads it; export the model and drop --backend")
     if precision == "fp16" and device.type == "cpu":

@@ -18,11 +18,13 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from qatool.errors import EnvironmentUnfitError
+from qatool.models import ways
 from qatool.models.backend import BatchTooLargeError
-from qatool.models.memory import CUDA_BATCH_TOKENS, card_batch_tokens, telling_too_large
+from qatool.models.memory import CUDA_BATCH_TOKENS, card_batch_tokens, telling_too_large, unless_full
 from qatool.models.packed import packed
 from qatool.models.torch_backend import ModelInMemory
-from qatool.models.ways import PackedWay, PaddedWay, agree, compiled, fastest_way, probe
+from qatool.models.ways import PackedWay, PaddedWay, compiled, distance, fastest_way, probe
 from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize
 from qatool.windows.tokenizer import PairTokenizer
@@ -118,13 +120,21 @@ def test_eager_attention_gets_the_mask_of_transformers() -> None:
     assert way_of(model, may_pack=False) == PaddedWay(ready_mask=False)
 
 
-def test_agreement_is_of_what_tells_tokens_apart() -> None:
+def test_distance_is_of_what_tells_tokens_apart() -> None:
     logits = torch.randn(2, 50, generator=torch.Generator().manual_seed(1))
-    assert agree(logits + 0.01, logits)
-    assert not agree(logits + 0.2 * logits.flip(1), logits)
+    assert distance(logits + 0.01, logits) == pytest.approx(0.01, rel=0.2)
+    assert distance(logits + 0.2 * logits.flip(1), logits) == pytest.approx(0.2, rel=0.2)
     # An offset common to all tokens must not hide it.
-    assert not agree(1_000 + logits.flip(1), 1_000 + logits)
-    assert not agree(torch.full_like(logits, torch.nan), logits)
+    assert distance(1_000 + logits.flip(1), 1_000 + logits) > 1
+    for spoilt in (torch.nan, torch.inf):
+        assert distance(torch.full_like(logits, spoilt), logits) == torch.inf
+        assert distance(logits, torch.full_like(logits, spoilt)) == torch.inf
+
+
+def test_of_positions_that_come_near_the_nearest_are_taken(monkeypatch) -> None:
+    monkeypatch.setattr(ways, "_TOLERANCE", 10.0)
+    assert way_of(model_of(RobertaConfig(**SIZES, pad_token_id=1))) == PackedWay(2)
+    assert way_of(model_of(BertConfig(**SIZES, pad_token_id=1))) == PackedWay(0)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -184,6 +194,7 @@ def test_out_of_memory_while_compiled_is_passed_on() -> None:
         (torch.OutOfMemoryError("CUDA out of memory"), BatchTooLargeError),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), BatchTooLargeError),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), BatchTooLargeError),
+        (RuntimeError("CUDA error: out of memory\nCompile with"), BatchTooLargeError),
         (RuntimeError("shape mismatch"), RuntimeError),
         (ValueError("can't allocate memory"), ValueError),
     ],
@@ -191,6 +202,16 @@ def test_out_of_memory_while_compiled_is_passed_on() -> None:
 def test_one_kind_of_out_of_memory(error, expected) -> None:
     with pytest.raises(expected), telling_too_large():
         raise error
+
+
+def test_what_must_fit_and_does_not_is_told_in_a_line() -> None:
+    with pytest.raises(EnvironmentUnfitError) as caught, unless_full("the model", torch.device("cuda", 1)):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+    assert str(caught.value) == (
+        "cuda:1 has no memory for the model (CUDA out of memory); end what else uses it, or take another --device"
+    )
+    with pytest.raises(ValueError, match="else"), unless_full("the model", CPU):
+        raise ValueError("something else")
 
 
 def test_tokens_a_batch_follow_the_memory() -> None:

@@ -172,8 +172,8 @@ def test_precisions(monkeypatch) -> None:
         "--precision fp16: half precision is slow and inexact on a CPU; use bf16 or fp32"
     )
     assert resolve_precision("fp16", card) == "fp16"
-    for supported, expected in ((True, "bf16"), (False, "fp16")):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
+    for capability, expected in (((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", {card: capability}.__getitem__)
         assert resolve_precision("auto", card) == expected
 
 
