@@ -7,7 +7,7 @@ next, some milliseconds ahead of the card.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 
 from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
-from qatool.models.memory import telling_too_large
+from qatool.models.memory import telling_too_large, unless_full
 from qatool.models.packed import PackedBatch
 from qatool.spans.search import SpanTable, TokenCharacters, no_rows
 from qatool.windows.pieces import PIECES, WindowPieces
@@ -57,6 +57,10 @@ class CardShard:
         if characters is not None and not characters.plain:
             groups = characters.start_token.astype(np.int32), characters.end_token.astype(np.int32)
         return cls(pieces=WindowPieces.of(examples), characters=groups)
+
+    def only(self, windows: NDArray[np.intp]) -> CardShard:
+        """Return ``windows (f,)`` of it alone, ascending."""
+        return replace(self, pieces=self.pieces.only(windows))
 
 
 class _Uploaded:
@@ -162,13 +166,17 @@ class CardReader:
         return self.collect(self.launch(CardShard.of(examples, characters)))
 
     def launch(self, shard: CardShard) -> Launched:
-        """Tell the card to read a shard, and return before it has."""
+        """Tell the card to read a shard, and return before it has.
+
+        :raises EnvironmentUnfitError: there is not even memory for its tokens
+        """
         device = torch.device(self.backend.device)
         windows = len(shard.pieces)
         with torch.inference_mode():
             rows = no_rows(windows, self.search.top_k, device)
             if windows:
-                uploaded = _Uploaded(shard, self.backend)
+                with unless_full("the tokens of a shard", device):
+                    uploaded = _Uploaded(shard, self.backend)
                 for first, last in self._batches(shard.pieces.lengths):
                     self._read(uploaded, first, last, rows[first:last])
                     self.tick(last - first)
@@ -193,13 +201,8 @@ class CardReader:
         if wider is None:
             return
         log_event("some windows are read again", windows=len(failed), precision=wider.precision)
-        uploaded = _Uploaded(shard, wider)
         again = CardReader(backend=wider, search=self.search, batch_tokens=self.batch_tokens, tick=lambda _: None)
-        with torch.inference_mode():
-            for window in failed.tolist():
-                row = no_rows(1, self.search.top_k, torch.device(wider.device))
-                again._read(uploaded, window, window + 1, row)
-                rows[window] = row.cpu().numpy()
+        rows[failed] = again.launch(shard.only(failed)).rows.wait()
 
     def _batches(self, lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Cut windows, sorted by length, into runs of at most ``batch_tokens``, with such padding as there is."""

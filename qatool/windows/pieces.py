@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,10 @@ class WindowPieces:
             pad_token_id=examples.pad_token_id,
             null_in_suffix=examples.template.null_in_suffix,
         )
+
+    def only(self, windows: NDArray[np.intp]) -> WindowPieces:
+        """Return ``windows (f,)`` alone, ascending; what :attr:`order` says of them stays as it is."""
+        return replace(self, starts=self.starts[windows], sizes=self.sizes[windows], order=self.order[windows])
 
     def __len__(self) -> int:
         return len(self.order)
