@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from qatool.extraction.job import InHand
 from qatool.extraction.keeper import ShardKeeper
 from qatool.extraction.oncard import CardReader, device_backend
-from qatool.jobs.keepers import LocalKeeper, ProcessKeepers, result
+from qatool.jobs.keepers import LocalKeeper, ProcessKeepers
 from qatool.jobs.processes import usable_cores
 from qatool.jobs.staged import Made
 
@@ -154,7 +154,7 @@ class _Line:
         future = self._preparing[0].prepared if self._preparing else None
         if future is None or not future.done() or len(self._reading) == LAUNCHED:
             return False
-        one, prepared = self._preparing.popleft(), result(future)
+        one, prepared = self._preparing.popleft(), future.result()
         one.prepared = None
         one.content_hash, one.prepare_seconds = prepared.content_hash, prepared.seconds
         one.launched = self._reader.launch(prepared.card)
@@ -181,7 +181,7 @@ class _Line:
         if future is None or not future.done():
             return None
         one = self._deciding.popleft()
-        part, seconds = result(future)
+        part, seconds = future.result()
         self._job.received(one.shard, part)
         windows = part.counts["windows_read"]
         self._job.in_hand = InHand(examples=part.counts["examples"], windows=windows)

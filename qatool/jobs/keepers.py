@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import queue
 import signal
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from qatool.jobs.processes import died, end_with_parent, stop_feeding
+from qatool.jobs.crew import Failure
+from qatool.jobs.processes import died, end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
 
 R = TypeVar("R")
-
-_state: Any = None
 
 
 class Keepers(Protocol):
@@ -57,7 +59,8 @@ class LocalKeeper:
 class ProcessKeepers:
     """Processes; they share nothing with this one, whose threads a fork would not survive.
 
-    They ignore Ctrl-C, which reaches them too, and end with this process, however it ends.
+    They ignore Ctrl-C, which reaches them too, and end with this process, however it ends. Each has a pipe of its
+    own: of one that is killed while it writes, the rest of the message is not waited for.
 
     :param make: makes the state of one, there; sent by pickling
     :param preload: modules it needs: imported once for all processes
@@ -67,45 +70,96 @@ class ProcessKeepers:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(preload))
         self.count = count
-        self._others = set(multiprocessing.active_children())
-        self._pools = [
-            ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(make,)) for _ in range(count)
-        ]
+        self._keepers: list[_Keeper] = []
+        pickled = pickle.dumps(make)
+        try:
+            for _ in range(count):
+                self._keepers.append(_Keeper(context, pickled))
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
-        """Send it to a process."""
-        try:
-            return self._pools[number].submit(_work, task, *args)
-        except BrokenProcessPool as error:
-            raise died() from error
+        """Send it to a process. The future raises :class:`~qatool.errors.EnvironmentUnfitError` if that dies."""
+        return self._keepers[number].call(task, *args)
 
     def close(self) -> None:
         """End the processes."""
-        for process in set(multiprocessing.active_children()) - self._others:
-            process.terminate()
-        for pool in self._pools:
-            stop_feeding(pool)
-            pool.shutdown(cancel_futures=True)
+        for keeper in self._keepers:
+            keeper.process.kill()
+        for keeper in self._keepers:
+            keeper.close()
 
 
-def result(future: Future[R]) -> R:
-    """Return what a call gave.
+class _Keeper:
+    """A process, and a thread here that speaks with it.
 
-    :raises EnvironmentUnfitError: its process died
+    :param make: makes its state, pickled
     """
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise died() from error
+
+    def __init__(self, context: Any, make: bytes) -> None:
+        self._make = make
+        self._pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,), name="qatool keeper", daemon=True)
+        self.process.start()
+        theirs.close()
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
+        self._calls = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._speak, name="qatool-keeper", daemon=True)
+        self._thread.start()
+
+    def call(self, task: Callable[..., R], *args: Any) -> Future[R]:
+        future: Future[R] = Future()
+        self._calls.put((future, task, args))
+        return future
+
+    def close(self) -> None:
+        """Put the process, which is killed, and the thread away."""
+        self._calls.put(None)
+        self._thread.join()
+        self.process.join()
+        self._pipe.close()
+
+    def _speak(self) -> None:
+        with suppress(OSError):
+            self._pipe.send_bytes(self._make)
+        while (call := self._calls.get()) is not None:
+            future, task, args = call
+            try:
+                self._pipe.send((task, args))
+                answer = self._pipe.recv()
+            except (EOFError, OSError):
+                answer = Failure(died())
+            except Exception as error:  # noqa: BLE001  (handed to the caller)
+                answer = Failure(error)
+            if isinstance(answer, Failure):
+                future.set_exception(answer.error)
+            else:
+                future.set_result(answer)
 
 
-def _begin(make: Callable[[], Any]) -> None:
-    """Set up a process; one that leaves its parent behind would hold its memory for nothing."""
-    global _state  # noqa: PLW0603 one state a process
+def _serve(pipe: Connection) -> None:
+    """Be a keeper: make the state, then do what comes. Ctrl-C reaches it too, but it is the parent that ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, name="qatool-parent", daemon=True).start()
-    _state = make()
+    state: Any = None
+    unmade: Failure | None = None
+    with suppress(EOFError, OSError):
+        try:
+            state = pipe.recv()()
+        except Exception as error:  # noqa: BLE001  (told at the first call)
+            unmade = Failure.of(error)
+        while True:
+            task, args = pipe.recv()
+            answer = unmade or _done(task, state, args)
+            try:
+                pipe.send(answer)
+            except (pickle.PicklingError, TypeError, AttributeError) as error:  # nothing of it was sent
+                pipe.send(Failure(RuntimeError(f"{error}: {answer}")))
 
 
-def _work(task: Callable[..., R], *args: Any) -> R:
-    return task(_state, *args)
+def _done(task: Callable[..., Any], state: Any, args: tuple[Any, ...]) -> Any:
+    try:
+        return task(state, *args)
+    except Exception as error:  # noqa: BLE001  (handed to the caller)
+        return Failure.of(error)

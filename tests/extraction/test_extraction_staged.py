@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
 import signal
+import struct
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +29,7 @@ from qatool.extraction.job import ExtractionJob, WorkHere
 from qatool.extraction.keeper import ShardKeeper
 from qatool.extraction.shards import ShardLimits
 from qatool.extraction.staged import LAUNCHED, StagedExtraction, _Line, _reader, default_workers
-from qatool.jobs.keepers import LocalKeeper, ProcessKeepers, result
+from qatool.jobs.keepers import LocalKeeper, ProcessKeepers
 from qatool.jobs.local import Totals
 from qatool.jobs.staged import run_staged
 from qatool.jobs.stopping import Stop
@@ -234,16 +237,63 @@ def test_a_stop_ends_the_processes() -> None:
 def test_a_process_that_is_killed_is_told_of() -> None:
     keepers = ProcessKeepers(os.getpid, 2)
     try:
-        pids = [result(keepers.call(number, int)) for number in range(2)]
+        pids = [keepers.call(number, int).result() for number in range(2)]
         assert pids[0] != pids[1] != os.getpid()
         os.kill(pids[0], signal.SIGKILL)
         with pytest.raises(EnvironmentUnfitError, match=r"a worker process died .*fewer --workers") as caught:
-            result(keepers.call(0, time.sleep, 30))
+            keepers.call(0, time.sleep, 30).result()
         assert caught.value.exit_code == 4
-        assert result(keepers.call(1, int)) == pids[1]
+        assert keepers.call(1, int).result() == pids[1]
     finally:
         keepers.close()
     assert gone()
+
+
+def half_an_answer(_: Any) -> None:
+    """Begin to answer, and die."""
+    for pipe in filter(lambda one: isinstance(one, Connection), gc.get_objects()):
+        if not pipe.closed and pipe.writable:
+            os.write(pipe.fileno(), struct.pack("!i", 1_000) + b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_rest_of_a_message_is_not_waited_for_when_its_process_is_killed() -> None:
+    keepers = ProcessKeepers(os.getpid, 2)
+    try:
+        with pytest.raises(EnvironmentUnfitError, match="a worker process died"):
+            keepers.call(0, half_an_answer).result(timeout=60)
+        assert keepers.call(1, int).result() > 0
+    finally:
+        keepers.close()
+
+
+def no_state() -> None:
+    raise InputError("features: cannot be read")
+
+
+def test_a_keeper_that_cannot_be_made_says_why() -> None:
+    keepers = ProcessKeepers(no_state, 1)
+    try:
+        for _ in range(2):
+            with pytest.raises(InputError, match="features: cannot be read"):
+                keepers.call(0, int).result(timeout=60)
+    finally:
+        keepers.close()
+
+
+def generator(state: list[Any]) -> Any:
+    return (one for one in state)
+
+
+def test_what_cannot_be_sent_is_told() -> None:
+    keepers = ProcessKeepers(list, 1)
+    try:
+        with pytest.raises(AttributeError, match="pickle"):
+            keepers.call(0, lambda state: state).result(timeout=60)
+        with pytest.raises(RuntimeError, match="pickle"):
+            keepers.call(0, generator).result(timeout=60)
+    finally:
+        keepers.close()
 
 
 def test_calls_to_a_keeper_are_done_in_their_order() -> None:
@@ -251,7 +301,7 @@ def test_calls_to_a_keeper_are_done_in_their_order() -> None:
     try:
         for value in range(20):
             keepers.call(0, list.append, value)
-        assert result(keepers.call(0, list)) == list(range(20))
+        assert keepers.call(0, list).result() == list(range(20))
     finally:
         keepers.close()
 
