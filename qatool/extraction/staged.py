@@ -25,7 +25,7 @@ from qatool.jobs.staged import Made
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from qatool.extraction.answering import Answerer
+    from qatool.extraction.answering import Answerer, Task
     from qatool.extraction.extractor import Extractor
     from qatool.extraction.job import ExtractionJob
     from qatool.extraction.keeper import Prepared
@@ -60,13 +60,17 @@ class StagedExtraction:
         """Yield the shards of the corpus; see :meth:`~qatool.extraction.job.ExtractionJob.units`."""
         return self._job.units()
 
-    def parts(self, units: Iterator[Shard], *, check: Callable[[], None]) -> Generator[Made]:
+    def hand_out(self, unit: Shard) -> Task:
+        """Return all that it takes to answer a shard; see :meth:`~qatool.extraction.job.ExtractionJob.hand_out`."""
+        return self._job.hand_out(unit)
+
+    def parts(self, tasks: Iterator[Task], *, check: Callable[[], None]) -> Generator[Made]:
         """Answer shards.
 
         :raises EnvironmentUnfitError: a process died
         :raises InputError: the model cannot read a row, and those are not skipped
         """
-        first = list(islice(units, 2))
+        first = list(islice(tasks, 2))
         keepers: Keepers
         if len(first) < 2:
             keepers = LocalKeeper(partial(ShardKeeper, self._answerer))
@@ -75,7 +79,7 @@ class StagedExtraction:
             keepers = ProcessKeepers(make, self._workers, preload=_PRELOAD)
         with closing(keepers):
             reader = _reader(self._answerer.extractor, check)
-            yield from _Line(self._job, reader, keepers, chain(first, units), check=check).parts()
+            yield from _Line(self._job, reader, keepers, chain(first, tasks), check=check).parts()
 
 
 @dataclass(kw_only=True)
@@ -102,11 +106,11 @@ class _Line:
         job: ExtractionJob,
         reader: CardReader,
         keepers: Keepers,
-        shards: Iterator[Shard],
+        tasks: Iterator[Task],
         *,
         check: Callable[[], None],
     ) -> None:
-        self._job, self._reader, self._keepers, self._shards, self._check = job, reader, keepers, shards, check
+        self._job, self._reader, self._keepers, self._tasks, self._check = job, reader, keepers, tasks, check
         self._preparing: deque[_OnItsWay] = deque()
         self._reading: deque[_OnItsWay] = deque()
         self._deciding: deque[_OnItsWay] = deque()
@@ -133,18 +137,18 @@ class _Line:
         ahead, behind = len(self._preparing), len(self._deciding)
         if self._is_over or ahead > workers or ahead + behind > 2 * workers:
             return False
-        shard = next(self._shards, None)
-        if shard is None:
+        task = next(self._tasks, None)
+        if task is None:
             self._is_over = True
             return False
         keeper = self._taken % workers
         self._taken += 1
         self._preparing.append(
             _OnItsWay(
-                index=shard.index,
+                index=task.shard.index,
                 keeper=keeper,
-                shard=shard if self._job.wants_samples else None,
-                prepared=self._keepers.call(keeper, ShardKeeper.prepare, self._job.hand_out(shard)),
+                shard=task.shard if self._job.wants_samples else None,
+                prepared=self._keepers.call(keeper, ShardKeeper.prepare, task),
             )
         )
         return True

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from qatool.errors import QatoolError
 from qatool.jobs.ahead import ahead
 from qatool.jobs.local import Step, Store, Totals
 from qatool.jobs.work import Part, Unit
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from qatool.jobs.stopping import Stop
 
 U = TypeVar("U", bound=Unit)
+Q = TypeVar("Q")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +39,43 @@ class Made:
     """Seconds by stage; they overlap with those of other units."""
 
 
-class StagedWork(Protocol[U]):
+class StagedWork(Protocol[U, Q]):
     """Work that several units share a device and processes for."""
 
     def units(self) -> Iterator[U]:
         """Yield all units in order; the same input gives the same units."""
         ...
 
-    def parts(self, units: Iterator[U], *, check: Callable[[], None]) -> Generator[Made]:
-        """Turn units into their parts, in order; closing the iterator leaves nothing behind.
+    def hand_out(self, unit: U) -> Q:
+        """Return all that it takes to do a unit. Called in a thread."""
+        ...
+
+    def parts(self, tasks: Iterator[Q], *, check: Callable[[], None]) -> Generator[Made]:
+        """Turn units that were handed out into their parts, in order; closing the iterator leaves nothing behind.
 
         :param check: called often; may raise to stop
         """
         ...
 
 
+@dataclass(frozen=True)
+class _Task(Generic[Q]):
+    task: Q
+
+
+@dataclass(frozen=True)
+class _Finished:
+    index: int
+    marker: Marker
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    error: QatoolError
+
+
 def run_staged(
-    work: StagedWork[U],
+    work: StagedWork[U, Q],
     store: Store,
     totals: Totals,
     *,
@@ -68,20 +90,31 @@ def run_staged(
         stop.check(may_run_out=totals.units > totals.resumed_units)
         tick(0)
 
-    def looked_up() -> Iterator[tuple[U, Marker | None]]:
-        for unit in work.units():
-            yield unit, store.finished(unit)
+    def handed_out() -> Iterator[_Task[Q] | _Finished | _Unreadable]:
+        try:
+            for unit in work.units():
+                marker = store.finished(unit)
+                yield _Task(work.hand_out(unit)) if marker is None else _Finished(unit.index, marker)
+        except QatoolError as error:
+            yield _Unreadable(error)
 
-    def unfinished(items: Iterator[tuple[U, Marker | None]]) -> Iterator[U]:
-        for unit, marker in items:
+    unreadable: list[QatoolError] = []
+
+    def unfinished(items: Iterator[_Task[Q] | _Finished | _Unreadable]) -> Iterator[Q]:
+        for item in items:
             checked()
-            if marker is None:
-                yield unit
+            if isinstance(item, _Task):
+                yield item.task
                 continue
+            if isinstance(item, _Unreadable):
+                # As in the other engines: what stands before it is done first.
+                unreadable.append(item.error)
+                return
+            marker = item.marker
             totals.add(marker.counts, resumed=True)
-            done(Step(index=unit.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
+            done(Step(index=item.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
 
-    with ahead(looked_up(), poll=checked) as items, ExitStack() as stack:
+    with ahead(handed_out(), poll=checked) as items, ExitStack() as stack:
         last = began
         # Closed here: an error while a part is written must not leave processes behind.
         for made in stack.enter_context(closing(work.parts(unfinished(items), check=checked))):
@@ -103,3 +136,5 @@ def run_staged(
                 )
             )
             last = written
+    for error in unreadable:
+        raise error

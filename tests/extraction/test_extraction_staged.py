@@ -35,9 +35,10 @@ from qatool.jobs.staged import run_staged
 from qatool.jobs.stopping import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from qatool.extraction.extractor import Extractor
+    from qatool.jobs.staged import Made
     from qatool.schema import Example
 
 ROWS = [*PAIRS, ("who", " "), *PAIRS[:5]]
@@ -50,17 +51,21 @@ class Rows:
         return (example(*pair, row=row) for row, pair in enumerate(ROWS))
 
 
-def job_of(one: Extractor, *, rows: int = 4) -> ExtractionJob:
+def job_of(one: Extractor, *, rows: int = 4, corpus: Any = None) -> ExtractionJob:
     limits = ShardLimits(rows=rows, context_bytes=1 << 30)
-    return ExtractionJob(Rows(), one.columns, limits, earlier=list, skip_errors=True)
+    return ExtractionJob(corpus or Rows(), one.columns, limits, earlier=list, skip_errors=True)
 
 
 def answerer_of(one: Extractor) -> Answerer:
     return Answerer(SimpleNamespace(resolved=lambda: None, extractor=one))
 
 
-def staged_of(one: Extractor, *, workers: int) -> StagedExtraction:
-    return StagedExtraction(job_of(one), answerer_of(one), workers=workers)
+def staged_of(one: Extractor, *, workers: int = 1, **options: Any) -> StagedExtraction:
+    return StagedExtraction(job_of(one, **options), answerer_of(one), workers=workers)
+
+
+def parts_of(work: StagedExtraction, check: Callable[[], None] = lambda: None) -> Generator[Made]:
+    return work.parts(map(work.hand_out, work.units()), check=check)
 
 
 def device_extractor(**options: Any) -> Extractor:
@@ -82,9 +87,8 @@ def nothing() -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_processes_give_the_very_same_parts(workers) -> None:
     one = device_extractor()
-    job = job_of(one)
-    expected = [(shard, one.answer(one.prepare(shard))) for shard in job.units()]
-    made = list(staged_of(one, workers=workers).parts(job.units(), check=nothing))
+    expected = [(shard, one.answer(one.prepare(shard))) for shard in job_of(one).units()]
+    made = list(parts_of(staged_of(one, workers=workers)))
     assert [m.index for m in made] == list(range(len(expected))) == list(range(7))
     for ours, (shard, part) in zip(made, expected, strict=True):
         assert stored(ours.part) == stored(part)
@@ -98,17 +102,17 @@ def test_processes_give_the_very_same_parts(workers) -> None:
 def test_a_single_shard_needs_no_process(monkeypatch) -> None:
     monkeypatch.setattr(staged, "ProcessKeepers", None)
     one = device_extractor()
-    job = job_of(one, rows=1_000)
-    (made,) = staged_of(one, workers=3).parts(job.units(), check=nothing)
-    (shard,) = job.units()
+    work = staged_of(one, workers=3, rows=1_000)
+    (made,) = parts_of(work)
+    (shard,) = work.units()
     assert stored(made.part) == stored(one.answer(one.prepare(shard)))
-    assert list(staged_of(one, workers=3).parts(iter(()), check=nothing)) == []
+    assert list(work.parts(iter(()), check=nothing)) == []
 
 
 def test_samples_are_those_of_the_first_shards() -> None:
     one = device_extractor()
     job, plain = job_of(one), job_of(one)
-    list(StagedExtraction(job, answerer_of(one), workers=1).parts(job.units(), check=nothing))
+    list(parts_of(StagedExtraction(job, answerer_of(one), workers=1)))
     here = WorkHere(plain, answerer_of(one))
     for shard in here.units():
         here.finish(here.prepare(shard), lambda _: None)
@@ -146,7 +150,7 @@ def test_shards_on_their_way_are_few() -> None:
         nonlocal taken
         for shard in job.units():
             taken += 1
-            yield shard
+            yield job.hand_out(shard)
 
     def check() -> None:
         nonlocal most
@@ -179,7 +183,8 @@ def test_a_card_has_the_next_shard_before_it_is_through() -> None:
     lane.download = lambda values: Later(plain(values))
     job = job_of(one)
     keepers = LocalKeeper(lambda: ShardKeeper(answerer_of(one)))
-    assert len(list(_Line(job, _reader(one, nothing), keepers, job.units(), check=nothing).parts())) == 7
+    tasks = map(job.hand_out, job.units())
+    assert len(list(_Line(job, _reader(one, nothing), keepers, tasks, check=nothing).parts())) == 7
     assert told == [2, 3, 4, 5, 6, 7, 7]
 
 
@@ -204,7 +209,7 @@ class Failing:
 def test_what_goes_wrong_in_a_process_is_raised_in_its_place() -> None:
     one = device_extractor()
     one = replace(one, decoder=Failing(one.decoder))
-    parts = staged_of(one, workers=1).parts(job_of(one).units(), check=nothing)
+    parts = parts_of(staged_of(one))
     assert [next(parts).index, next(parts).index] == [0, 1]
     with pytest.raises(InputError, match="rows:9: cannot be ranked"):
         next(parts)
@@ -230,7 +235,7 @@ def test_a_stop_ends_the_processes() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(staged_of(one, workers=2).parts(job_of(one).units(), check=check))
+        list(parts_of(staged_of(one, workers=2), check))
     assert gone()
 
 
@@ -343,6 +348,28 @@ def test_the_engine_passes_over_what_is_finished() -> None:
     assert sum(ticks) == totals.counts["windows_read"] > 0
     assert totals.counts["examples"] == len(ROWS)
     assert all(totals.stages[stage] > 0 for stage in ("prepare", "read", "write"))
+
+
+class Broken(Rows):
+    """A corpus that cannot be read to its end."""
+
+    def examples(self) -> Iterator[Example]:
+        yield from super().examples()
+        raise InputError("rows:99: cannot be read")
+
+
+def test_what_stands_before_an_unreadable_row_is_done_first() -> None:
+    store = Store()
+    with pytest.raises(InputError, match="rows:99: cannot be read"):
+        run_staged(
+            staged_of(device_extractor(), corpus=Broken()),
+            store,
+            Totals(),
+            stop=Stop(),
+            tick=lambda _: None,
+            done=lambda _: None,
+        )
+    assert list(store.parts) == list(range((len(ROWS) - 1) // 4))
 
 
 def test_the_engine_stops_after_a_unit_when_time_is_up() -> None:
