@@ -23,6 +23,7 @@ def errors_of(told: Any, place: str = "") -> dict[str, str]:
     return {name: why for key, value in told.items() for name, why in errors_of(value, f"{place}/{key}").items()}
 
 
+@pytest.mark.slow
 def test_the_command_works(tmp_path) -> None:
     output = tmp_path / "card.json"
     words = [sys.executable, str(BENCHMARKS / "card.py"), "--device", "cpu", "--rehearse", "--output", str(output)]
