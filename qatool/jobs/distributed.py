@@ -17,7 +17,7 @@ from qatool.errors import EnvironmentUnfitError, QatoolError
 from qatool.jobs.ahead import ahead
 from qatool.jobs.crew import IN_HAND, Advanced, Failure, Lost, Outcome, Returned
 from qatool.jobs.local import Step
-from qatool.jobs.work import U
+from qatool.jobs.work import Finished, U, Unreadable
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from qatool.jobs.crew import Crew, Event
     from qatool.jobs.local import Store, Totals
-    from qatool.jobs.markers import Marker
     from qatool.jobs.stopping import Stop
     from qatool.jobs.work import Part
 
@@ -76,17 +75,6 @@ class _UnderWay(Generic[U, Q]):
     machines: int = 0
     """Machines that went meanwhile."""
     ticked: int = 0
-
-
-@dataclass(frozen=True)
-class _Finished:
-    index: int
-    marker: Marker
-
-
-@dataclass(frozen=True)
-class _Unreadable:
-    error: QatoolError
 
 
 def run_distributed(
@@ -143,9 +131,9 @@ class _Run(Generic[U, Q]):
         with ahead(self._read(), poll=lambda: self._look(0)) as items:
             for item in items:
                 self._look(0)
-                if isinstance(item, _Finished):
+                if isinstance(item, Finished):
                     self._resumed(item)
-                elif isinstance(item, _Unreadable):
+                elif isinstance(item, Unreadable):
                     # As on one device: what stands before it is done first.
                     unreadable = item.error
                     break
@@ -159,16 +147,16 @@ class _Run(Generic[U, Q]):
             told, more = self._problems[:_PROBLEMS_TOLD], len(self._problems) - _PROBLEMS_TOLD
             raise EnvironmentUnfitError(*told, *([f"and {more:,} more shards"] if more > 0 else []))
 
-    def _read(self) -> Iterator[_UnderWay[U, Q] | _Finished | _Unreadable]:
+    def _read(self) -> Iterator[_UnderWay[U, Q] | Finished | Unreadable]:
         try:
             for unit in self._work.units():
                 marker = self._store.finished(unit)
                 if marker is not None:
-                    yield _Finished(unit.index, marker)
+                    yield Finished(unit.index, marker)
                 else:
                     yield _UnderWay(unit, self._work.hand_out(unit))
         except QatoolError as error:
-            yield _Unreadable(error)
+            yield Unreadable(error)
 
     def _give(self, one: _UnderWay[U, Q]) -> None:
         """Hand a unit out as soon as somebody has a hand free; those that came back go first."""
@@ -240,7 +228,7 @@ class _Run(Generic[U, Q]):
         log_event("a shard is given up", level=logging.WARNING, shard=one.unit.index, reason=reason)
         self._store_part(one.unit, part)
 
-    def _resumed(self, item: _Finished) -> None:
+    def _resumed(self, item: Finished) -> None:
         marker = item.marker
         self._totals.add(marker.counts, resumed=True)
         self._done(Step(index=item.index, counts=marker.counts, rejects=marker.rejects, resumed=True))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from qatool.jobs.ahead import ahead
-from qatool.jobs.work import P, Part, U, Unit, Work
+from qatool.jobs.work import Finished, P, Part, U, Unit, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,12 +73,6 @@ class _Ready(Generic[U, P]):
     prepared: P
 
 
-@dataclass(frozen=True)
-class _Finished:
-    index: int
-    marker: Marker
-
-
 def run_local(
     work: Work[U, P],
     store: Store,
@@ -96,11 +90,11 @@ def run_local(
     """
     began = time.monotonic()
 
-    def units() -> Iterator[_Ready[U, P] | _Finished]:
+    def units() -> Iterator[_Ready[U, P] | Finished]:
         for unit in work.units():
             marker = store.finished(unit)
             if marker is not None:
-                yield _Finished(unit.index, marker)
+                yield Finished(unit.index, marker)
                 continue
             started = time.monotonic()
             prepared = work.prepare(unit)
@@ -115,7 +109,7 @@ def run_local(
     with ahead(units(), poll=checked) as items:
         for item in items:
             checked()
-            if isinstance(item, _Finished):
+            if isinstance(item, Finished):
                 marker = item.marker
                 totals.add(marker.counts, resumed=True)
                 done(Step(index=item.index, counts=marker.counts, rejects=marker.rejects, resumed=True))

@@ -75,7 +75,7 @@ def in_order(
         # What they are at is of no use any more, and may take long.
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
-        stop_feeding(pool)
+        _stop_feeding(pool)
         if isinstance(error, BrokenProcessPool):
             raise died() from error
         raise
@@ -90,7 +90,7 @@ def died() -> EnvironmentUnfitError:
     )
 
 
-def stop_feeding(pool: ProcessPoolExecutor) -> None:
+def _stop_feeding(pool: ProcessPoolExecutor) -> None:
     """Let a thread that is handing an item to processes that are gone give up.
 
     It waits for room in a pipe that early releases of Python 3.11 keep open for reading in this process, too, and so

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from qatool.errors import QatoolError
 from qatool.jobs.ahead import ahead
 from qatool.jobs.local import Step, Store, Totals
-from qatool.jobs.work import Part, Unit
+from qatool.jobs.work import Finished, Part, Unit, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from qatool.jobs.markers import Marker
     from qatool.jobs.stopping import Stop
 
 U = TypeVar("U", bound=Unit)
@@ -63,17 +62,6 @@ class _Task(Generic[Q]):
     task: Q
 
 
-@dataclass(frozen=True)
-class _Finished:
-    index: int
-    marker: Marker
-
-
-@dataclass(frozen=True)
-class _Unreadable:
-    error: QatoolError
-
-
 def run_staged(
     work: StagedWork[U, Q],
     store: Store,
@@ -90,23 +78,23 @@ def run_staged(
         stop.check(may_run_out=totals.units > totals.resumed_units)
         tick(0)
 
-    def handed_out() -> Iterator[_Task[Q] | _Finished | _Unreadable]:
+    def handed_out() -> Iterator[_Task[Q] | Finished | Unreadable]:
         try:
             for unit in work.units():
                 marker = store.finished(unit)
-                yield _Task(work.hand_out(unit)) if marker is None else _Finished(unit.index, marker)
+                yield _Task(work.hand_out(unit)) if marker is None else Finished(unit.index, marker)
         except QatoolError as error:
-            yield _Unreadable(error)
+            yield Unreadable(error)
 
     unreadable: list[QatoolError] = []
 
-    def unfinished(items: Iterator[_Task[Q] | _Finished | _Unreadable]) -> Iterator[Q]:
+    def unfinished(items: Iterator[_Task[Q] | Finished | Unreadable]) -> Iterator[Q]:
         for item in items:
             checked()
             if isinstance(item, _Task):
                 yield item.task
                 continue
-            if isinstance(item, _Unreadable):
+            if isinstance(item, Unreadable):
                 # As in the other engines: what stands before it is done first.
                 unreadable.append(item.error)
                 return

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from qatool.errors import QatoolError
+    from qatool.jobs.markers import Marker
+
 
 class Unit(Protocol):
     """A piece of the input that becomes one part of the output."""
@@ -33,6 +36,21 @@ class Part:
     counts: Mapping[str, int]
     rejects: Sequence[Mapping[str, Any]] = field(default=())
     """Row, id, place and reason of every rejected row."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A unit whose part was made by an earlier start."""
+
+    index: int
+    marker: Marker
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands where the input breaks off: what comes before is done first."""
+
+    error: QatoolError
 
 
 U = TypeVar("U", bound=Unit)
