@@ -10,7 +10,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from qatool.spans.characters import ContextCharacters
     from qatool.spans.search import SpanSearch
     from qatool.windows.assemble import WindowedExamples
+
+
+_KNOWN_BACKENDS: set[str] = set()
+"""Names of those that have read a batch in this process."""
 
 
 class _Read(NamedTuple):
@@ -89,12 +93,20 @@ class WindowReader:
         batches: Iterator[NDArray[np.int64]],
         characters: ContextCharacters | None,
     ) -> Generator[list[_Read]]:
-        """Yield what was found in each batch, in their order, reading as many at once as the backend can."""
+        """Yield what was found in each batch, in their order, reading as many at once as the backend can.
+
+        The first batch a process ever reads is read alone. Libraries look things up at their first use and, while
+        they do, let other Python code run: a second thread at the same place would hold the interpreter and wait for
+        the first, which waits for the interpreter.
+        """
         if self.backend.streams == 1:
             yield from (self._read(examples, batch, characters) for batch in batches)
             return
         with _one_thread_each(), ThreadPoolExecutor(self.backend.streams) as pool:
             try:
+                for batch in islice(batches, 0 if self.backend.name in _KNOWN_BACKENDS else 1):
+                    yield pool.submit(self._read, examples, batch, characters).result()
+                    _KNOWN_BACKENDS.add(self.backend.name)
                 pending = deque(pool.submit(self._read, examples, batch, characters) for batch in batches)
                 while pending:
                     yield pending.popleft().result()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -12,10 +14,12 @@ import pytest
 import torch
 from backendhelpers import ArithmeticBackend
 from extractionhelpers import about, answers, extractor, shard_of
+from support import FIXTURES
 from tokenizerhelpers import pair_tokenizer, questions, texts
 
 from qatool.extraction.extractor import MODEL_FAILED
 from qatool.extraction.reading import WindowReader
+from qatool.models.conversion import converted
 from qatool.spans.search import SpanTable
 
 PAIRS = [(questions()[i], text[: 40 + 17 * i]) for i, text in enumerate(texts()[8:30])]
@@ -119,6 +123,37 @@ def test_no_windows() -> None:
     assert len(failed) == 0
     for field in dataclasses.fields(SpanTable):
         assert len(getattr(spans, field.name)) == 0
+
+
+FIRST_USE = """
+import faulthandler, sys, threading, time
+faulthandler.dump_traceback_later(60, exit=True)
+import builtins, collections, numpy.lib
+
+seen = collections.Counter()
+
+def slowly(function):
+    def slow(name, *args, **kwargs):
+        if threading.current_thread() is not threading.main_thread():
+            seen[str(name)] += 1
+            time.sleep(0.3 if seen[str(name)] < 4 else 0)
+        return function(name, *args, **kwargs)
+    return slow
+
+from qatool.cli import main
+builtins.__import__ = slowly(__import__)
+numpy.lib.NumpyVersion = slowly(numpy.lib.NumpyVersion)
+main()
+"""
+
+
+def test_threads_do_not_meet_at_the_first_use_of_a_library(tiny_model, tmp_path) -> None:
+    """Each look-up of a module gives way to the other thread, as it does when files are read from a cold disk."""
+    converted(str(tiny_model))  # or converting would be the first use, before there are threads
+    options = ["--model", tiny_model, "--backend", "openvino", "--workers", "2", "--max-windows", "1"]
+    command = [sys.executable, "-c", FIRST_USE, "extract", FIXTURES / "corpus.parquet", "-o", tmp_path / "a.parquet"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 class TwoStreams(ArithmeticBackend):
