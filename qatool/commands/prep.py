@@ -28,8 +28,9 @@ from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
 from qatool.files.targets import Target, check_target
 from qatool.files.writefailures import reporting
+from qatool.jobs.inorder import in_order
 from qatool.jobs.lock import Lock
-from qatool.jobs.processes import in_order, usable_cores
+from qatool.jobs.processes import usable_cores
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
 from qatool.models.named import model_name

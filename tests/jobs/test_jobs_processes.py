@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 
 import pytest
 
-from qatool.jobs.processes import in_order
+from qatool.errors import EnvironmentUnfitError
+from qatool.jobs.inorder import in_order
 
 
 class StopNowError(Exception):
@@ -32,3 +36,35 @@ def slow(item: tuple[float, bytes]) -> int:
     seconds, load = item
     time.sleep(seconds)
     return len(load)
+
+
+@pytest.mark.timeout(60)
+def test_a_process_killed_while_it_answers_is_told_of() -> None:
+    items = [0.0, 0.5]
+    with pytest.raises(EnvironmentUnfitError, match="a worker process died"):
+        list(in_order(die_answering, items, workers=2, check=lambda: None, preload=["time"]))
+
+
+def die_answering(after: float) -> bytes:
+    """Return more than a pipe holds, and be killed while that is written."""
+    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGKILL]).start()
+    time.sleep(after)
+    return bytes(200_000_000)
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    waits = [0.3, 0.0, 0.1, 0.0, 0.2, 0.0, 0.0]
+    found = in_order(slow, [(wait, b"x" * size) for size, wait in enumerate(waits)], workers=2, check=lambda: None)
+    assert list(found) == list(range(len(waits)))
+
+
+def test_what_a_task_raises_is_raised_in_its_place() -> None:
+    found = in_order(inverse, [2, 1, 0, 4], workers=2, check=lambda: None)
+    assert next(found) == 0.5
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def inverse(number: int) -> float:
+    return 1 / number
