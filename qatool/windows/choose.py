@@ -1,8 +1,9 @@
-"""Choose the windows of long documents that are worth reading, and how much to trust each beforehand.
+"""Choose what of long documents is worth reading, and how much to trust each part beforehand.
 
-The more windows of a document the model reads, the more chances it has for a confident wrong span. Windows that
-share rare terms with the question are likelier to hold its answer; the others are not read, and of those read the
-less relevant ones start with a handicap. See ``docs/long-documents.md`` for what that gains.
+The more of a document the model reads, the more chances it has for a confident wrong span. Windows that share rare
+terms with the question are likelier to hold its answer; the others are not read, and of those read the less relevant
+ones start with a handicap. ``auto`` looks closer, and reads passages of windows: a model trained on paragraphs reads
+those best. See ``docs/long-documents.md`` for what that gains.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from qatool.windows.cut import Windows
 from qatool.windows.ragged import ranges
 from qatool.windows.relevance import bm25
 
@@ -23,29 +25,33 @@ if TYPE_CHECKING:
 MaxWindows: TypeAlias = int | Literal["all", "auto"]
 
 AUTO_WINDOWS = 5
-"""Windows that ``auto`` reads at most. A document of no more is short: read whole, without a prior."""
+"""Passages that ``auto`` reads at most. A document of no more windows is short: read whole, without a prior."""
 AUTO_GAP = 5.0
-"""Points of BM25 behind the best window of its document from which on ``auto`` leaves a window unread."""
+"""Points of BM25 behind the best passage of its document from which on ``auto`` leaves a passage unread."""
+PASSAGE_TOKENS = 176
+"""Context tokens of a passage."""
+PASSAGE_STRIDE = 48
+"""Context tokens that a passage shares with the next one, at least."""
 PRIOR_WEIGHT = 0.5
-"""Logits a window starts behind for each point of BM25 that it has less than the best of its document."""
+"""Logits that what is read starts behind for each point of BM25 that it has less than the best of its document."""
 WEAK_RELEVANCE = 1.0
-"""Below this BM25 score of the best window a question shares nothing telling with its document."""
+"""Below this BM25 score of the best window or passage a question shares nothing telling with its document."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenWindows:
-    """The windows to read."""
+    """What to read: windows, or passages of them under the numbers of their windows."""
 
     examples: WindowedExamples
     prior: NDArray[np.float64] | None
-    """``(w,)``: log prior of each window, at most 0; ``None`` where all are 0."""
+    """``(w,)``: log prior of each, at most 0; ``None`` where all are 0."""
 
 
 def choose_windows(examples: WindowedExamples, max_windows: MaxWindows) -> ChosenWindows:
     """Keep the ``max_windows`` most relevant windows of each example, earlier ones first among equals.
 
-    ``auto`` reads at most ``AUTO_WINDOWS``, and of those only what lies less than ``AUTO_GAP`` behind the best: where
-    one window stands out, the others could hardly win against it.
+    ``auto`` cuts long windows into passages. It reads at most ``AUTO_WINDOWS`` of an example, and of those only what
+    lies less than ``AUTO_GAP`` behind the best: where one stands out, the others could hardly win against it.
 
     Documents of at most ``AUTO_WINDOWS`` windows have no prior. A question that shares nothing telling with its
     document tells no windows apart: it has no prior either, ``auto`` reads the whole document, and a fixed number
@@ -55,27 +61,68 @@ def choose_windows(examples: WindowedExamples, max_windows: MaxWindows) -> Chose
     long = n_windows > (AUTO_WINDOWS if max_windows in ("all", "auto") else min(AUTO_WINDOWS, int(max_windows)))
     if not long.any():
         return ChosenWindows(examples=examples, prior=None)
-    sample = examples.windows.overflow_to_sample_mapping
-    candidates = np.flatnonzero(long[sample])
-    relevance = np.zeros(len(sample))
-    relevance[candidates] = bm25(replace(examples, windows=examples.windows.only(long[sample])))
+    candidates = examples.windows.only(long[examples.windows.overflow_to_sample_mapping])
+    if max_windows == "auto":
+        candidates = passages(candidates)
+    relevance = bm25(replace(examples, windows=candidates))
+    sample = candidates.overflow_to_sample_mapping
     best = np.zeros(len(n_windows))
     np.maximum.at(best, sample, relevance)
     telling = best >= WEAK_RELEVANCE
     has_prior = (telling & (n_windows > AUTO_WINDOWS))[sample]
     prior = np.where(has_prior, PRIOR_WEIGHT * (relevance - best[sample]), 0.0)
-    if max_windows == "all":
-        return ChosenWindows(examples=examples, prior=prior)
-    limit = AUTO_WINDOWS if max_windows == "auto" else int(max_windows)
-    value = np.where(telling[sample], relevance, _spread(n_windows, limit))
-    order = np.lexsort((-value, sample))
-    rank = np.empty(len(sample), dtype=np.int64)
-    rank[order] = ranges(np.zeros(len(n_windows), dtype=np.int64), n_windows)
-    kept = (rank < limit) | ~long[sample]
+    kept = np.ones(len(candidates), dtype=bool)
     if max_windows == "auto":
-        kept &= ~long[sample] | (relevance > best[sample] - AUTO_GAP)
-        kept |= ~telling[sample]
-    return ChosenWindows(examples=replace(examples, windows=examples.windows.only(kept)), prior=prior[kept])
+        rank = _rank(candidates, relevance)
+        kept = (rank < AUTO_WINDOWS) & (relevance > best[sample] - AUTO_GAP) & telling[sample]
+    elif max_windows != "all":
+        spread = _spread(candidates.n_windows, int(max_windows))
+        kept = _rank(candidates, np.where(telling[sample], relevance, spread)) < int(max_windows)
+    chosen = candidates.only(kept)
+    # Of the others every window is read.
+    whole = examples.windows.only((chosen.n_windows == 0)[examples.windows.overflow_to_sample_mapping])
+    windows, order = Windows.merged(chosen, whole)
+    return ChosenWindows(
+        examples=replace(examples, windows=windows),
+        prior=np.concatenate([prior[kept], np.zeros(len(whole))])[order],
+    )
+
+
+def passages(windows: Windows) -> Windows:
+    """Cut windows into passages of ``PASSAGE_TOKENS``, each within its window and under its number.
+
+    They are spread evenly, and share ``PASSAGE_STRIDE`` tokens or more with the next one, or as much as windows do.
+    None begins in what a window shares with the next one. A window no longer than a passage stays whole.
+
+    :param windows: all windows of each example, or none
+    """
+    step = PASSAGE_TOKENS - PASSAGE_STRIDE
+    sample, length = windows.overflow_to_sample_mapping, windows.context_length
+    is_last = np.append(sample[1:] != sample[:-1], True)[: len(sample)]
+    until_next = np.append(windows.context_start[1:], 0)[: len(sample)] - windows.context_start
+    # Where the first and the last passage of a window, or the first of the next window, begin.
+    way = np.where(is_last, np.maximum(length - PASSAGE_TOKENS, 0), until_next)
+    steps = np.where(length <= PASSAGE_TOKENS, ~is_last, -(-way // step))
+    count = steps + is_last
+    row = np.repeat(np.arange(len(windows)), count)
+    place = ranges(np.zeros(len(count), dtype=np.int64), count)
+    start = windows.context_start[row] + place * way[row] // np.maximum(steps[row], 1)
+    return Windows(
+        overflow_to_sample_mapping=sample[row],
+        window=windows.window[row],
+        context_start=start,
+        context_end=np.minimum(start + PASSAGE_TOKENS, windows.context_end[row]),
+        n_windows=np.bincount(sample[row], minlength=len(windows.n_windows)),
+        n_cut=windows.n_cut,
+    )
+
+
+def _rank(windows: Windows, value: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the place of each window among its example's by ``value (w,)``, highest and then earliest first."""
+    order = np.lexsort((-value, windows.overflow_to_sample_mapping))
+    rank = np.empty(len(windows), dtype=np.int64)
+    rank[order] = ranges(np.zeros(len(windows.n_windows), dtype=np.int64), windows.n_windows)
+    return rank
 
 
 def _spread(n_windows: NDArray[np.int64], limit: int) -> NDArray[np.float64]:

@@ -72,6 +72,23 @@ class Windows:
             n_cut=self.n_cut,
         )
 
+    @classmethod
+    def merged(cls, some: Windows, others: Windows) -> tuple[Windows, NDArray[np.intp]]:
+        """Return the windows of both, which are of other examples of the same list, in order.
+
+        :returns: the windows, and the place ``(w,)`` of each among ``some`` and ``others``, one after the other
+        """
+        sample = np.concatenate([some.overflow_to_sample_mapping, others.overflow_to_sample_mapping])
+        order = np.argsort(sample, kind="stable")
+        return cls(
+            overflow_to_sample_mapping=sample[order],
+            window=np.concatenate([some.window, others.window])[order],
+            context_start=np.concatenate([some.context_start, others.context_start])[order],
+            context_end=np.concatenate([some.context_end, others.context_end])[order],
+            n_windows=some.n_windows + others.n_windows,
+            n_cut=some.n_cut,
+        ), order
+
 
 def question_budget(*, max_length: int, stride: int, n_special: int, max_question_length: int | None) -> int:
     """Return the longest question in tokens that leaves ``stride + 1`` context tokens in every window.

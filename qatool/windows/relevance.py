@@ -101,7 +101,7 @@ def bm25(
     Each distinct context is indexed once, whatever the number of its questions; then each occurrence of a term of
     the question is counted for the windows that hold it.
 
-    :param examples: with all windows of each example, or none
+    :param examples: with all windows of each example, or none; passages of them will do as well
     :param k1: how soon more of the same term counts no more
     :param b: how much longer windows are discounted
     :param pair_weight: what a pair of neighbouring tokens counts against a token
@@ -163,13 +163,15 @@ class _Counted:
         first, last = index.find(examples.context_index[sample], terms.term[query])
         of_query = np.repeat(np.arange(len(query)), last - first)
         position = index.position[ranges(first, last - first)]
-        # Windows are cut every ``step`` tokens and hold ``room``: those with an occurrence are consecutive.
         row = windows.boundaries[sample]
-        room = windows.context_end[row]
-        step = np.where(n_windows > 1, windows.context_start[np.minimum(row + 1, len(windows) - 1)], room)
         is_pair = terms.is_pair[query]
-        lowest = np.maximum((position + is_pair[of_query] - room[of_query]) // step[of_query] + 1, 0)
-        highest = np.minimum(position // step[of_query], n_windows[of_query] - 1)
+        # Those with an occurrence are consecutive: windows begin and end one after the other.
+        base = int(windows.context_end.max()) + 1
+        begins = windows.overflow_to_sample_mapping * base + windows.context_start
+        ends = windows.overflow_to_sample_mapping * base + windows.context_end
+        key = (sample * base)[of_query] + position
+        lowest = np.searchsorted(ends, key + is_pair[of_query], side="right") - row[of_query]
+        highest = np.searchsorted(begins, key, side="right") - 1 - row[of_query]
         holding = np.maximum(highest - lowest + 1, 0)
         cell = ranges(cells[of_query] + lowest, holding)
         found = np.bincount(cell, minlength=int(cells[-1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,16 @@ from hypothesis import strategies as st
 from tokenizerhelpers import pair_tokenizer, questions, texts
 
 from qatool.windows.build import build_windows
-from qatool.windows.choose import AUTO_GAP, AUTO_WINDOWS, PRIOR_WEIGHT, choose_windows
-from qatool.windows.cut import WindowSize
+from qatool.windows.choose import (
+    AUTO_GAP,
+    AUTO_WINDOWS,
+    PASSAGE_STRIDE,
+    PASSAGE_TOKENS,
+    PRIOR_WEIGHT,
+    choose_windows,
+    passages,
+)
+from qatool.windows.cut import Windows, WindowSize, cut_windows
 from qatool.windows.relevance import K1, PAIR_WEIGHT, B, bm25
 
 if TYPE_CHECKING:
@@ -23,6 +32,8 @@ if TYPE_CHECKING:
     from qatool.windows.tokenizer import PairTokenizer
 
 SIZE = WindowSize(max_length=64, stride=16, question_budget=24)
+WIDE = WindowSize(max_length=384, stride=128, question_budget=64)
+"""Windows longer than a passage."""
 LONG = [text for text in texts() if len(text.split()) > 3_000]
 
 
@@ -71,6 +82,14 @@ def test_vectorised_relevance_is_bm25(tokenizer: PairTokenizer) -> None:
     asked = list(questions()[: len(contexts)])
     examples = build(tokenizer, asked, contexts)
     np.testing.assert_allclose(bm25(examples), slow_bm25(examples), rtol=1e-9, atol=1e-12)
+
+
+def test_vectorised_relevance_of_passages_is_bm25(tokenizer: PairTokenizer) -> None:
+    contexts = [text[:9_000] for text in [*LONG[:3], *texts()[:3]]]
+    examples = build_windows(list(questions()[: len(contexts)]), contexts, tokenizer=tokenizer, size=WIDE)
+    parts = replace(examples, windows=passages(examples.windows))
+    assert len(parts.windows) > len(examples.windows)
+    np.testing.assert_allclose(bm25(parts), slow_bm25(parts), rtol=1e-9, atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -166,3 +185,63 @@ def test_one_context_of_many_questions_is_chosen_for_each(tokenizer: PairTokeniz
         assert together.prior is not None
         assert alone.prior is not None
         np.testing.assert_allclose(together.prior[mine], alone.prior)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 2_000), min_size=1, max_size=4),
+    room=st.integers(1, 500),
+    data=st.data(),
+)
+def test_passages_are_parts_of_their_windows_and_cover_every_span(lengths: list[int], room: int, data) -> None:
+    stride = data.draw(st.integers(0, room - 1))
+    windows = cut_windows([0] * len(lengths), lengths, max_length=room, stride=stride, n_special=0)
+    parts = passages(windows)
+    assert (parts.context_length <= PASSAGE_TOKENS).all()
+    assert (parts.context_length > 0).all()
+    assert (parts.n_cut == windows.n_windows).all()
+    assert parts.n_windows.tolist() == np.bincount(parts.overflow_to_sample_mapping, minlength=len(lengths)).tolist()
+    own = windows.boundaries[parts.overflow_to_sample_mapping] + parts.window
+    assert (windows.context_start[own] <= parts.context_start).all()
+    assert (parts.context_end <= windows.context_end[own]).all()
+    within = [slice(parts.boundaries[sample], parts.boundaries[sample + 1]) for sample in range(len(lengths))]
+    shared = min(stride, PASSAGE_STRIDE)
+    for mine, length in zip(within, lengths, strict=True):
+        starts, ends = parts.context_start[mine], parts.context_end[mine]
+        assert (np.diff(starts) > 0).all()
+        assert (ends[:-1] - starts[1:] >= np.minimum(shared, ends[:-1] - starts[:-1])).all()
+        if length:
+            assert starts[0] == 0
+            assert ends.max() == length
+
+
+def test_auto_reads_the_most_relevant_passages(tokenizer: PairTokenizer) -> None:
+    asked = ["How deep is the lagoon at its deepest point?", "长城有多长？", "What is gone?"]
+    contexts = [LONG[0] * 3, LONG[1] * 3, "Short. The money is gone."]
+    examples = build_windows(asked, contexts, tokenizer=tokenizer, size=WIDE)
+    every = passages(examples.windows)
+    relevance = bm25(replace(examples, windows=every))
+    chosen = choose_windows(examples, "auto")
+    windows = chosen.examples.windows
+    assert windows.n_windows.tolist()[1:] == examples.windows.n_windows.tolist()[1:]
+    assert windows.n_cut.tolist() == examples.windows.n_windows.tolist()
+    own = relevance[: every.boundaries[1]]
+    best_first = sorted(range(len(own)), key=lambda at: (-own[at], at))[:AUTO_WINDOWS]
+    kept = sorted(at for at in best_first if own[at] > own.max() - AUTO_GAP)
+    mine = slice(0, windows.boundaries[1])
+    assert 0 < len(kept) == windows.n_windows[0]
+    for name in ("window", "context_start", "context_end"):
+        assert getattr(windows, name)[mine].tolist() == getattr(every, name)[kept].tolist()
+    assert windows.context_length[mine].max() == PASSAGE_TOKENS
+    assert chosen.prior is not None
+    np.testing.assert_allclose(chosen.prior[mine], PRIOR_WEIGHT * (own[kept] - own.max()))
+    assert (chosen.prior[windows.boundaries[1] :] == 0).all()
+
+
+def test_windows_of_different_examples_are_merged_in_order() -> None:
+    windows = cut_windows([0] * 4, [500, 0, 90, 700], max_length=200, stride=50, n_special=0)
+    odd = np.isin(windows.overflow_to_sample_mapping, [1, 3])
+    merged, order = Windows.merged(windows.only(odd), windows.only(~odd))
+    for field in fields(Windows):
+        np.testing.assert_array_equal(getattr(merged, field.name), getattr(windows, field.name))
+    assert order.tolist() == np.argsort(np.concatenate([np.flatnonzero(odd), np.flatnonzero(~odd)])).tolist()
