@@ -114,8 +114,8 @@ def _window_recall(found: Mapping[str, Any]) -> Iterator[str]:
         yield "no document is so long that windows of it are chosen"
         return
     yield (
-        f"{recall['questions']:,} answerable questions of long documents, {recall['windows']:.1f} windows each, "
-        f"{recall['auto_windows']:.1f} of them read by auto; a window that is read holds the answer:"
+        f"{recall['questions']:,} answerable questions of long documents, {recall['windows']:.1f} windows each; "
+        f"auto reads {recall['auto_windows']:.1f} passages; what is read holds the answer:"
     )
     yield from _aligned(
         [("  windows read", *recall["read"]), ("  per cent", *(f"{value:.1f}" for value in recall["read"].values()))]

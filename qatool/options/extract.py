@@ -112,8 +112,9 @@ class ExtractOptions(WindowOptions):
 
     max_windows: str | None = option(
         Flag(
-            "Read only the K windows of a long document most relevant to the question; auto: 4, or all when the "
-            "question shares nothing telling with it [default: auto; reference decodings: all].",
+            "Read only the K windows of a long document most relevant to the question; auto: up to 5 passages, each "
+            "half a window, or all when the question shares nothing telling with it [default: auto; reference "
+            "decodings: all].",
             "Windows",
             metavar="K|all|auto",
         )

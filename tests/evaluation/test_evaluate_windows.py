@@ -88,7 +88,7 @@ def test_the_command_cuts_as_the_answers_were_cut(tiny_model, tmp_path) -> None:
     read = found["window_recall"]["auto_windows"]
     assert 1 <= read <= 2
     told = (
-        f"1 answerable questions of long documents, {windows[120]:.1f} windows each, {read:.1f} of them read by auto"
+        f"1 answerable questions of long documents, {windows[120]:.1f} windows each; auto reads {read:.1f} passages"
     )
     assert any(line.startswith(f"{told}; ") for line in lines)
     assert any(line.split() == ["windows", "read", *map(str, READ)] for line in lines)
