@@ -2,6 +2,7 @@
 
     python tests/benchmarks/long_documents.py                        # whole articles of SQuAD 1.1 part B
     python tests/benchmarks/long_documents.py --source nq            # 40 paragraphs of Natural Questions joined
+    python tests/benchmarks/long_documents.py --source tydiqa        # 40 passages of TyDi QA joined
     python tests/benchmarks/long_documents.py --source part-a-dev    # the part that choices were made on
 
 Prints EM, F1, the share of windows read and whether a window with a whole answer was among them; the difference in
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from common import MODEL, Labelled, alternate, data, machine, report, whole_articles
+from common import MODEL, Labelled, alternate, data, load, machine, report, whole_articles
 
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import ShardLimits, cut_shards
@@ -64,29 +65,28 @@ class RememberingBackend:
         return padded[0], padded[1]
 
 
-def joined_nq(*, sample: int, paragraphs: int = 40, seed: int = 7) -> list[Labelled]:
-    """Return Natural Questions examples, each asked of its paragraph hidden among others, blank lines between."""
-    lines = data("nq-short-train.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+def natural_questions() -> list[Labelled]:
+    """Return the short-answer examples of Natural Questions, each asked of its paragraph."""
+    examples = []
+    for line in data("nq-short-train.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        answers = tuple(zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True))
+        examples.append(Labelled(row["id"], row["question"], row["context"], answers=answers, article=0, paragraph=0))
+    return examples
+
+
+def joined(rows: list[Labelled], *, sample: int, paragraphs: int = 40, seed: int = 7) -> list[Labelled]:
+    """Return ``sample`` examples, each asked of its paragraph hidden among others, blank lines between."""
     dice = random.Random(seed)
     dice.shuffle(rows)
     examples = []
     for row in rows[:sample]:
-        others = [other["context"] for other in dice.sample(rows, paragraphs) if other["context"] != row["context"]]
+        others = [other.context for other in dice.sample(rows, paragraphs) if other.context != row.context]
         place = dice.randrange(len(others))
-        texts = [*others[:place], row["context"], *others[place:]]
+        texts = [*others[:place], row.context, *others[place:]]
         before = sum(len(text) + 2 for text in texts[:place])
-        answers = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
-        examples.append(
-            Labelled(
-                id=row["id"],
-                question=row["question"],
-                context="\n\n".join(texts),
-                answers=tuple((text, start + before) for text, start in answers),
-                article=0,
-                paragraph=place,
-            )
-        )
+        moved = tuple((text, start + before) for text, start in row.answers)
+        examples.append(replace(row, context="\n\n".join(texts), answers=moved, article=0, paragraph=place))
     return examples
 
 
@@ -141,14 +141,16 @@ def draw(points: dict[str, tuple[float, float, float]], path: Path, *, title: st
         left, right = figure.subplots(1, 2)
         left.plot(COUNTS, [one[0] for one in read], marker="o", color="#1f5fa8", label="native, K windows")
         for name, colour in (
+            ("native, auto windows", "#2b8a3e"),
             ("native, all windows", "#1f5fa8"),
             ("hf-pipeline", "#b0651c"),
             ("squad-script", "#777777"),
         ):
-            left.axhline(points[name][0], linestyle="--", color=colour, linewidth=1, label=name)
+            label = "auto: passages" if "auto" in name else name
+            left.axhline(points[name][0], linestyle="--", color=colour, linewidth=1, label=label)
         left.set_xlabel("windows read (K)")
         left.set_ylabel("F1")
-        left.legend(loc="lower right", fontsize=8)
+        left.legend(loc="lower right", fontsize=7)
         right.plot(COUNTS, [one[2] for one in read], marker="o", color="#1f5fa8", label="answer in a window read")
         right.plot(COUNTS, [one[1] for one in read], marker="s", color="#b0651c", label="windows read")
         right.set_xlabel("windows read (K)")
@@ -163,13 +165,17 @@ def main() -> None:
     """Measure quality in one pass over the windows, then speed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--source", choices=["part-b", "part-a-dev", "new-wikipedia", "nq"], default="part-b")
+    parser.add_argument(
+        "--source", choices=["part-b", "part-a-dev", "new-wikipedia", "nq", "tydiqa"], default="part-b"
+    )
     parser.add_argument("--sample", type=int, default=300)
     parser.add_argument("--figure", type=Path, help="draw F1 and the answers read against the windows read")
     parser.add_argument("--timed", type=int, default=24, help="questions answered for the speed")
     options = parser.parse_args()
     if options.source == "nq":
-        examples = joined_nq(sample=options.sample)
+        examples = joined(natural_questions(), sample=options.sample)
+    elif options.source == "tydiqa":
+        examples = joined(load("tydiqa-en-dev.json"), sample=options.sample)
     else:
         name = "squadshifts-new-wikipedia" if options.source == "new-wikipedia" else f"squad1.1-dev-{options.source}"
         examples = whole_articles(f"{name}.json", sample=options.sample)
