@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qatool.extraction.oncard import device_backend
 from qatool.features.reader import FeaturesFolder
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from qatool.extraction.extractor import Extractor, PreparedShard
     from qatool.extraction.previous import TakenAnswers
+    from qatool.extraction.reading import Launched, WindowReader
     from qatool.extraction.setup import Resolved, Setup
     from qatool.extraction.shards import Shard
     from qatool.jobs.work import Part
@@ -32,6 +34,14 @@ class Task:
     """The ``--keep`` columns and their declared types, which standard input tells late."""
 
 
+class Begun(NamedTuple):
+    """A shard that the model has begun to read, or that waits for its turn."""
+
+    prepared: PreparedShard
+    launched: Launched | None
+    """``None`` where the device is told to read when the shard is finished."""
+
+
 class Answerer:
     """Answers shards with a model that it holds; see :class:`qatool.jobs.crew.Worker`."""
 
@@ -39,8 +49,9 @@ class Answerer:
         self.about: Resolved = setup.resolved()
         """What it came to; all workers of a run must come to the same."""
         self.extractor: Extractor = setup.extractor
+        self._reader: WindowReader | None = None
 
-    def prepare(self, task: Task) -> PreparedShard:
+    def cut(self, task: Task) -> PreparedShard:
         """Tokenise and cut a shard.
 
         :raises InputError: its features cannot be read
@@ -50,9 +61,28 @@ class Answerer:
             self.extractor = replace(self.extractor, kept=task.kept)
         return self.extractor.prepare(task.shard, task.taken)
 
-    def finish(self, prepared: PreparedShard, tick: Callable[[int], None]) -> Part:
-        """Let the model read a prepared shard, and decide every example."""
-        return self.extractor.answer(prepared, tick)
+    def prepare(self, task: Task) -> Begun:
+        """Tokenise and cut a shard, and queue it for the model behind those that were prepared before.
+
+        :raises InputError: its features cannot be read
+        """
+        prepared = self.cut(task)
+        if device_backend(self.extractor.backend) is not None:
+            return Begun(prepared, None)
+        if self._reader is None:
+            self._reader = self.extractor.reader()
+        return Begun(prepared, self._reader.launch(prepared.examples, self.extractor.searched_characters(prepared)))
+
+    def finish(self, begun: Begun, tick: Callable[[int], None]) -> Part:
+        """Wait until the model has read a shard, and decide every example."""
+        if begun.launched is None or self._reader is None:
+            return self.extractor.answer(begun.prepared, tick)
+        return self.extractor.decide(begun.prepared, *self._reader.collect(begun.launched, tick))
+
+    def close(self) -> None:
+        """Drop what was prepared and is not finished."""
+        if self._reader is not None:
+            self._reader.close()
 
 
 @dataclass(frozen=True, kw_only=True)

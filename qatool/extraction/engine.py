@@ -5,6 +5,7 @@ Which of them does changes no answer, so it is no part of the plan, and a run ma
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -188,7 +189,8 @@ class _Here:
     ) -> None:
         """Answer all shards, one after the other; for a card, several at once at different stages."""
         if device_backend(self._answerer.extractor.backend) is None:
-            run_local(WorkHere(job, self._answerer), store, totals, stop=stop, tick=tick, done=done)
+            with closing(self._answerer):
+                run_local(WorkHere(job, self._answerer), store, totals, stop=stop, tick=tick, done=done)
         else:
             staged = StagedExtraction(job, self._answerer, workers=self._workers)
             run_staged(staged, store, totals, stop=stop, tick=tick, done=done)

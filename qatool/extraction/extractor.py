@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -147,16 +148,17 @@ class Extractor:
 
         :param tick: called with the number of windows after every batch
         """
+        characters = self.searched_characters(prepared)
         device = device_backend(self.backend)
-        reader: WindowReader | CardReader
-        if device is None:
-            reader = WindowReader(
-                backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick
-            )
-        else:
-            reader = CardReader(backend=device, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick)
-        spans, failed = reader.read(prepared.examples, self.searched_characters(prepared))
-        return self.decide(prepared, spans, failed)
+        if device is not None:
+            card = CardReader(backend=device, search=self.decoder.search, batch_tokens=self.batch_tokens, tick=tick)
+            return self.decide(prepared, *card.read(prepared.examples, characters))
+        with closing(self.reader()) as reader:
+            return self.decide(prepared, *reader.read(prepared.examples, characters, tick))
+
+    def reader(self) -> WindowReader:
+        """Return what reads windows where the host gives the model its batches."""
+        return WindowReader(backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens)
 
     def searched_characters(self, prepared: PreparedShard) -> ContextCharacters | None:
         """Return the groups of tokens that the search takes as one, ``None`` where it knows of none."""

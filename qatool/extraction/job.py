@@ -13,9 +13,8 @@ from qatool.screen import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from qatool.extraction.answering import Answerer
+    from qatool.extraction.answering import Answerer, Begun
     from qatool.extraction.columns import Columns
-    from qatool.extraction.extractor import PreparedShard
     from qatool.extraction.shards import Shard, ShardLimits
     from qatool.files.corpus import Corpus
     from qatool.files.locations import Location
@@ -147,16 +146,17 @@ class WorkHere:
         """Yield the shards."""
         return self._job.units()
 
-    def prepare(self, unit: Shard) -> PreparedShard:
-        """Tokenise and cut a shard."""
+    def prepare(self, unit: Shard) -> Begun:
+        """Tokenise and cut a shard; the model begins with it as soon as it has read those before."""
         return self._answerer.prepare(self._job.hand_out(unit))
 
-    def finish(self, prepared: PreparedShard, tick: Callable[[int], None]) -> Part:
+    def finish(self, begun: Begun, tick: Callable[[int], None]) -> Part:
         """Answer a prepared shard.
 
         :raises InputError: see :meth:`ExtractionJob.received`
         """
-        self._job.in_hand = InHand(examples=len(prepared.shard.examples), windows=len(prepared.examples.windows))
-        part = self._answerer.finish(prepared, tick)
-        self._job.received(prepared.shard, part)
+        shard, windows = begun.prepared.shard, begun.prepared.examples.windows
+        self._job.in_hand = InHand(examples=len(shard.examples), windows=len(windows))
+        part = self._answerer.finish(begun, tick)
+        self._job.received(shard, part)
         return part

@@ -55,7 +55,7 @@ class ShardKeeper:
         :raises InputError: its features cannot be read
         """
         began = time.perf_counter()
-        prepared = self._answerer.prepare(task)
+        prepared = self._answerer.cut(task)
         self._held[task.shard.index] = prepared
         return Prepared(
             card=CardShard.of(prepared.examples, self._answerer.extractor.searched_characters(prepared)),

@@ -7,9 +7,9 @@ out over the cores makes them wait for each other at every operation.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +20,8 @@ from qatool.models.backend import BatchTooLargeError
 from qatool.spans.search import SpanTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -41,88 +42,107 @@ class _Read(NamedTuple):
     spans: SpanTable
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let every thread do its own arithmetic; also those that are started meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+@dataclass(frozen=True)
+class Launched:
+    """Windows that are being read, or will be when they are asked for."""
+
+    parts: Iterator[list[_Read]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class WindowReader:
     """Runs a backend over windows and keeps the best spans of each.
 
+    What is launched is read in that order, by threads where the backend has several streams. So the next windows are
+    begun while the last ones are still being read, and while those of before are decided: no stream waits.
+
     :param batch_tokens: tokens a batch may hold, padding included
-    :param tick: called with the number of windows read after every batch
     """
 
-    backend: Backend
-    search: SpanSearch
-    batch_tokens: int
-    tick: Callable[[int], None]
+    def __init__(self, *, backend: Backend, search: SpanSearch, batch_tokens: int) -> None:
+        self._backend, self._search, self._batch_tokens = backend, search, batch_tokens
+        self._pool: ThreadPoolExecutor | None = None
+        self._threads_before = 1
+
+    def close(self) -> None:
+        """Drop what was launched and is not read yet."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+            torch.set_num_threads(self._threads_before)
 
     def read(
-        self, examples: WindowedExamples, characters: ContextCharacters | None
+        self,
+        examples: WindowedExamples,
+        characters: ContextCharacters | None,
+        tick: Callable[[int], None] = lambda _: None,
     ) -> tuple[SpanTable, NDArray[np.intp]]:
-        """Read all windows of ``examples``.
+        """Read all windows of ``examples``; see :meth:`launch` and :meth:`collect`."""
+        return self.collect(self.launch(examples, characters), tick)
+
+    def launch(self, examples: WindowedExamples, characters: ContextCharacters | None) -> Launched:
+        """Begin to read all windows of ``examples``; with a single stream that waits until they are collected.
 
         :param characters: groups of tokens to search as one, or ``None``
+        """
+        order = np.argsort(examples.lengths, kind="stable")
+        read = partial(self._read, examples, characters=characters)
+        batches = self._batches(order, examples.lengths[order])
+        return Launched(map(read, batches) if self._backend.streams == 1 else self._submitted(read, batches))
+
+    def collect(
+        self, launched: Launched, tick: Callable[[int], None] = lambda _: None
+    ) -> tuple[SpanTable, NDArray[np.intp]]:
+        """Wait until all windows that were launched together are read.
+
+        :param tick: called with the number of windows read after every batch
         :returns: the spans found, in order of the windows, and the windows ``(f,)`` that failed: too large for the
             device even alone, or answered by the model with scores that are no numbers
         """
-        order = np.argsort(examples.lengths, kind="stable")
         tables, read = [], []
-        batches = self._batches(order, examples.lengths[order])
-        with closing(self._in_order(examples, batches, characters)) as parts:
-            for part in chain.from_iterable(parts):
-                tables.append(part.spans)
-                read.append(part.windows)
-                self.tick(len(part.windows))
+        for part in chain.from_iterable(launched.parts):
+            tables.append(part.spans)
+            read.append(part.windows)
+            tick(len(part.windows))
         if not tables:
             return SpanTable.missing(0), np.empty(0, dtype=np.intp)
         spans = SpanTable.joined(tables, np.concatenate(read))
         return spans, np.flatnonzero(~np.isfinite(spans.start_mass + spans.end_mass + spans.null_logit))
 
-    def _in_order(
-        self,
-        examples: WindowedExamples,
-        batches: Iterator[NDArray[np.int64]],
-        characters: ContextCharacters | None,
-    ) -> Generator[list[_Read]]:
-        """Yield what was found in each batch, in their order, reading as many at once as the backend can.
+    def _submitted(
+        self, read: Callable[[NDArray[np.int64]], list[_Read]], batches: Iterator[NDArray[np.int64]]
+    ) -> Iterator[list[_Read]]:
+        """Have threads read batches; return what is found in each, in their order.
 
         The first batch a process ever reads is read alone. Libraries look things up at their first use and, while
         they do, let other Python code run: a second thread at the same place would hold the interpreter and wait for
         the first, which waits for the interpreter.
         """
-        if self.backend.streams == 1:
-            yield from (self._read(examples, batch, characters) for batch in batches)
-            return
-        with _one_thread_each(), ThreadPoolExecutor(self.backend.streams) as pool:
-            try:
-                for batch in islice(batches, 0 if self.backend.name in _KNOWN_BACKENDS else 1):
-                    yield pool.submit(self._read, examples, batch, characters).result()
-                    _KNOWN_BACKENDS.add(self.backend.name)
-                pending = deque(pool.submit(self._read, examples, batch, characters) for batch in batches)
-                while pending:
-                    yield pending.popleft().result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = self._opened()
+        pending: deque[Future[list[_Read]]] = deque()
+        if self._backend.name not in _KNOWN_BACKENDS:
+            pending.extend(pool.submit(read, batch) for batch in islice(batches, 1))
+            wait(pending)
+            _KNOWN_BACKENDS.update(self._backend.name for future in pending if future.exception() is None)
+        pending.extend(pool.submit(read, batch) for batch in batches)
+        return (pending.popleft().result() for _ in range(len(pending)))
+
+    def _opened(self) -> ThreadPoolExecutor:
+        """Return the threads; each does its own arithmetic, which is set before they are started."""
+        if self._pool is None:
+            self._threads_before = torch.get_num_threads()
+            torch.set_num_threads(1)
+            self._pool = ThreadPoolExecutor(self._backend.streams, thread_name_prefix="qatool-stream")
+        return self._pool
 
     def _read(
-        self, examples: WindowedExamples, batch: NDArray[np.int64], characters: ContextCharacters | None
+        self, examples: WindowedExamples, batch: NDArray[np.int64], *, characters: ContextCharacters | None
     ) -> list[_Read]:
         """Read a batch, in parts where memory does not suffice for all of it."""
         pending, found = [batch], []
         while pending:
             chosen = pending.pop()
             try:
-                spans = self._search(examples, chosen, characters)
+                spans = self._spans(examples, chosen, characters)
             except BatchTooLargeError:
                 if len(chosen) > 1:
                     middle = len(chosen) // 2
@@ -137,14 +157,14 @@ class WindowReader:
         first = 0
         while first < len(order):
             padded = lengths[first:] * np.arange(1, len(order) - first + 1)
-            size = max(1, int(np.searchsorted(padded, self.batch_tokens, side="right")))
+            size = max(1, int(np.searchsorted(padded, self._batch_tokens, side="right")))
             yield order[first : first + size]
             first += size
 
-    def _search(
+    def _spans(
         self, examples: WindowedExamples, chosen: NDArray[np.int64], characters: ContextCharacters | None
     ) -> SpanTable:
         batch = examples.assemble(chosen)
-        start_logits, end_logits = self.backend.logits(batch)
+        start_logits, end_logits = self._backend.logits(batch)
         groups = None if characters is None else characters.of_windows(examples, chosen)
-        return self.search(start_logits, end_logits, batch, groups)
+        return self._search(start_logits, end_logits, batch, groups)

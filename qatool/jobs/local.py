@@ -1,6 +1,7 @@
 """The local engine: one process; the next unit is prepared while one is worked on.
 
-A part is durable before the next unit is begun, so a kill costs the unit in hand and no more.
+A part is durable before the next unit is finished, so a kill costs the unit in hand, and what little of the next one
+was begun ahead.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Work(Protocol[U, P]):
         ...
 
     def prepare(self, unit: U) -> P:
-        """Do what can be done ahead."""
+        """Do what can be done ahead, in order of the units."""
         ...
 
     def finish(self, prepared: P, tick: Callable[[int], None]) -> Part:

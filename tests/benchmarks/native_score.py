@@ -10,6 +10,7 @@ across examples; on SQuAD 2.0 the last column is the best F1 that any threshold 
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,9 @@ def measure(name: str, examples: list[Labelled], tokenizer: PairTokenizer, backe
         backend=backend,
         search=SpanSearch(top_k=5, max_answer_length=30),
         batch_tokens=backend.batch_tokens,
-        tick=lambda _: None,
     )
-    spans, _ = reader.read(windowed, characters)
+    with closing(reader):
+        spans, _ = reader.read(windowed, characters)
     found = Candidates.of(spans, windowed)
     start, end = characters.start[found.first_token], characters.end[found.last_token]
     sample, n = windowed.windows.overflow_to_sample_mapping, len(examples)

@@ -118,7 +118,7 @@ def test_the_order_of_examples_changes_nothing() -> None:
 def test_no_windows() -> None:
     one = extractor()
     prepared = one.prepare(shard_of([("who", " ")]))
-    reader = WindowReader(backend=one.backend, search=one.decoder.search, batch_tokens=100, tick=lambda _: None)
+    reader = WindowReader(backend=one.backend, search=one.decoder.search, batch_tokens=100)
     spans, failed = reader.read(prepared.examples, None)
     assert len(failed) == 0
     for field in dataclasses.fields(SpanTable):

@@ -22,8 +22,8 @@ class TroubledAnswerer(Answerer):
         self.__dict__ |= plain.__dict__
         self._folder = folder
 
-    def finish(self, prepared: Any, tick: Callable[[int], None]) -> Any:
-        index = prepared.shard.index
+    def finish(self, begun: Any, tick: Callable[[int], None]) -> Any:
+        index = begun.prepared.shard.index
         with (self._folder / "begun").open("a") as stream:
             stream.write(f"{index} {os.getpid()}\n")
         deaths = self._folder / f"kill-{index}"
@@ -32,7 +32,7 @@ class TroubledAnswerer(Answerer):
             os.kill(os.getpid(), signal.SIGKILL)
         if (slow := self._folder / "slow").exists():
             time.sleep(float(slow.read_text()))
-        return super().finish(prepared, tick)
+        return super().finish(begun, tick)
 
 
 @dataclass(frozen=True, kw_only=True)
