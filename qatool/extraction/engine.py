@@ -24,15 +24,15 @@ from qatool.jobs.staged import run_staged
 from qatool.models.named import model_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
     from qatool.extraction.answering import Task
     from qatool.extraction.job import ExtractionJob
     from qatool.extraction.setup import Resolved
     from qatool.features.reader import FeaturesFolder
+    from qatool.jobs.course import Course, Store
     from qatool.jobs.crew import Crew
-    from qatool.jobs.local import Step, Store, Totals
     from qatool.jobs.stopping import Stop
     from qatool.options import ExtractOptions
 
@@ -60,11 +60,8 @@ class Engine(Protocol):
         self,
         job: ExtractionJob,
         store: Store,
-        totals: Totals,
+        course: Course,
         *,
-        stop: Stop,
-        tick: Callable[[int], None],
-        done: Callable[[Step], None],
         in_order: bool,
     ) -> None:
         """Answer all shards; see :func:`qatool.jobs.distributed.run_distributed`."""
@@ -180,20 +177,17 @@ class _Here:
         self,
         job: ExtractionJob,
         store: Store,
-        totals: Totals,
+        course: Course,
         *,
-        stop: Stop,
-        tick: Callable[[int], None],
-        done: Callable[[Step], None],
         in_order: bool,  # noqa: ARG002 they always are
     ) -> None:
         """Answer all shards, one after the other; for a card, several at once at different stages."""
         if device_backend(self._answerer.extractor.backend) is None:
             with closing(self._answerer):
-                run_local(WorkHere(job, self._answerer), store, totals, stop=stop, tick=tick, done=done)
+                run_local(WorkHere(job, self._answerer), store, course)
         else:
             staged = StagedExtraction(job, self._answerer, workers=self._workers)
-            run_staged(staged, store, totals, stop=stop, tick=tick, done=done)
+            run_staged(staged, store, course)
 
 
 class _Crew:
@@ -216,12 +210,9 @@ class _Crew:
         self,
         job: ExtractionJob,
         store: Store,
-        totals: Totals,
+        course: Course,
         *,
-        stop: Stop,
-        tick: Callable[[int], None],
-        done: Callable[[Step], None],
         in_order: bool,
     ) -> None:
         """Answer all shards, as many at once as there are workers."""
-        run_distributed(job, self._crew, store, totals, stop=stop, tick=tick, done=done, in_order=in_order)
+        run_distributed(job, self._crew, store, course, in_order=in_order)

@@ -8,7 +8,7 @@ from qatool.logs import log_event
 
 if TYPE_CHECKING:
     from qatool.extraction.job import ExtractionJob
-    from qatool.jobs.local import Step, Totals
+    from qatool.jobs.course import Step, Totals
     from qatool.logs import Observer
 
 

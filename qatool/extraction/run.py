@@ -28,7 +28,7 @@ from qatool.files.atomic import replacing, write_json
 from qatool.files.locations import is_there, location, move
 from qatool.files.paths import STDIN
 from qatool.files.writefailures import reporting
-from qatool.jobs.local import Totals
+from qatool.jobs.course import Course, Totals
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from qatool.extraction.setup import Resolved
     from qatool.files.locations import Location
     from qatool.files.targets import Target
+    from qatool.jobs.course import Step
     from qatool.jobs.folder import RunFolder
-    from qatool.jobs.local import Step
     from qatool.jobs.stopping import Stop
     from qatool.logs import Observer
     from qatool.options import ExtractOptions
@@ -185,7 +185,8 @@ class ExtractionRun:
 
         store = StreamingStore(self._folder, self._target) if self._streams else self._folder
         try:
-            engine.run(job, store, totals, stop=self._stop, tick=progress.tick, done=done, in_order=self._streams)
+            course = Course(stop=self._stop, tick=progress.tick, done=done, totals=totals)
+            engine.run(job, store, course, in_order=self._streams)
         except QatoolError:
             with suppress(QatoolError):
                 self._write_rejects(totals)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from qatool.extraction.setup import Resolved
-    from qatool.jobs.local import Totals
+    from qatool.jobs.course import Totals
     from qatool.jobs.markers import Marker
 
 IN_METADATA = ("examples", "answered", "no_answer", "odd", "rejected", "windows")

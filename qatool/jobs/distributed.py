@@ -11,21 +11,19 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from qatool.errors import EnvironmentUnfitError, QatoolError
 from qatool.jobs.ahead import ahead
 from qatool.jobs.crew import IN_HAND, Advanced, Failure, Lost, Outcome, Returned
-from qatool.jobs.local import Step
 from qatool.jobs.work import Finished, U, Unreadable
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from qatool.jobs.course import Course, Store
     from qatool.jobs.crew import Crew, Event
-    from qatool.jobs.local import Store, Totals
-    from qatool.jobs.stopping import Stop
     from qatool.jobs.work import Part
 
 Q = TypeVar("Q")
@@ -78,44 +76,24 @@ class _UnderWay(Generic[U, Q]):
 
 
 def run_distributed(
-    work: DistributedWork[U, Q],
-    crew: Crew[Q],
-    store: Store,
-    totals: Totals,
-    *,
-    stop: Stop,
-    tick: Callable[[int], None],
-    done: Callable[[Step], None],
-    in_order: bool = False,
+    work: DistributedWork[U, Q], crew: Crew[Q], store: Store, course: Course, *, in_order: bool = False
 ) -> None:
     """Do all the work there is, by a crew that is ready.
 
-    :param totals: filled in as the work goes on
-    :param tick: called with the amount of work done anywhere
-    :param done: called after every unit, when its part is durable and counted; it may raise to stop
     :param in_order: parts must reach the store in the order of their units
     :raises EnvironmentUnfitError: units were given up; everything else is done
     """
-    _Run(work, crew, store, totals, stop=stop, tick=tick, done=done, in_order=in_order).go()
+    _Run(work, crew, store, course, in_order=in_order).go()
 
 
 class _Run(Generic[U, Q]):
     """One run; see :func:`run_distributed`."""
 
     def __init__(
-        self,
-        work: DistributedWork[U, Q],
-        crew: Crew[Q],
-        store: Store,
-        totals: Totals,
-        *,
-        stop: Stop,
-        tick: Callable[[int], None],
-        done: Callable[[Step], None],
-        in_order: bool,
+        self, work: DistributedWork[U, Q], crew: Crew[Q], store: Store, course: Course, *, in_order: bool
     ) -> None:
-        self._work, self._crew, self._store, self._totals = work, crew, store, totals
-        self._stop, self._tick, self._done, self._in_order = stop, tick, done, in_order
+        self._work, self._crew, self._store, self._course = work, crew, store, course
+        self._in_order = in_order
         self._out: dict[int, _UnderWay[U, Q]] = {}
         """In some worker's hand."""
         self._again: deque[_UnderWay[U, Q]] = deque()
@@ -132,7 +110,7 @@ class _Run(Generic[U, Q]):
             for item in items:
                 self._look(0)
                 if isinstance(item, Finished):
-                    self._resumed(item)
+                    self._course.resumed(item)
                 elif isinstance(item, Unreadable):
                     # As on one device: what stands before it is done first.
                     unreadable = item.error
@@ -174,21 +152,20 @@ class _Run(Generic[U, Q]):
 
     def _look(self, timeout: float) -> None:
         """Take in what has happened, waiting for it at most ``timeout`` seconds."""
-        # At least one unit a start, whatever the time limit: else a start could be without progress for ever.
-        self._stop.check(may_run_out=self._totals.units > self._totals.resumed_units)
+        self._course.check()
         while self._again and self._handed(self._again[0], alone=True):
             self._again.popleft()
         for event in self._crew.events(timeout):
             # Of processes that are terminated together, the others may go first: that is no loss to tell of.
-            self._stop.check(may_run_out=False)
+            self._course.stop.check(may_run_out=False)
             self._take(event)
-        self._tick(0)
+        self._course.tick(0)
 
     def _take(self, event: Event) -> None:
         match event:
             case Advanced(index, amount):
                 self._out[index].ticked += amount
-                self._tick(amount)
+                self._course.tick(amount)
             case Lost(indices, reason, with_machine):
                 for index in indices:
                     self._lost(self._out.pop(index), reason, with_machine=with_machine)
@@ -196,9 +173,9 @@ class _Run(Generic[U, Q]):
                 raise error
             case Returned(index, Outcome() as outcome):
                 one = self._out.pop(index)
-                self._tick(max(0, outcome.amount - one.ticked))
-                self._totals.stages["prepare"] += outcome.prepare_seconds
-                self._totals.stages["read"] += outcome.finish_seconds
+                self._course.tick(max(0, outcome.amount - one.ticked))
+                self._course.totals.stages["prepare"] += outcome.prepare_seconds
+                self._course.totals.stages["read"] += outcome.finish_seconds
                 self._store_part(one.unit, outcome.part)
 
     def _lost(self, one: _UnderWay[U, Q], reason: str, *, with_machine: bool) -> None:
@@ -228,11 +205,6 @@ class _Run(Generic[U, Q]):
         log_event("a shard is given up", level=logging.WARNING, shard=one.unit.index, reason=reason)
         self._store_part(one.unit, part)
 
-    def _resumed(self, item: Finished) -> None:
-        marker = item.marker
-        self._totals.add(marker.counts, resumed=True)
-        self._done(Step(index=item.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
-
     def _store_part(self, unit: U, part: Part) -> None:
         """Write a part, or keep it until those before it are written."""
         self._work.received(unit, part)
@@ -248,9 +220,7 @@ class _Run(Generic[U, Q]):
         began = time.monotonic()
         self._store.commit(unit, part, seconds=began - self._began)
         now = time.monotonic()
-        self._totals.stages["write"] += now - began
-        self._totals.add(part.counts)
+        self._course.totals.stages["write"] += now - began
         # Shards overlap: each counts the time since the one before, and all together the run's.
-        step: dict[str, Any] = {"counts": part.counts, "rejects": part.rejects, "seconds": now - self._last}
-        self._last = now
-        self._done(Step(index=unit.index, resumed=False, **step))
+        since, self._last = self._last, now
+        self._course.committed(unit.index, part, seconds=now - since)

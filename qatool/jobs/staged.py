@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from qatool.errors import QatoolError
 from qatool.jobs.ahead import ahead
-from qatool.jobs.local import Step, Store, Totals
 from qatool.jobs.work import Finished, Part, Unit, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from qatool.jobs.stopping import Stop
+    from qatool.jobs.course import Course, Store
 
 U = TypeVar("U", bound=Unit)
 Q = TypeVar("Q")
@@ -62,21 +61,13 @@ class _Task(Generic[Q]):
     task: Q
 
 
-def run_staged(
-    work: StagedWork[U, Q],
-    store: Store,
-    totals: Totals,
-    *,
-    stop: Stop,
-    tick: Callable[[int], None],
-    done: Callable[[Step], None],
-) -> None:
-    """Do all the work there is; see :func:`qatool.jobs.local.run_local` for the parameters."""
+def run_staged(work: StagedWork[U, Q], store: Store, course: Course) -> None:
+    """Do all the work there is."""
     began = time.monotonic()
 
     def checked() -> None:
-        stop.check(may_run_out=totals.units > totals.resumed_units)
-        tick(0)
+        course.check()
+        course.tick(0)
 
     def handed_out() -> Iterator[_Task[Q] | Finished | Unreadable]:
         try:
@@ -98,9 +89,7 @@ def run_staged(
                 # As in the other engines: what stands before it is done first.
                 unreadable.append(item.error)
                 return
-            marker = item.marker
-            totals.add(marker.counts, resumed=True)
-            done(Step(index=item.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
+            course.resumed(item)
 
     with ahead(handed_out(), poll=checked) as items, ExitStack() as stack:
         last = began
@@ -110,19 +99,10 @@ def run_staged(
             store.commit(made, made.part, seconds=now - began)
             written = time.monotonic()
             for stage, seconds in made.stages.items():
-                totals.stages[stage] += seconds
-            totals.stages["write"] += written - now
-            totals.add(made.part.counts)
-            tick(made.amount)
-            done(
-                Step(
-                    index=made.index,
-                    counts=made.part.counts,
-                    rejects=made.part.rejects,
-                    resumed=False,
-                    seconds=written - last,
-                )
-            )
+                course.totals.stages[stage] += seconds
+            course.totals.stages["write"] += written - now
+            course.tick(made.amount)
+            course.committed(made.index, made.part, seconds=written - last)
             last = written
     for error in unreadable:
         raise error

@@ -31,10 +31,10 @@ from qatool.files.answers import open_writer
 from qatool.files.corpus import open_corpus
 from qatool.files.paths import resolve
 from qatool.files.targets import parse_target
+from qatool.jobs.course import Course
 from qatool.jobs.crew import Event, Outcome, Returned, Roster
 from qatool.jobs.distributed import run_distributed
 from qatool.jobs.folder import RunFolder
-from qatool.jobs.local import Totals
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
 
@@ -154,15 +154,8 @@ def schedule(shards: int, workers: int) -> None:
     clock, before, done = Clock(), peak_mib(), []
     job = EmptyJob(shards)
     with clock():
-        run_distributed(
-            job,
-            InstantCrew(workers),
-            job,
-            Totals(),
-            stop=Stop(),
-            tick=lambda _: None,
-            done=lambda step: done.append(step.index),
-        )
+        course = Course(stop=Stop(), tick=lambda _: None, done=lambda step: done.append(step.index))
+        run_distributed(job, InstantCrew(workers), job, course)
     assert len(done) == shards
     note = f"{peak_mib() - before:,.0f} MiB more than before"
     line("scheduling", clock, scale=None, per="shard", count=shards, note=note)

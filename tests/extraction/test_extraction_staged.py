@@ -29,8 +29,8 @@ from qatool.extraction.job import ExtractionJob, WorkHere
 from qatool.extraction.keeper import ShardKeeper
 from qatool.extraction.shards import ShardLimits
 from qatool.extraction.staged import LAUNCHED, StagedExtraction, _Line, _reader, default_workers
+from qatool.jobs.course import Course, Totals
 from qatool.jobs.keepers import LocalKeeper, ProcessKeepers
-from qatool.jobs.local import Totals
 from qatool.jobs.staged import run_staged
 from qatool.jobs.stopping import Stop
 
@@ -331,17 +331,17 @@ class Marker:
         self.counts, self.rejects = {"examples": 4}, ()
 
 
+def unwatched(stop: Stop) -> Course:
+    return Course(stop=stop, tick=lambda _: None, done=lambda _: None)
+
+
 def test_the_engine_passes_over_what_is_finished() -> None:
     store, totals, steps = Store({0: Marker(), 2: Marker()}), Totals(), []
     ticks: list[int] = []
-    run_staged(
-        staged_of(device_extractor(), workers=1),
-        store,
-        totals,
-        stop=Stop(),
-        tick=ticks.append,
-        done=lambda step: steps.append((step.index, step.resumed)),
+    course = Course(
+        stop=Stop(), tick=ticks.append, done=lambda step: steps.append((step.index, step.resumed)), totals=totals
     )
+    run_staged(staged_of(device_extractor(), workers=1), store, course)
     assert sorted(store.parts) == [1, 3, 4, 5, 6]
     assert sorted(steps) == [(index, index in {0, 2}) for index in range(7)]
     assert (totals.units, totals.resumed_units) == (7, 2)
@@ -361,30 +361,16 @@ class Broken(Rows):
 def test_what_stands_before_an_unreadable_row_is_done_first() -> None:
     store = Store()
     with pytest.raises(InputError, match="rows:99: cannot be read"):
-        run_staged(
-            staged_of(device_extractor(), corpus=Broken()),
-            store,
-            Totals(),
-            stop=Stop(),
-            tick=lambda _: None,
-            done=lambda _: None,
-        )
+        run_staged(staged_of(device_extractor(), corpus=Broken()), store, unwatched(Stop()))
     assert list(store.parts) == list(range((len(ROWS) - 1) // 4))
 
 
 def test_the_engine_stops_after_a_unit_when_time_is_up() -> None:
     from qatool.errors import OutOfTime
 
-    store, totals = Store(), Totals()
+    store = Store()
     with pytest.raises(OutOfTime):
-        run_staged(
-            staged_of(device_extractor(), workers=1),
-            store,
-            totals,
-            stop=Stop(max_duration=0, label="0s"),
-            tick=lambda _: None,
-            done=lambda _: None,
-        )
+        run_staged(staged_of(device_extractor(), workers=1), store, unwatched(Stop(max_duration=0, label="0s")))
     assert list(store.parts) == [0]
     assert gone()
 

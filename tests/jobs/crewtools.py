@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.jobs.local import Totals
+from qatool.jobs.course import Course, Totals
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
 
@@ -133,16 +133,13 @@ def run_numbers(job: NumberJob, crew: Any, *, in_order: bool = False, stop: Stop
     totals, ticked = Totals(), Counter()
     with crew:
         crew.about(lambda: None)
-        run_distributed(
-            job,
-            crew,
-            job,
-            totals,
+        course = Course(
             stop=stop or Stop(),
             tick=lambda amount: ticked.update(amount=amount),
             done=done or (lambda step: None),
-            in_order=in_order,
+            totals=totals,
         )
+        run_distributed(job, crew, job, course, in_order=in_order)
     totals.ticked = ticked["amount"]
     return totals
 

@@ -14,8 +14,8 @@ import pytest
 from crewtools import NumberJob, NumberMaker
 from jobs_tools import rows, write_rows
 
+from qatool.jobs.course import Course
 from qatool.jobs.distributed import run_distributed
-from qatool.jobs.local import Totals
 from qatool.jobs.processcrew import ProcessCrew
 from qatool.jobs.stopping import Stop
 
@@ -101,7 +101,7 @@ def _scheduled(crew) -> None:
     with crew:
         crew.about(lambda: None)
         began = time.monotonic()
-        run_distributed(job, crew, job, Totals(), stop=Stop(), tick=lambda _: None, done=lambda _: None)
+        run_distributed(job, crew, job, Course(stop=Stop(), tick=lambda _: None, done=lambda _: None))
         cost = (time.monotonic() - began) / job.count * 1000
     print(f"10,000 shards: {cost:.2f} ms each")
     assert sorted(job.written) == list(range(10_000))
