@@ -9,33 +9,33 @@ from pathlib import Path
 
 def slow() -> None:
     """Let every shard take ``SLOW`` seconds longer."""
-    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.answering import Answerer
 
-    plain = Extractor.answer
+    plain = Answerer.finish
 
-    def answer(self, prepared, tick=lambda _: None):
+    def finish(self, begun, tick):
         end = time.monotonic() + float(os.environ["SLOW"])
         while time.monotonic() < end:
             tick(0)
             time.sleep(0.002)
-        return plain(self, prepared, tick)
+        return plain(self, begun, tick)
 
-    Extractor.answer = answer
+    Answerer.finish = finish
 
 
 def hold() -> None:
     """Wait when ``HOLD`` shards are answered and another is in hand, until the test says so; hear signals."""
-    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.answering import Answerer
 
-    plain, begun = Extractor.answer, []
+    plain, others = Answerer.finish, []
 
-    def answer(self, prepared, tick=lambda _: None):
-        if len(begun) == int(os.environ["HOLD"]):
+    def finish(self, begun, tick):
+        if len(others) == int(os.environ["HOLD"]):
             _wait_to_go_on(lambda: tick(0))
-        begun.append(prepared)
-        return plain(self, prepared, tick)
+        others.append(begun)
+        return plain(self, begun, tick)
 
-    Extractor.answer = answer
+    Answerer.finish = finish
 
 
 def _wait_to_go_on(meanwhile=lambda: None) -> None:
@@ -48,17 +48,17 @@ def _wait_to_go_on(meanwhile=lambda: None) -> None:
 
 def count() -> None:
     """Append the shard to the file ``COUNT`` whenever the model begins one; go a little slower."""
-    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.answering import Answerer
 
-    plain = Extractor.answer
+    plain = Answerer.finish
 
-    def answer(self, prepared, tick=lambda _: None):
+    def finish(self, begun, tick):
         with Path(os.environ["COUNT"]).open("a") as stream:
-            stream.write(f"{prepared.shard.index}\n")
+            stream.write(f"{begun.prepared.shard.index}\n")
         time.sleep(float(os.environ.get("SLOW", "0")))
-        return plain(self, prepared, tick)
+        return plain(self, begun, tick)
 
-    Extractor.answer = answer
+    Answerer.finish = finish
 
 
 def time_commits() -> None:
@@ -212,13 +212,13 @@ def killed_between_output_and_clean_up() -> None:
 
 def deaf() -> None:
     """Never come to a point where signals are asked for."""
-    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.answering import Answerer
 
-    def answer(self, prepared, tick=lambda _: None):
+    def finish(self, begun, tick):
         Path("working").touch()
         time.sleep(60)
 
-    Extractor.answer = answer
+    Answerer.finish = finish
 
 
 def failing_model() -> None:
