@@ -80,9 +80,10 @@ class Answerer:
         return self.extractor.decide(begun.prepared, *self._reader.collect(begun.launched, tick))
 
     def close(self) -> None:
-        """Drop what was prepared and is not finished."""
-        if self._reader is not None:
-            self._reader.close()
+        """Drop what was prepared and is not finished; what is still being prepared is not read any more."""
+        if self._reader is None:
+            self._reader = self.extractor.reader()
+        self._reader.close()
 
 
 @dataclass(frozen=True, kw_only=True)

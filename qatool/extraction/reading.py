@@ -62,9 +62,11 @@ class WindowReader:
         self._backend, self._search, self._batch_tokens = backend, search, batch_tokens
         self._pool: ThreadPoolExecutor | None = None
         self._threads_before = 1
+        self._is_closed = False
 
     def close(self) -> None:
-        """Drop what was launched and is not read yet."""
+        """Drop what was launched and is not read yet, and launch nothing more."""
+        self._is_closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -127,7 +129,12 @@ class WindowReader:
         return (pending.popleft().result() for _ in range(len(pending)))
 
     def _opened(self) -> ThreadPoolExecutor:
-        """Return the threads; each does its own arithmetic, which is set before they are started."""
+        """Return the threads; each does its own arithmetic, which is set before they are started.
+
+        :raises RuntimeError: the reader was closed
+        """
+        if self._is_closed:
+            raise RuntimeError("what reads windows was closed")
         if self._pool is None:
             self._threads_before = torch.get_num_threads()
             torch.set_num_threads(1)

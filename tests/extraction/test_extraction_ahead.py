@@ -102,6 +102,26 @@ def test_closing_drops_what_is_not_read_and_leaves_no_thread() -> None:
     one.close()
 
 
+@pytest.mark.parametrize("began", [True, False])
+def test_a_shard_prepared_after_closing_is_not_read(began) -> None:
+    """As when a run is interrupted while a thread is still at a long text."""
+    threads = threading.active_count()
+    backend = ArithmeticBackend()
+    backend.streams = 2
+    one = answerer(backend)
+    if began:
+        one.finish(prepared(one, SHARDS[0]), nothing)
+    read = len(backend.batches)
+    one.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        prepared(one, SHARDS[1])
+    assert len(backend.batches) == read
+    deadline = time.monotonic() + WAIT_S
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert threading.active_count() == threads
+
+
 def test_what_goes_wrong_in_a_shard_is_told_with_it_and_the_next_is_answered() -> None:
     class Broken(ArithmeticBackend):
         streams = 2
