@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from qatool.files.targets import Target
     from qatool.files.uploads import ObjectFile
 
+GROUP_ROWS, GROUP_BYTES = 16_384, 16 << 20
+"""Tables are collected into a row group until they have so many rows or bytes.
+
+What Parquet notes of each row group is kept in memory until the file is closed: with one for every 512 rows, a
+gigabyte for ten million.
+"""
 REPEATING = ("question", "document_id", "question_id")
 """Columns worth a dictionary in Parquet; the others are near unique, and a dictionary only grows memory."""
 
@@ -51,7 +57,7 @@ class AnswerWriter:
         self._schema = schema
 
     def write(self, table: pa.Table) -> None:
-        """Write the rows of a table: one row group in Parquet, one part in a folder.
+        """Write the rows of a table: in Parquet with others as a row group, in a folder as a part.
 
         :raises OutputError: the disk is full, or the reader of standard output has gone
         :raises ValueError: the table is of another schema
@@ -129,6 +135,7 @@ def parquet_writer(stream: BinaryIO, schema: pa.Schema, about: Mapping[bytes, by
 class _ParquetSink:
     def __init__(self, file: AtomicFile | ObjectFile, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
         self._file = file
+        self._pending: list[pa.Table] = []
         try:
             self._writer = parquet_writer(file.stream, schema, metadata)
         except BaseException:
@@ -136,11 +143,20 @@ class _ParquetSink:
             raise
 
     def write(self, table: pa.Table) -> None:
+        self._pending.append(table)
+        rows = sum(one.num_rows for one in self._pending)
+        if rows >= GROUP_ROWS or sum(one.nbytes for one in self._pending) >= GROUP_BYTES:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        group, self._pending = pa.concat_tables(self._pending), []
         with reporting(self._file.path):
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            self._writer.write_table(group, row_group_size=max(1, group.num_rows))
 
     def close(self) -> None:
         try:
+            if self._pending:
+                self._write_group()
             with reporting(self._file.path):
                 self._writer.close()
         except BaseException:

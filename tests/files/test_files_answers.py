@@ -46,8 +46,13 @@ def save(path, *tables, **options):
             writer.write(table)
 
 
-def test_parquet_has_a_row_group_a_table(tmp_path):
+def test_parquet_collects_tables_into_row_groups(tmp_path, monkeypatch):
     path = tmp_path / "a.parquet"
+    monkeypatch.setattr("qatool.files.answers.GROUP_ROWS", 4)
+    save(path, answers(0, 3), answers(3, 2), answers(5, 1))
+    file = pq.ParquetFile(path)
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [5, 1]
+    monkeypatch.setattr("qatool.files.answers.GROUP_BYTES", 1)
     save(path, answers(0, 3), answers(3, 2))
     file = pq.ParquetFile(path)
     assert file.num_row_groups == 2
