@@ -22,17 +22,17 @@ def replaced_midway() -> None:
     """Have the input replaced when the first shard is answered."""
     import boto3
 
-    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.answering import Answerer
     from qatool.files import objects
 
-    plain, done = Extractor.answer, []
+    plain, done = Answerer.finish, []
 
-    def answer(self, prepared, tick=lambda _: None):
+    def finish(self, begun, tick):
         if not done:
-            done.append(prepared)
+            done.append(begun)
             bucket, _, key = os.environ["REPLACED"].removeprefix("s3://").partition("/")
             boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"{}\n" * 4000)
-        return plain(self, prepared, tick)
+        return plain(self, begun, tick)
 
-    Extractor.answer = answer
+    Answerer.finish = finish
     objects.READ_BYTES = 1 << 12
