@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -122,7 +122,15 @@ def _keys(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(fingerprints), dtype=np.uint64).reshape(-1, 2)
 
 
-def answer_fingerprint(path: Location) -> str:
+class MadeBy(NamedTuple):
+    """What made the answers in a file."""
+
+    answer_fingerprint: str
+    best_per: str | None
+    """``question`` where only the best answers are there, with scores of all documents together."""
+
+
+def made_by(path: Location) -> MadeBy:
     """Return what made the answers in a Parquet file.
 
     :raises InputError: it is not a Parquet file of answers
@@ -130,8 +138,8 @@ def answer_fingerprint(path: Location) -> str:
     try:
         with open_parquet(path) as file:
             about = json.loads((file.schema_arrow.metadata or {}).get(b"qatool", b"null"))
-        return str(about["answer_fingerprint"])
+        return MadeBy(str(about["answer_fingerprint"]), about.get("best_per"))
     except FileNotFoundError:
         raise InputError(f"--reuse {path}: does not exist; name an earlier output") from None
-    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, pa.ArrowException) as error:
         raise InputError(f"--reuse {path}: is no answers.parquet made by qatool; name an earlier output") from error

@@ -19,7 +19,7 @@ from qatool.extraction.engine import open_engine
 from qatool.extraction.inputs import open_input
 from qatool.extraction.job import ExtractionJob
 from qatool.extraction.output import StreamingStore, beside
-from qatool.extraction.previous import answer_fingerprint
+from qatool.extraction.previous import made_by
 from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned
 from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
@@ -161,11 +161,16 @@ class ExtractionRun:
         path = location(self._options.reuse)
         if path == self._target.path and not is_there(path):
             return []  # the first of many runs that each reuse the last one's output
-        made_by = answer_fingerprint(path)
-        if made_by == setup.answer_fingerprint:
+        earlier = made_by(path)
+        if earlier == (setup.answer_fingerprint, None):
             return [path]
+        why = (
+            "the earlier output holds the best answers of --best-per only, with scores over all documents"
+            if earlier.best_per
+            else "the earlier answers were made by another model or other options"
+        )
         log_event(
-            "nothing is reused: the earlier answers were made by another model or other options",
+            f"nothing is reused: {why}",
             level=logging.WARNING,
             reuse=str(path),
         )
@@ -231,22 +236,24 @@ class ExtractionRun:
         writer = open_writer(
             self._target,
             schema,
-            metadata(setup, totals.counts),
+            metadata(setup, totals.counts, best_per=self._options.best_per),
             staging=None if self._target.kind == "stdout" else folder.staging(),
             confirm=folder.lock.check,
         )
         with writer:
-            for table in self._output_tables(count, schema):
+            for table in self._output_tables(setup, count, schema):
                 writer.write(table)
                 self._rows_written += table.num_rows
 
-    def _output_tables(self, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
+    def _output_tables(self, setup: Resolved, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
         def tables() -> Iterator[pa.Table]:
             for table in self._folder.tables(count, schema):
                 self._stop.check(may_run_out=False)
                 yield table
 
-        return tables() if self._options.best_per is None else best_per_question(tables, top_k=self._options.top_k)
+        if self._options.best_per is None:
+            return tables()
+        return best_per_question(tables, top_k=self._options.top_k, joint=setup.joint_scores)
 
     def _sum_up(
         self,

@@ -17,7 +17,9 @@ from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
 from qatool.models.sizes import resolve_size
 from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
+from qatool.spans.calibration import Calibration
 from qatool.spans.decode import decoder
+from qatool.spans.joint import JointScores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +56,14 @@ class Resolved:
     def answer_fingerprint(self) -> str:
         """SHA-256 (hex) of :attr:`identity`."""
         return hashlib.sha256(json.dumps(dict(self.identity), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def joint_scores(self) -> JointScores | None:
+        """What makes scores of many documents one distribution; ``None`` where scores are no such probabilities."""
+        calibration = Calibration(**{one.name: self.identity[one.name] for one in fields(Calibration)})
+        if self.identity["decode"] != "native" or not calibration.answerable_slope:
+            return None
+        return JointScores(calibration=calibration)
 
     @property
     def shard_limits(self) -> ShardLimits:

@@ -54,8 +54,11 @@ class SpeedLog:
         return list(self._entries)
 
 
-def metadata(setup: Resolved, counts: Mapping[str, int]) -> dict[bytes, bytes]:
-    """Return the file metadata: what the answers are made of, and nothing of when, where or how fast."""
+def metadata(setup: Resolved, counts: Mapping[str, int], *, best_per: str | None) -> dict[bytes, bytes]:
+    """Return the file metadata: what the answers are made of, and nothing of when, where or how fast.
+
+    :param best_per: ``question`` where only each question's best answers are kept
+    """
     about = {
         "version": __version__,
         "model": setup.identity["model"],
@@ -63,6 +66,7 @@ def metadata(setup: Resolved, counts: Mapping[str, int]) -> dict[bytes, bytes]:
         "options": {k: v for k, v in setup.identity.items() if k not in {"model", "tokenizer"}},
         "answer_fingerprint": setup.answer_fingerprint,
         "counts": {name: counts.get(name, 0) for name in IN_METADATA},
+        **({"best_per": best_per} if best_per else {}),
     }
     return {b"qatool": json.dumps(about, sort_keys=True).encode()}
 

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qatool.extraction.best import best_per_question
+from qatool.schema import candidate_type
+from qatool.spans.calibration import Calibration
+from qatool.spans.joint import JointScores
 
 SCHEMA = pa.schema(
     {
@@ -83,6 +86,52 @@ def test_as_sorting_everything_would(rows, top_k, part) -> None:
         expected.append([i for missing, _, i in own if not missing][:top_k] or [own[0][2]])
     rejected = [i for i, one in enumerate(rows) if one[-1] is not None]
     assert best(rows, top_k=top_k, part=part) == expected + ([rejected] if rejected else [])
+
+
+def scored(rows: list[tuple[str | None, float | None, float | None]]) -> pa.Table:
+    """A table of one question's documents: answer, score and no-answer score; two candidates each."""
+    columns: dict[str, list[Any]] = {name: [] for name in (*SCHEMA.names, "no_answer_score", "candidates")}
+    for number, (answer, score, no_answer) in enumerate(rows):
+        candidate = {"answer": "x", "answer_start": 3, "answer_end": 4, "span_logit": 1.5, "null_logit": 0.5}
+        two = [candidate | {"score": score * share, "window": 0} for share in (1.0, 0.25)] if score else []
+        values = (number, "q", "why", answer, score, None, no_answer, None if score is None else two)
+        for name, value in zip(columns, values, strict=True):
+            columns[name].append(value)
+    types = pa.schema([*SCHEMA, ("no_answer_score", pa.float32()), ("candidates", pa.list_(candidate_type()))])
+    return pa.table(columns, schema=types)
+
+
+def test_scores_of_documents_taken_together() -> None:
+    # The second document has the answer, in two places that share its probability.
+    table = scored([("wrong", 0.9, 0.1), ("right", 0.5, 0.001), (None, None, None), (None, 0.2, 0.7)])
+    joint = JointScores(calibration=Calibration())
+    (found,) = best_per_question(lambda: iter([table.slice(0, 1), table.slice(1, 3)]), top_k=3, joint=joint)
+    assert found.schema.equals(table.schema)
+    assert found["answer"].to_pylist() == ["right", "wrong"]
+    odds = {"wrong": 0.9 / 0.1, "right": 0.999 / 0.001, "none": 0.3 / 0.7}
+    expected = [odds["right"] * 0.5 / 0.999, odds["wrong"]]
+    expected = [value / (1 + sum(odds.values())) for value in expected]
+    assert found["score"].to_pylist() == pytest.approx(expected, rel=1e-5)
+    assert found["no_answer_score"].to_pylist() == pytest.approx([0.001, 0.1])
+    candidates = found["candidates"].to_pylist()
+    assert [one["score"] for row in candidates for one in row] == pytest.approx(
+        [value * share for value in expected for share in (1.0, 0.25)], rel=1e-5
+    )
+    assert {one["span_logit"] for row in candidates for one in row} == {1.5}
+
+
+def test_one_document_alone_keeps_its_score() -> None:
+    table = scored([("yes", 0.37, 0.21)])
+    joint = JointScores(calibration=Calibration(answerable_slope=0.15, answerable_bias=-1.2))
+    (found,) = best_per_question(lambda: iter([table]), top_k=1, joint=joint)
+    assert found["score"].to_pylist() == pytest.approx([0.37], rel=1e-6)
+
+
+def test_documents_with_nothing_to_read() -> None:
+    table = scored([(None, None, None), (None, None, None)])
+    joint = JointScores(calibration=Calibration())
+    (found,) = best_per_question(lambda: iter([table]), top_k=2, joint=joint)
+    assert found.equals(table.slice(0, 1))
 
 
 def test_memory_is_that_of_the_rows_kept() -> None:
