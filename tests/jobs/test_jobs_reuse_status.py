@@ -38,6 +38,22 @@ def test_reuse_of_other_work_computes_all_and_says_so_once(runner) -> None:
     assert runner.summary()["taken_over"] == 0
 
 
+def test_the_best_answers_of_many_documents_are_not_reused(runner) -> None:
+    asked = ("in.jsonl", "--question", "Who?", "--best-per", "question")
+    write_rows(runner.folder / "in.jsonl", [{"context": row["context"]} for row in rows(20)])
+    runner.done(*asked)
+    best = runner.output.read_bytes()
+    done = runner.done(*asked, "--reuse", "answers.parquet")
+    assert (
+        done.err.count("WARNING nothing is reused: the earlier output holds the best answers of --best-per only") == 1
+    )
+    assert runner.output.read_bytes() == best
+    runner.done("in.jsonl", "--question", "Who?", output="all.parquet")
+    runner.done(*asked, "--reuse", "all.parquet")
+    assert runner.summary()["taken_over"] == 20
+    assert runner.output.read_bytes() == best
+
+
 def test_reuse_of_what_is_no_output(runner) -> None:
     process = runner.run("in.jsonl", "--reuse", "in.jsonl")
     assert process.wait() == 2
