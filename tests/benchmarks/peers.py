@@ -192,6 +192,7 @@ def main() -> None:
     parser.add_argument("--int8", type=Path, help="the same model, exported with --int8")
     parser.add_argument("--examples", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", metavar="PROGRAM", help="as the table names them; besides torch, fp32")
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "qatool" / "peers")
     options = parser.parse_args()
     print(f"{machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
@@ -211,12 +212,15 @@ def main() -> None:
         }
         if options.int8 is not None:
             ours["openvino, int8"] = Ours(folder, corpus, model=options.int8)
-        sides = ours | {
-            "pipeline, batch 1": Peer(stack, pythons["pipeline"], PIPELINE, lines, options.model, 1),
-            "pipeline, batch 8": Peer(stack, pythons["pipeline"], PIPELINE, lines, options.model, 8),
-            "haystack": Peer(stack, pythons["haystack"], HAYSTACK, lines, options.model),
-            "predict loop": Peer(stack, Path(sys.executable), PREDICT_LOOP, lines, options.model),
+        peers = {
+            "pipeline, batch 1": (pythons["pipeline"], PIPELINE, lines, options.model, 1),
+            "pipeline, batch 8": (pythons["pipeline"], PIPELINE, lines, options.model, 8),
+            "haystack": (pythons["haystack"], HAYSTACK, lines, options.model),
+            "predict loop": (Path(sys.executable), PREDICT_LOOP, lines, options.model),
         }
+        wanted = ["torch, fp32", *(options.only or [*ours, *peers])]
+        ours = {name: side for name, side in ours.items() if name in wanted}
+        sides = ours | {name: Peer(stack, *words) for name, words in peers.items() if name in wanted}
         times: dict[str, list[float]] = {name: [] for name in sides}
         rates: dict[str, list[float]] = {"fp32": [], "bf16": []}
         answers: dict[str, list[str | None]] = {}
