@@ -128,7 +128,7 @@ def f1_of(model: Path, folder: Path) -> float:
         capture_output=True,
         text=True,
     )
-    return float(json.loads(done.stdout)["figures"]["f1"])
+    return float(json.loads(done.stdout)["f1"])
 
 
 def main() -> None:
