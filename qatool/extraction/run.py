@@ -247,13 +247,16 @@ class ExtractionRun:
 
     def _output_tables(self, setup: Resolved, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
         def tables() -> Iterator[pa.Table]:
-            for table in self._folder.tables(count, schema):
-                self._stop.check(may_run_out=False)
-                yield table
+            return self._stoppable(self._folder.tables(count, schema))
 
         if self._options.best_per is None:
             return tables()
-        return best_per_question(tables, top_k=self._options.top_k, joint=setup.joint_scores)
+        return self._stoppable(best_per_question(tables, top_k=self._options.top_k, joint=setup.joint_scores))
+
+    def _stoppable(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            self._stop.check(may_run_out=False)
+            yield table
 
     def _sum_up(
         self,

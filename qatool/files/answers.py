@@ -136,6 +136,7 @@ class _ParquetSink:
     def __init__(self, file: AtomicFile | ObjectFile, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
         self._file = file
         self._pending: list[pa.Table] = []
+        self._rows = self._bytes = 0
         try:
             self._writer = parquet_writer(file.stream, schema, metadata)
         except BaseException:
@@ -144,12 +145,14 @@ class _ParquetSink:
 
     def write(self, table: pa.Table) -> None:
         self._pending.append(table)
-        rows = sum(one.num_rows for one in self._pending)
-        if rows >= GROUP_ROWS or sum(one.nbytes for one in self._pending) >= GROUP_BYTES:
+        self._rows += table.num_rows
+        self._bytes += table.nbytes
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._write_group()
 
     def _write_group(self) -> None:
         group, self._pending = pa.concat_tables(self._pending), []
+        self._rows = self._bytes = 0
         with reporting(self._file.path):
             self._writer.write_table(group, row_group_size=max(1, group.num_rows))
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import time
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -44,6 +45,14 @@ def save(path, *tables, **options):
     with open_writer(parse_target(str(path)), SCHEMA, METADATA, **options) as writer:
         for table in tables:
             writer.write(table)
+
+
+def test_each_of_many_small_tables_costs_the_same(tmp_path):
+    row, began = answers(0, 1), time.process_time()
+    save(tmp_path / "a.parquet", *[row] * 2_000)
+    # When every write looked at all tables before it, this took a minute.
+    assert time.process_time() - began < 10
+    assert pq.ParquetFile(tmp_path / "a.parquet").metadata.num_rows == 2_000
 
 
 def test_parquet_collects_tables_into_row_groups(tmp_path, monkeypatch):
