@@ -28,6 +28,10 @@ class _Standing(NamedTuple):
     earlier: int
     """Minus the row's position in the whole input."""
 
+    @property
+    def row(self) -> int:
+        return -self.earlier
+
 
 @dataclass
 class _Question:
@@ -37,13 +41,6 @@ class _Question:
     """A heap, the worst first."""
     mass: float = -np.inf
     """Of all documents together; see :class:`JointScores`."""
-
-
-class _Kept(NamedTuple):
-    """A row that is kept."""
-
-    row: int
-    value: float
 
 
 def best_per_question(
@@ -99,11 +96,10 @@ def _values(table: pa.Table, joint: JointScores | None) -> tuple[NDArray[np.floa
     return joint.margins(score, table["no_answer_score"].to_numpy())
 
 
-def _chosen(held: list[_Standing]) -> list[_Kept]:
-    """Return the rows of the answered ones, best first, or the single best of the unanswered."""
+def _chosen(held: list[_Standing]) -> list[_Standing]:
+    """Return the answered ones, best first, or the single best of the unanswered."""
     ranked = sorted(held, reverse=True)
-    answered = [one for one in ranked if one.answered] or ranked[:1]
-    return [_Kept(-one.earlier, one.value) for one in answered]
+    return [one for one in ranked if one.answered] or ranked[:1]
 
 
 def _rows(tables: Iterator[pa.Table], wanted: set[int]) -> dict[int, pa.Table]:
