@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qatool.commands.startingmodel import StartingModel, shown
 from qatool.commands.trainingfeatures import features_of
 from qatool.errors import EnvironmentUnfitError, InputError, QualityGateError, UsageError
 from qatool.features.layout import is_features
@@ -28,13 +29,7 @@ from qatool.jobs.lock import Lock
 from qatool.jobs.plan import Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
-from qatool.models.companions import load_config
 from qatool.models.identity import model_fingerprint
-from qatool.models.named import model_name
-from qatool.models.settings import ModelSettings, longest_input
-from qatool.models.sizes import resolve_size
-from qatool.options import DECODE_PRESETS
-from qatool.windows.tokenizer import PairTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,12 +44,12 @@ if TYPE_CHECKING:
     from qatool.training.fit import Fitted
     from qatool.training.launch import Launch
     from qatool.training.windows import TrainingWindows
-    from qatool.windows.cut import WindowSize
 
 CPU_BATCH_TOKENS, CARD_BATCH_TOKENS = 16_384, 65_536
 """Tokens of a micro-batch, padding included, where the user does not say."""
 _RECIPE = (
     "epochs", "learning_rate", "batch_size", "warmup", "weight_decay", "clip", "dropout", "seed", "other_contexts",
+    "answers",
 )  # fmt: skip
 """Options that decide the weights and stand in the model card."""
 
@@ -149,7 +144,8 @@ class _Training:
 
             self._accelerator = resolve_accelerator(options.accelerator)
             self._precision = resolve_precision(options.precision, self._accelerator)
-            self._base = _Base.load(options)
+            self._base = StartingModel.load(options)
+            self._base.check_teachers(options)
         self._features = self._all_features()
         self._examples = self._validation_examples()
         self._windows = self._training_windows()
@@ -159,22 +155,34 @@ class _Training:
 
     def fit(self, *, bar: bool) -> Fitted:
         """Train; afterwards the model has the weights to keep."""
+        import torch
+
         from qatool.training.data import QuestionAnsweringData
         from qatool.training.fit import fit
         from qatool.training.loading import load_base
         from qatool.training.module import QuestionAnsweringModule, Recipe
+        from qatool.training.teachers import Teachers
         from qatool.training.validation import Validator
 
         options, base = self._options, self._base
-        validator = None
+        validator = teachers = None
+        on_card = self._accelerator != "cpu"
         with self._stop.at_once():
             self._model = load_base(
                 base.name,
                 dropout=options.dropout,
                 seed=options.seed,
-                on_card=self._accelerator != "cpu",
+                on_card=on_card,
                 trust_remote_code=options.trust_remote_code,
             )
+            if options.teacher:
+                teachers = Teachers.load(
+                    options.teacher,
+                    dtype=torch.bfloat16
+                    if self._precision == "bf16" and self._accelerator == "cuda"
+                    else torch.float32,
+                    trust_remote_code=options.trust_remote_code,
+                )
             if self._examples:
                 validator = Validator(
                     self._model, self._examples, tokenizer=base.tokenizer, size=base.size, max_length=base.limit
@@ -186,6 +194,7 @@ class _Training:
             steps=self.plan.steps,
             warmup_steps=round(options.warmup * self.plan.steps),
             seed=options.seed,
+            teacher_weight=options.teacher_weight,
         )
         tokens = CPU_BATCH_TOKENS if self._accelerator == "cpu" else CARD_BATCH_TOKENS
         data = QuestionAnsweringData(
@@ -204,7 +213,7 @@ class _Training:
         )
         self._observer.finished()
         return fit(
-            QuestionAnsweringModule(self._model, recipe, validator),
+            QuestionAnsweringModule(self._model, recipe, validator, teachers),
             data,
             options,
             launch=self._launch,
@@ -224,9 +233,9 @@ class _Training:
         staging = self._folder / _STAGING
         shutil.rmtree(staging, ignore_errors=True)
         trained = Trained(
-            base=Path(base.name).name if Path(base.name).is_dir() else base.name,
+            base=shown(base.name),
             size=base.size,
-            options={name: getattr(options, name) for name in _RECIPE},
+            options={name: getattr(options, name) for name in _RECIPE} | self._taught(),
             data=[
                 (Path(name).name, options.weights.get(name, 1.0), folder.manifest.counts)
                 for name, folder in self._features
@@ -240,6 +249,13 @@ class _Training:
         save_model(
             staging, self._model, tokenizer=base.name, record=fitted.record, trained=trained, half=options.half
         )
+
+    def _taught(self) -> dict[str, Any]:
+        """Return what the model card says of the teachers."""
+        if not self._options.teacher:
+            return {}
+        names = [shown(name) for name in self._options.teacher]
+        return {"teacher": ", ".join(names), "teacher_weight": self._options.teacher_weight}
 
     def _all_features(self) -> list[tuple[str, FeaturesFolder]]:
         """Return each input and its features, checked against the model."""
@@ -267,6 +283,7 @@ class _Training:
             [folder for _, folder in self._features],
             pad_token_id=self._base.tokenizer.pad_token_id,
             cache=cache_folder("arrow"),
+            all_answers=self._options.answers == "all",
         )
 
     def _steps(self) -> StepPlan:
@@ -336,40 +353,11 @@ class _Training:
             "validations": options.validations,
             "patience": options.patience,
             "precision": self._precision,
+            "teachers": [model_fingerprint(name) for name in options.teacher],
+            "teacher_weight": options.teacher_weight if options.teacher else None,
             "devices": options.devices or str(self._launch.world),
             **{name: getattr(options, name) for name in _RECIPE},
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Base:
-    """The model to start from, as far as preparing for it goes."""
-
-    name: str
-    tokenizer: PairTokenizer
-    limit: int
-    """Longest window it reads, in tokens."""
-    size: WindowSize
-
-    @classmethod
-    def load(cls, options: FinetuneOptions) -> _Base:
-        """Load tokenizer and configuration and resolve the size of windows.
-
-        :raises EnvironmentUnfitError: tokenizer or configuration do not load
-        :raises UsageError: windows larger than the model reads
-        """
-        name = model_name(options.model)
-        tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
-        config = load_config(name, trust_remote_code=options.trust_remote_code)
-        limit = longest_input(config, tokenizer.model_max_length)
-        size = resolve_size(
-            options,
-            ModelSettings.load(name),
-            n_special=tokenizer.template.n_special,
-            limit=limit,
-            max_question_length=options.max_question_length or DECODE_PRESETS["native"].max_question_length,
-        )
-        return cls(name=name, tokenizer=tokenizer, limit=limit, size=size)
 
 
 def _digest(value: Any) -> str:

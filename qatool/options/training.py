@@ -40,6 +40,11 @@ class FinetuneOptions(WindowOptions):
         default=0.0,
     )
 
+    answers: Literal["first", "all"] = option(
+        Flag("Of several answers to a question: learn the first, or all of them, each by its share.", "Input"),
+        default="first",
+    )
+
     model: str | None = option(
         Flag(
             "Folder or hub id to start from; without it the model that ships with qatool [env: QATOOL_MODEL].",
@@ -50,6 +55,18 @@ class FinetuneOptions(WindowOptions):
     )
     dropout: float | None = option(
         Flag("Dropout everywhere in the model [default: as the model has it].", "Model", metavar="P")
+    )
+    teacher: tuple[str, ...] = option(
+        Flag(
+            "Learn also from what this model answers; of several, from the mean; repeatable.",
+            "Model",
+            metavar="DIR|HUB_ID",
+        ),
+        default=(),
+    )
+    teacher_weight: float = option(
+        Flag("Part of the loss that is the teachers', 0 to 1; the rest is the labels'.", "Model", metavar="W"),
+        default=0.5,
     )
     half: bool = option(Flag("Write the weights in half precision.", "Model"), default=False)
     trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
@@ -140,6 +157,7 @@ class FinetuneOptions(WindowOptions):
             "clip": self.clip > 0,
             "warmup": 0 <= self.warmup <= 1,
             "other_contexts": 0 <= self.other_contexts <= 1,
+            "teacher_weight": 0 <= self.teacher_weight <= 1,
             "dropout": self.dropout is None or 0 <= self.dropout < 1,
             "min_f1": self.min_f1 is None or 0 <= self.min_f1 <= 100,
         }
@@ -172,6 +190,7 @@ _RANGES = {
     "clip": "give a number above 0",
     "warmup": "is a share; give a number from 0 to 1",
     "other_contexts": "is a share; give a number from 0 to 1",
+    "teacher_weight": "is a share; give a number from 0 to 1",
     "dropout": "give a number from 0 to less than 1",
     "min_f1": "is in per cent; give a number from 0 to 100",
 }

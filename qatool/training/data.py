@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qatool.training.batches import StepPlan, micro_batches
-from qatool.training.windows import TrainingBatch
+from qatool.training.windows import Grain, TrainingBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _LOADER_WORKERS = 4
 """Processes that make batches for a card; a CPU that trains has none to spare."""
+_CARD_GRAIN = Grain(rows=8, tokens=16)
+"""A card reads each shape of batch by a graph of its own; 4 % of a step is padding for it."""
 
 
 class QuestionAnsweringData(LightningDataModule):
@@ -43,7 +45,14 @@ class QuestionAnsweringData(LightningDataModule):
         on_card = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         rank, world = self._place()
         return DataLoader(
-            _Steps(self._windows, self._plan, self._batch_tokens, rank=rank, world=world),
+            _Steps(
+                self._windows,
+                self._plan,
+                self._batch_tokens,
+                grain=_CARD_GRAIN if on_card else Grain(),
+                rank=rank,
+                world=world,
+            ),
             batch_size=None,
             sampler=_From(self._first, self._plan.steps),
             num_workers=_LOADER_WORKERS if on_card else 0,
@@ -79,8 +88,17 @@ class QuestionAnsweringData(LightningDataModule):
 class _Steps(Dataset[list[TrainingBatch]]):
     """This device's share of every step."""
 
-    def __init__(self, windows: TrainingWindows, plan: StepPlan, batch_tokens: int, *, rank: int, world: int) -> None:
-        self._windows, self._plan, self._batch_tokens = windows, plan, batch_tokens
+    def __init__(
+        self,
+        windows: TrainingWindows,
+        plan: StepPlan,
+        batch_tokens: int,
+        *,
+        grain: Grain,
+        rank: int,
+        world: int,
+    ) -> None:
+        self._windows, self._plan, self._batch_tokens, self._grain = windows, plan, batch_tokens, grain
         self._rank, self._world = rank, world
 
     def __len__(self) -> int:
@@ -91,11 +109,11 @@ class _Steps(Dataset[list[TrainingBatch]]):
         own = rows[self._rank :: self._world]
         if not len(own):
             # A device without a window takes part all the same, at no weight.
-            return [self._windows.batch(rows[:1], share=0.0)]
+            return [self._windows.batch(rows[:1], share=0.0, grain=self._grain)]
         # Devices are averaged, so that the loss is the mean over all windows of the step.
         each = self._world / len(rows)
         return [
-            self._windows.batch(part, share=len(part) * each)
+            self._windows.batch(part, share=len(part) * each, grain=self._grain)
             for part in micro_batches(own, self._windows.lengths, self._batch_tokens)
         ]
 

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch.nn import functional
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+
+from qatool.training.graphs import StepGraphs
+from qatool.training.teachers import TEMPERATURE, masked_logits, takes_ready_mask
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from qatool.extraction.extractor import PreparedShard
+    from qatool.training.teachers import Teachers
     from qatool.training.validation import Figures, Validator
     from qatool.training.windows import TrainingBatch
 
@@ -38,6 +41,8 @@ class Recipe:
     steps: int
     warmup_steps: int
     seed: int
+    teacher_weight: float = 0.0
+    """Part of the loss that what the teachers say makes up, in [0, 1]; the rest is the labels'."""
 
     def rate(self, step: int) -> float:
         """Return the share of the learning rate at a step: up to 1 in a line, then down to 0 in another."""
@@ -51,14 +56,20 @@ class QuestionAnsweringModule(LightningModule):
 
     :param model: an ``AutoModelForQuestionAnswering``
     :param validator: reads the validation questions, ``None`` for none
+    :param teachers: whose answers are learnt, too; ``None`` for none
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, validator: Validator | None) -> None:
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, validator: Validator | None, teachers: Teachers | None = None
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self._recipe = recipe
         self._validator = validator
+        self._teachers = teachers
+        self._graphs: StepGraphs | None = None
+        """On a card, where a step may be one."""
         self._first_overflow: Tensor | None = None
         """On a card: the first step whose gradient was not finite, 0 for none; asked now and then, for that waits."""
         self._ready_mask = False
@@ -77,20 +88,19 @@ class QuestionAnsweringModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self._recipe.rate)}
 
     def on_fit_start(self) -> None:
-        """Find out whether the model takes its mask ready made: transformers would ask the card about padding."""
+        """Find out how the device is best told what to do."""
+        if self._teachers is not None:
+            self._teachers.begin(self.device)
         if self.device.type == "cuda":
-            from qatool.models.ways import PaddedWay, fastest_way
+            self._ready_mask = takes_ready_mask(self.model)
+            # Gradients of several devices meet, and those of a scaler are looked at, between forward and optimiser.
+            if self._ready_mask and self.trainer.world_size == 1 and not self._is_scaled:
+                self._graphs = StepGraphs(self._backward)
 
-            config: Any = self.model.config
-            self.model.eval()
-            way = fastest_way(
-                self.model,
-                vocabulary=config.vocab_size,
-                pad_token_id=getattr(config, "pad_token_id", None),
-                may_pack=False,
-            )
-            self.model.train()
-            self._ready_mask = way == PaddedWay(ready_mask=True)
+    @property
+    def _is_scaled(self) -> bool:
+        """Whether gradients are scaled for half precision."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def training_step(self, batch: list[TrainingBatch], batch_idx: int) -> dict[str, Any]:
         """Do one optimiser step.
@@ -102,26 +112,31 @@ class QuestionAnsweringModule(LightningModule):
         # What was drawn before must not matter: a run that continues draws the same dropout.
         torch.manual_seed(hash((self._recipe.seed, self.global_step, self.global_rank)) % 2**63)
         loss = torch.zeros((), device=self.device)
+        backward = self._graphs or self._backward
         for micro in batch:
-            part = self._loss(micro) * micro.share
-            loss += part.detach()
-            self.manual_backward(part)
-            # Weights are cast once for each; the casts of the last one belong to a graph that is gone.
-            torch.clear_autocast_cache()
+            loss += backward(micro)
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
         rate = optimizer.param_groups[0]["lr"]
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        # A graph adds to gradients where they are.
+        optimizer.zero_grad(set_to_none=self._graphs is None)
         schedule.step()
-        return {"loss": loss, "learning_rate": rate, "windows": sum(len(micro.input_ids) for micro in batch)}
+        return {"loss": loss, "learning_rate": rate, "windows": sum(micro.windows for micro in batch)}
+
+    def _backward(self, batch: TrainingBatch) -> Tensor:
+        """Add the gradients of a micro-batch to those there are; return its loss, a number."""
+        loss = self._loss(batch)
+        self.manual_backward(loss)
+        # Weights are cast once for each; the casts of the last one belong to a graph that is gone.
+        torch.clear_autocast_cache()
+        return loss.detach()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient, scaled back by now."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         # Half precision overflows now and then; its scaler skips such a step.
-        if scaled:
+        if self._is_scaled:
             return
         if norm.is_cuda:
             self._note_overflow(optimizer, norm)
@@ -159,25 +174,24 @@ class QuestionAnsweringModule(LightningModule):
         self.check_finite()
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
-        """Return the mean cross-entropy of start and end over the tokens of each window, padding apart.
+        """Return the cross-entropy of start and end over the tokens of each window, padding apart, as it weighs.
 
-        Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2.
+        Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2. Of several answers
+        each counts by its weight; where there are teachers, what they say counts, too.
         """
-        mask = batch.attention_mask
-        inputs = {"input_ids": batch.input_ids}
-        inputs["attention_mask"] = mask.bool()[:, None, None, :] if self._ready_mask else mask
-        if batch.token_type_ids is not None:
-            inputs["token_type_ids"] = batch.token_type_ids
-        output = self.model(**inputs)
-        padding = batch.attention_mask == 0
-        losses = [
-            functional.cross_entropy(logits.float().masked_fill(padding, -torch.inf), positions)
-            for logits, positions in (
-                (output.start_logits, batch.start_positions),
-                (output.end_logits, batch.end_positions),
-            )
-        ]
-        return (losses[0] + losses[1]) / 2
+        logits = masked_logits(self.model, batch, ready_mask=self._ready_mask)
+        labels = torch.zeros((), device=logits[0].device)
+        for one, positions in zip(logits, (batch.start_positions, batch.end_positions), strict=True):
+            labels = labels - (one.log_softmax(dim=-1).gather(1, positions) * batch.weights).sum() / 2
+        if self._teachers is None:
+            return labels
+        said = torch.zeros_like(labels)
+        for one, likely in zip(logits, self._teachers.probabilities(batch), strict=True):
+            each = (likely * (one / TEMPERATURE).log_softmax(dim=-1)).sum(dim=1)
+            said = said - (each * batch.weights.sum(dim=1)).sum() / 2
+        taught = self._recipe.teacher_weight
+        # By the square of the temperature gradients are as large as at a temperature of 1.
+        return (1 - taught) * labels + taught * TEMPERATURE**2 * said
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,19 +14,33 @@ from qatool.errors import InputError
 from qatool.features.reader import FeaturesFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
 
-_COLUMNS = ("input_ids", "token_type_ids", "start_positions", "end_positions")
+_COLUMNS = (
+    "input_ids", "token_type_ids", "start_positions", "end_positions", "all_start_positions", "all_end_positions"
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grain:
+    """Sizes that batches are filled up to, so that there are few shapes of them."""
+
+    rows: int = 1
+    tokens: int = 1
+
+    def shape(self, rows: int, tokens: int) -> tuple[int, int]:
+        """Return the sizes that so many windows, the longest of so many tokens, are filled up to."""
+        return -(-rows // self.rows) * self.rows, -(-tokens // self.tokens) * self.tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """Labelled windows of one micro-batch, padded on the right."""
+    """Labelled windows of one micro-batch, padded on the right; rows may be filled up with windows of no weight."""
 
     input_ids: Tensor
     """``(b, t)``, int64"""
@@ -35,51 +49,58 @@ class TrainingBatch:
     token_type_ids: Tensor | None
     """``(b, t)``, or ``None`` where the model has none"""
     start_positions: Tensor
-    """``(b,)``, int64"""
+    """``(b, k)``, int64: of up to ``k`` answers a window"""
     end_positions: Tensor
-    """``(b,)``, int64: the last token of the answer"""
-    share: float
-    """Part of the step's loss that this batch makes up, in [0, 1]."""
+    """``(b, k)``, int64: the last token of each answer"""
+    weights: Tensor
+    """``(b, k)``, float32: what each answer weighs in the step's loss; a step's make up 1. 0: there is none."""
+    windows: int
+    """How many rows are windows; the others fill up."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Windows and tokens, filled up."""
+        return tuple(self.input_ids.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return its tensors by name, those that there are."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if isinstance(value, Tensor)}
 
     def to(self, device: torch.device) -> TrainingBatch:
         """Return the batch on a device."""
-
-        def moved(values: Tensor) -> Tensor:
-            return values.to(device, non_blocking=True)
-
-        return TrainingBatch(
-            input_ids=moved(self.input_ids),
-            attention_mask=moved(self.attention_mask),
-            token_type_ids=None if self.token_type_ids is None else moved(self.token_type_ids),
-            start_positions=moved(self.start_positions),
-            end_positions=moved(self.end_positions),
-            share=self.share,
-        )
+        return self._each(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> TrainingBatch:
         """Return the batch in memory that a card copies from without waiting."""
-        return TrainingBatch(
-            input_ids=self.input_ids.pin_memory(),
-            attention_mask=self.attention_mask.pin_memory(),
-            token_type_ids=None if self.token_type_ids is None else self.token_type_ids.pin_memory(),
-            start_positions=self.start_positions.pin_memory(),
-            end_positions=self.end_positions.pin_memory(),
-            share=self.share,
-        )
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, changed: Callable[[Tensor], Tensor]) -> TrainingBatch:
+        values: dict[str, Any] = {name: changed(value) for name, value in self.tensors().items()}
+        return replace(self, **values)
 
 
 class TrainingWindows:
     """Labelled windows of several folders of features, memory-mapped: a row each, in order of the folders.
 
     :param folders: made by ``qatool prep`` with one tokenizer
+    :param all_answers: learn every answer of a window, each by its share of those given; else the first
     :param cache: where ``datasets`` keeps its Arrow files
-    :raises InputError: there is no labelled window
+    :raises InputError: there is no labelled window, or folders list one answer only where all are wanted
     """
 
-    def __init__(self, folders: Sequence[FeaturesFolder], *, pad_token_id: int, cache: Path) -> None:
+    def __init__(
+        self, folders: Sequence[FeaturesFolder], *, pad_token_id: int, cache: Path, all_answers: bool = False
+    ) -> None:
         from datasets import concatenate_datasets, disable_progress_bars
 
         disable_progress_bars()
+        for folder in folders if all_answers else ():
+            if folder.manifest.answers != "all":
+                raise InputError(
+                    f"{folder.path}: lists the first answer of each window only; make the features again with "
+                    "--answers all, or train with --answers first"
+                )
         self._pad = pad_token_id
         tables = [_cached(folder, cache) for folder in folders]
         self._dataset = concatenate_datasets(tables).with_format("arrow")
@@ -94,32 +115,65 @@ class TrainingWindows:
         lengths = pc.list_value_length(self._dataset.data.column("input_ids")).to_numpy()
         self.lengths: NDArray[np.int64] = lengths[self.rows].astype(np.int64)
         """``(n,)``: tokens of each labelled window."""
-        folder = np.repeat(np.arange(len(tables)), [len(table) for table in tables])[self.rows]
-        self.folder: NDArray[np.int64] = folder
+        places = np.repeat(np.arange(len(tables)), [len(table) for table in tables])[self.rows]
+        self.folder: NDArray[np.int64] = places
         """``(n,)``: the folder of each labelled window."""
+        self._most_answers = 0
+        if all_answers:
+            counts = pc.list_value_length(self._dataset.data.column("all_start_positions"))
+            self._most_answers = max(1, pc.max(counts).as_py())
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, chosen: NDArray[np.int64], *, share: float) -> TrainingBatch:
-        """Return the ``chosen`` labelled windows ``(b,)`` as tensors."""
+    def batch(self, chosen: NDArray[np.int64], *, share: float, grain: Grain | None = None) -> TrainingBatch:
+        """Return the ``chosen`` labelled windows ``(b,)`` as tensors.
+
+        :param share: part of the step's loss that they make up together, in [0, 1]
+        :param grain: sizes that windows and tokens are filled up to
+        """
         table: pa.Table = self._dataset[self.rows[chosen]]
-        lengths = self.lengths[chosen]
-        filled = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        rows, width = (grain or Grain()).shape(len(chosen), int(self.lengths[chosen].max(initial=0)))
+        lengths = np.zeros(rows, dtype=np.int64)
+        lengths[: len(chosen)] = self.lengths[chosen]
+        filled = np.arange(width) < lengths[:, None]
 
         def padded(name: str, value: int) -> Tensor:
             values = np.full(filled.shape, value, dtype=np.int64)
             values[filled] = pc.list_flatten(table[name]).to_numpy()
             return torch.from_numpy(values)
 
+        starts, ends, weights = self._labels(table, rows)
+        mask = filled.astype(np.int64)
+        # A row that fills up has one token, so that it has a softmax.
+        mask[len(chosen) :, :1] = 1
         return TrainingBatch(
             input_ids=padded("input_ids", self._pad),
-            attention_mask=torch.from_numpy(filled.astype(np.int64)),
+            attention_mask=torch.from_numpy(mask),
             token_type_ids=padded("token_type_ids", 0) if "token_type_ids" in table.column_names else None,
-            start_positions=_positions(table, "start_positions"),
-            end_positions=_positions(table, "end_positions"),
-            share=share,
+            start_positions=torch.from_numpy(starts),
+            end_positions=torch.from_numpy(ends),
+            weights=torch.from_numpy(weights * np.float32(share / max(1, len(chosen)))),
+            windows=len(chosen),
         )
+
+    def _labels(self, table: pa.Table, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Return first and last token of each window's answers, and the share of each among them: ``(rows, k)``."""
+        most = max(1, self._most_answers)
+        starts, ends = np.zeros((rows, most), dtype=np.int64), np.zeros((rows, most), dtype=np.int64)
+        weights = np.zeros((rows, most), dtype=np.float32)
+        count = len(table)
+        starts[:count, 0], ends[:count, 0] = (_integers(table[name]) for name in ("start_positions", "end_positions"))
+        weights[:count, 0] = 1
+        if self._most_answers:
+            answers = np.zeros(rows, dtype=np.int64)
+            answers[:count] = _integers(pc.fill_null(pc.list_value_length(table["all_start_positions"]), 0))
+            there = np.arange(most) < answers[:, None]
+            for values, name in ((starts, "all_start_positions"), (ends, "all_end_positions")):
+                values[there] = _integers(pc.list_flatten(table[name]))
+            several = answers > 0
+            weights[several] = there[several] / answers[several, None]
+        return starts, ends, weights
 
 
 def _cached(folder: FeaturesFolder, cache: Path) -> Any:
@@ -138,5 +192,6 @@ def _present(folder: FeaturesFolder) -> list[str]:
     return [name for name in _COLUMNS if name in names]
 
 
-def _positions(table: pa.Table, name: str) -> Tensor:
-    return torch.from_numpy(table[name].to_numpy().astype(np.int64))
+def _integers(values: Any) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = values.to_numpy(zero_copy_only=False).astype(np.int64)
+    return found

@@ -49,7 +49,7 @@ from qatool.windows.tokenizer import PairTokenizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PARTS = ("ceilings", "extraction", "stages", "busy", "peers", "precision", "memory", "training")
+PARTS = ("ceilings", "extraction", "compiled", "stages", "busy", "peers", "precision", "memory", "training")
 PAIRS_OF_WINDOWS = WindowSize(max_length=384, stride=128, question_budget=64)
 
 
@@ -123,27 +123,28 @@ class Measurements:
 
     def _extraction(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Extraction from Parquet to Parquet: start-up and loading left out."""
-        work = flops(model, rows)
-        found = {}
         # In a rehearsal several shards, or no process would be needed.
-        ways: dict[str, dict[str, Any]] = {"as it is": {"shard_rows": 20} if self.given.rehearse else {}}
-        if self.device.type == "cuda":
-            ways["compiled"] = {"compile": True}
-        for name, options in ways.items():
-            self._extract(model, corpus, limit=min(len(rows), 20_000), **options)
-            told = [self._extract(model, corpus, **options)[0] for _ in range(self.given.rounds)]
-            seconds = statistics.median(one["whole_seconds"] for one in told)
-            found[name] = {
-                "seconds": seconds,
-                "windows_per_second": told[0]["windows_read"] / seconds,
-                "examples_per_second": len(rows) / seconds,
-                "teraflops": work / seconds / 1e12,
-                "share_of_matmul": self._share(work / seconds),
-                "stages_seconds": told[-1]["stages_seconds"],
-                "limits": told[-1]["limits"],
-                "all_seconds": [one["whole_seconds"] for one in told],
-            }
-        return found
+        return self._rate(model, corpus, rows, **({"shard_rows": 20} if self.given.rehearse else {}))
+
+    def _compiled(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """The same with a compiled model; compiling left out."""
+        return self._rate(model, corpus, rows, compile=self.device.type == "cuda")
+
+    def _rate(self, model: Path, corpus: Path, rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+        work = flops(model, rows)
+        self._extract(model, corpus, limit=min(len(rows), 20_000), **options)
+        told = [self._extract(model, corpus, **options)[0] for _ in range(self.given.rounds)]
+        seconds = statistics.median(one["whole_seconds"] for one in told)
+        return {
+            "seconds": seconds,
+            "windows_per_second": told[0]["windows_read"] / seconds,
+            "examples_per_second": len(rows) / seconds,
+            "teraflops": work / seconds / 1e12,
+            "share_of_matmul": self._share(work / seconds),
+            "stages_seconds": told[-1]["stages_seconds"],
+            "limits": told[-1]["limits"],
+            "all_seconds": [one["whole_seconds"] for one in told],
+        }
 
     def _share(self, rate: float) -> float | None:
         peak = self.told.get("ceilings", {}).get("matmul_teraflops", {}).get(self.precision)
@@ -171,7 +172,7 @@ class Measurements:
                 seconds = timed(lambda answer=answer, size=batch_size: answer(few, size), self.device)
                 rates[f"{str(kind).removeprefix('torch.')}, batch {batch_size}"] = len(few) / seconds
         best = max(rates, key=rates.__getitem__)
-        ours = self.told["sizes"][model.name].get("extraction", {}).get("as it is", {}).get("examples_per_second")
+        ours = self.told["sizes"][model.name].get("extraction", {}).get("examples_per_second")
         return {
             "program": "transformers pipeline" if pipeline_is_there() else "its loop, written from its behaviour",
             "examples_per_second": rates,

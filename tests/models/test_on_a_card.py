@@ -173,3 +173,74 @@ def test_training_steps_do_not_wait_for_the_card(tiny_model) -> None:
     optimizer.step()
     torch.cuda.set_sync_debug_mode("default")
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+
+
+def test_steps_as_graphs_are_the_steps(tiny_model) -> None:
+    """The same losses and gradients as kernel by kernel, shapes in turn, and nothing asked of the card."""
+    from traininghelpers import RECIPE, batch_of
+    from transformers import AutoModelForQuestionAnswering
+
+    from qatool.training.graphs import StepGraphs
+    from qatool.training.module import QuestionAnsweringModule
+
+    model = AutoModelForQuestionAnswering.from_pretrained(tiny_model, attn_implementation="sdpa").cuda().eval()
+    module = QuestionAnsweringModule(model, RECIPE, None)
+    module._ready_mask = True
+
+    def backward(batch: Any) -> torch.Tensor:
+        loss = module._loss(batch)
+        loss.backward()
+        torch.clear_autocast_cache()
+        return loss.detach()
+
+    steps = StepGraphs(backward)
+    batches = [
+        batch_of([[(1, i % 3 + 1)], [(2, 2)]], width=(16, 32)[i % 2], rows=8).to(torch.device("cuda"))
+        for i in range(12)
+    ]
+    for place, batch in enumerate(batches):
+        with torch.autocast("cuda", torch.bfloat16):
+            model.zero_grad(set_to_none=False)
+            expected = float(backward(batch))
+            gradient = [value.grad.clone() for value in model.parameters() if value.grad is not None]
+            model.zero_grad(set_to_none=False)
+            assert float(steps(batch)) == pytest.approx(expected, rel=1e-3), place
+        for one, other in zip(gradient, (v.grad for v in model.parameters() if v.grad is not None), strict=True):
+            torch.testing.assert_close(other, one, rtol=0.02, atol=1e-3)
+    assert steps._works
+    assert len(steps._recorded) == 2
+
+
+def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch) -> None:
+    """From labelled rows to a model, steps as graphs, dropout drawn anew in each."""
+    import json
+
+    from qatool.commands.finetune import run as finetune
+    from qatool.options import FinetuneOptions
+    from qatool.training import graphs
+
+    monkeypatch.setenv("QATOOL_CACHE", str(tmp_path / "cache"))
+    recorded: list[Any] = []
+    genuine = graphs.StepGraphs._record
+    monkeypatch.setattr(
+        graphs.StepGraphs, "_record", lambda self, batch: recorded.append(genuine(self, batch)) or recorded[-1]
+    )
+    path = tmp_path / "rows.jsonl"
+    with path.open("w") as stream:
+        for number, (question, text) in enumerate(PAIRS):
+            word = text[:60].split()[0]
+            answers = {"text": [word], "answer_start": [text.index(word)]}
+            row = {"id": str(number), "question": question, "context": text[:400], "answers": answers}
+            stream.write(json.dumps(row) + "\n")
+    result = finetune(
+        FinetuneOptions(
+            inputs=(str(path),), output=str(tmp_path / "model"), model=str(tiny_model), batch_size=8, epochs=30,
+            learning_rate=1e-3, validation=str(path), validations=1, dropout=0.1, max_length=96, stride=16,
+            progress="none",
+        )
+    )  # fmt: skip
+    assert result.device == "cuda:0"
+    assert recorded
+    assert None not in recorded
+    assert result.best is not None
+    assert result.best.f1 > 30

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertForQuestionAnswering
+from traininghelpers import RECIPE, batch_of, tiny_bert
 
-from qatool.training.module import NotFiniteError, QuestionAnsweringModule, Recipe
-
-RECIPE = Recipe(learning_rate=1e-2, weight_decay=0.0, clip=1.0, steps=9, warmup_steps=0, seed=1)
+from qatool.training.module import NotFiniteError, QuestionAnsweringModule
 
 
 @pytest.fixture
 def module() -> QuestionAnsweringModule:
-    torch.manual_seed(1)
-    config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
-    return QuestionAnsweringModule(BertForQuestionAnswering(config), RECIPE, None)
+    return QuestionAnsweringModule(tiny_bert(), RECIPE, None)
 
 
 def step(module: QuestionAnsweringModule, optimizer: torch.optim.Optimizer, value: float) -> None:
@@ -52,18 +48,8 @@ def test_it_is_told_before_anything_is_kept(module, moment) -> None:
 
 
 def test_a_ready_mask_gives_the_same_loss(module) -> None:
-    from qatool.training.windows import TrainingBatch
-
     module.eval()
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    batch = TrainingBatch(
-        input_ids=torch.arange(10).reshape(2, 5),
-        attention_mask=mask,
-        token_type_ids=None,
-        start_positions=torch.tensor([1, 2]),
-        end_positions=torch.tensor([3, 2]),
-        share=1.0,
-    )
+    batch = batch_of(labels=[[(1, 3)], [(2, 2)]])
     plain = module._loss(batch)
     module._ready_mask = True
     torch.testing.assert_close(module._loss(batch), plain)

@@ -1,0 +1,76 @@
+"""The model that a training starts from, as far as preparing for it goes, and the models that it learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatool.errors import UsageError
+from qatool.models.companions import load_config
+from qatool.models.named import model_name
+from qatool.models.settings import ModelSettings, longest_input
+from qatool.models.sizes import resolve_size
+from qatool.options import DECODE_PRESETS
+from qatool.windows.tokenizer import PairTokenizer
+
+if TYPE_CHECKING:
+    from qatool.options import FinetuneOptions
+    from qatool.windows.cut import WindowSize
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartingModel:
+    """Name, tokenizer and windows of the model to start from."""
+
+    name: str
+    tokenizer: PairTokenizer
+    limit: int
+    """Longest window it reads, in tokens."""
+    size: WindowSize
+
+    @classmethod
+    def load(cls, options: FinetuneOptions) -> StartingModel:
+        """Load tokenizer and configuration and resolve the size of windows.
+
+        :raises EnvironmentUnfitError: tokenizer or configuration do not load
+        :raises UsageError: windows larger than the model reads
+        """
+        name = model_name(options.model)
+        tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
+        config = load_config(name, trust_remote_code=options.trust_remote_code)
+        limit = longest_input(config, tokenizer.model_max_length)
+        size = resolve_size(
+            options,
+            ModelSettings.load(name),
+            n_special=tokenizer.template.n_special,
+            limit=limit,
+            max_question_length=options.max_question_length or DECODE_PRESETS["native"].max_question_length,
+        )
+        return cls(name=name, tokenizer=tokenizer, limit=limit, size=size)
+
+    def check_teachers(self, options: FinetuneOptions) -> None:
+        """Make sure that the teachers read the very windows that are learnt from.
+
+        :raises UsageError: one has another tokenizer, or reads less
+        :raises EnvironmentUnfitError: a tokenizer or configuration does not load
+        """
+        problems = []
+        for name in options.teacher:
+            tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
+            config = load_config(name, trust_remote_code=options.trust_remote_code)
+            limit = longest_input(config, tokenizer.model_max_length)
+            if tokenizer.fingerprint != self.tokenizer.fingerprint:
+                problems.append(f"--teacher {name}: has another tokenizer than --model; name one with the same")
+            elif limit < self.size.max_length:
+                problems.append(
+                    f"--teacher {name}: reads at most {limit} tokens, and windows have up to "
+                    f"{self.size.max_length}; lower --max-length"
+                )
+        if problems:
+            raise UsageError(*problems)
+
+
+def shown(model: str) -> str:
+    """Return what a model card calls a model: the name of its folder, or its hub id."""
+    return Path(model).name if Path(model).is_dir() else model

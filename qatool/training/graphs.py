@@ -1,0 +1,91 @@
+"""Forward and backward passes as CUDA graphs: one launch for the hundreds of kernels of a small model's step.
+
+A card reads 32 windows in a few milliseconds, and telling it kernel by kernel what to do takes the host longer. So
+what a step takes is recorded once for each shape of batch, and then replayed over the same memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from qatool.logs import log_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from qatool.training.windows import TrainingBatch
+
+_FIRST_STEPS = 3
+"""Read kernel by kernel: libraries set themselves up at their first use, and gradients get their memory."""
+_MOST_GRAPHS = 96
+"""Shapes that come up after so many are read kernel by kernel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recorded:
+    graph: torch.cuda.CUDAGraph
+    batch: TrainingBatch
+    """Whose memory the graph reads."""
+    loss: Tensor
+    """Where it writes the loss."""
+
+
+class StepGraphs:
+    """Adds the gradients of batches to those that the parameters have, by graphs where that works.
+
+    :param backward: does so kernel by kernel, and returns the loss, a number without a graph of its own. It must ask
+        the card for nothing, and gradients must keep their memory from step to step
+    """
+
+    def __init__(self, backward: Callable[[TrainingBatch], Tensor]) -> None:
+        self._backward = backward
+        self._recorded: dict[tuple[int, ...], _Recorded] = {}
+        self._first = _FIRST_STEPS
+        self._works = True
+        self._pool: Any = None
+
+    def __call__(self, batch: TrainingBatch) -> Tensor:
+        """Add the gradients of a batch; return its loss."""
+        if self._first or not self._works:
+            self._first = max(0, self._first - 1)
+            return self._backward(batch)
+        recorded = self._recorded.get(batch.shape)
+        if recorded is None:
+            if len(self._recorded) == _MOST_GRAPHS:
+                return self._backward(batch)
+            recorded = self._record(batch)
+            if recorded is None:
+                return self._backward(batch)
+            self._recorded[batch.shape] = recorded
+        there = recorded.batch.tensors()
+        for name, value in batch.tensors().items():
+            there[name].copy_(value)
+        recorded.graph.replay()
+        return recorded.loss
+
+    def _record(self, batch: TrainingBatch) -> _Recorded | None:
+        """Record the steps that a batch takes, which does none of them; ``None`` where that cannot be done."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads pin memory meanwhile, which is none of the graph's business. All graphs share their
+            # memory: none is replayed before the one before is through.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                loss = self._backward(batch)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._works = False
+            log_event(
+                "the model's steps cannot be recorded as a graph; the card is told kernel by kernel",
+                level=logging.WARNING,
+                reason=str(error).strip().partition("\n")[0],
+            )
+            return None
+        self._pool = self._pool or graph.pool()
+        return _Recorded(graph=graph, batch=batch, loss=loss)

@@ -1,0 +1,99 @@
+"""What other models answer, to learn from beside the labels.
+
+Hinton et al., "Distilling the Knowledge in a Neural Network" (2015): the probabilities of several models together say
+of every token how near it comes to being the answer, which a label says of one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from qatool.models.torch_backend import load_weights
+from qatool.models.ways import PaddedWay, fastest_way
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from qatool.training.windows import TrainingBatch
+
+TEMPERATURE = 2.0
+"""Softens the probabilities of teachers and learner alike (Sanh et al., "DistilBERT", 2019)."""
+
+
+class Teachers:
+    """Models that are only asked.
+
+    :param models: question-answering models of one tokenizer
+    """
+
+    def __init__(self, models: Sequence[Any]) -> None:
+        self._models = [model.eval().requires_grad_(requires_grad=False) for model in models]
+        self._ready_masks = [False for _ in self._models]
+
+    @classmethod
+    def load(cls, names: Sequence[str], *, dtype: torch.dtype, trust_remote_code: bool) -> Teachers:
+        """Load models by folder or hub id.
+
+        :raises EnvironmentUnfitError: one does not load, or has no head
+        """
+        return cls(
+            [
+                load_weights(name, dtype=dtype, allow_pickle=False, trust_remote_code=trust_remote_code)
+                for name in names
+            ]
+        )
+
+    def begin(self, device: torch.device) -> None:
+        """Move to a device."""
+        for place, model in enumerate(self._models):
+            model.to(device)
+            if device.type == "cuda":
+                self._ready_masks[place] = takes_ready_mask(model)
+
+    def probabilities(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """Return how likely each token is to be the first, and the last, of the answer, in the mean: ``(b, t)``."""
+        found: list[tuple[Tensor, Tensor]] = []
+        with torch.no_grad():
+            for model, ready_mask in zip(self._models, self._ready_masks, strict=True):
+                logits = masked_logits(model, batch, ready_mask=ready_mask)
+                found.append((softened(logits[0]), softened(logits[1])))
+        starts, ends = zip(*found, strict=True)
+        return torch.stack(starts).mean(0), torch.stack(ends).mean(0)
+
+
+def softened(logits: Tensor) -> Tensor:
+    """Return the probabilities of logits ``(b, t)`` at :data:`TEMPERATURE`."""
+    return (logits / TEMPERATURE).softmax(dim=-1)
+
+
+def takes_ready_mask(model: Any) -> bool:
+    """Whether a model takes its mask as attention does: transformers would ask the card about padding."""
+    was_training = model.training
+    model.eval()
+    config = model.config
+    way = fastest_way(
+        model, vocabulary=config.vocab_size, pad_token_id=getattr(config, "pad_token_id", None), may_pack=False
+    )
+    model.train(was_training)
+    return way == PaddedWay(ready_mask=True)
+
+
+def masked_logits(model: Any, batch: TrainingBatch, *, ready_mask: bool) -> tuple[Tensor, Tensor]:
+    """Return start and end logits ``(b, t)``, float32, of the smallest number there is at padding.
+
+    :param ready_mask: give the mask as attention takes it
+    """
+    mask = batch.attention_mask
+    inputs = {"input_ids": batch.input_ids}
+    inputs["attention_mask"] = mask.bool()[:, None, None, :] if ready_mask else mask
+    if batch.token_type_ids is not None:
+        inputs["token_type_ids"] = batch.token_type_ids
+    output = model(**inputs)
+    # Finite: a probability of 0 times the logarithm of 0 is to be 0.
+    least = torch.finfo(torch.float32).min
+    start, end = (logits.float().masked_fill(mask == 0, least) for logits in (output.start_logits, output.end_logits))
+    return start, end
