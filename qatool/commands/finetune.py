@@ -213,7 +213,7 @@ class _Training:
         )
         self._observer.finished()
         return fit(
-            QuestionAnsweringModule(self._model, recipe, validator, teachers),
+            QuestionAnsweringModule(self._model, recipe, validator, teachers, compile=options.compile),
             data,
             options,
             launch=self._launch,

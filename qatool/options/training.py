@@ -109,6 +109,10 @@ class FinetuneOptions(WindowOptions):
     precision: TrainingPrecision = option(
         Flag("Of the arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"
     )
+    compile: bool = option(
+        Flag("Compile the model for a card: a minute or so at the start, faster steps after it.", "Device"),
+        default=False,
+    )
 
     max_duration: str | None = option(
         Flag("Stop after this time; the same command continues. For example 50m or 8h.", "Run", metavar="TIME")

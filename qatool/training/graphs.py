@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from qatool.training.windows import TrainingBatch
 
-_FIRST_STEPS = 3
-"""Read kernel by kernel: libraries set themselves up at their first use, and gradients get their memory."""
 _MOST_GRAPHS = 96
 """Shapes that come up after so many are read kernel by kernel."""
 
@@ -46,23 +44,15 @@ class StepGraphs:
     def __init__(self, backward: Callable[[TrainingBatch], Tensor]) -> None:
         self._backward = backward
         self._recorded: dict[tuple[int, ...], _Recorded] = {}
-        self._first = _FIRST_STEPS
+        self._seen: set[tuple[int, ...]] = set()
         self._works = True
         self._pool: Any = None
 
     def __call__(self, batch: TrainingBatch) -> Tensor:
         """Add the gradients of a batch; return its loss."""
-        if self._first or not self._works:
-            self._first = max(0, self._first - 1)
-            return self._backward(batch)
-        recorded = self._recorded.get(batch.shape)
+        recorded = self._recorded.get(batch.shape) or self._record(batch)
         if recorded is None:
-            if len(self._recorded) == _MOST_GRAPHS:
-                return self._backward(batch)
-            recorded = self._record(batch)
-            if recorded is None:
-                return self._backward(batch)
-            self._recorded[batch.shape] = recorded
+            return self._backward(batch)
         there = recorded.batch.tensors()
         for name, value in batch.tensors().items():
             there[name].copy_(value)
@@ -70,7 +60,13 @@ class StepGraphs:
         return recorded.loss
 
     def _record(self, batch: TrainingBatch) -> _Recorded | None:
-        """Record the steps that a batch takes, which does none of them; ``None`` where that cannot be done."""
+        """Record what a batch takes, which does none of it; ``None`` where it is to be read kernel by kernel."""
+        if not self._works or len(self._recorded) == _MOST_GRAPHS:
+            return None
+        if batch.shape not in self._seen:
+            # Libraries and compilers set themselves up when they first meet a shape, and gradients get their memory.
+            self._seen.add(batch.shape)
+            return None
         graph = torch.cuda.CUDAGraph()
         try:
             # Other threads pin memory meanwhile, which is none of the graph's business. All graphs share their
@@ -88,4 +84,5 @@ class StepGraphs:
             )
             return None
         self._pool = self._pool or graph.pool()
-        return _Recorded(graph=graph, batch=batch, loss=loss)
+        self._recorded[batch.shape] = _Recorded(graph=graph, batch=batch, loss=loss)
+        return self._recorded[batch.shape]

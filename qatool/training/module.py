@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from qatool.models.ways import compiled
 from qatool.training.graphs import StepGraphs
 from qatool.training.teachers import TEMPERATURE, masked_logits, takes_ready_mask
 
@@ -57,10 +58,17 @@ class QuestionAnsweringModule(LightningModule):
     :param model: an ``AutoModelForQuestionAnswering``
     :param validator: reads the validation questions, ``None`` for none
     :param teachers: whose answers are learnt, too; ``None`` for none
+    :param compile: compile the model, on a card
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, validator: Validator | None, teachers: Teachers | None = None
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        validator: Validator | None,
+        teachers: Teachers | None = None,
+        *,
+        compile: bool = False,  # noqa: A002  (the flag is called so)
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -68,6 +76,8 @@ class QuestionAnsweringModule(LightningModule):
         self._recipe = recipe
         self._validator = validator
         self._teachers = teachers
+        self._compile = compile
+        self._compiled: Any = None
         self._graphs: StepGraphs | None = None
         """On a card, where a step may be one."""
         self._first_overflow: Tensor | None = None
@@ -93,6 +103,8 @@ class QuestionAnsweringModule(LightningModule):
             self._teachers.begin(self.device)
         if self.device.type == "cuda":
             self._ready_mask = takes_ready_mask(self.model)
+            if self._compile:
+                self._compiled = compiled(self.model)
             # Gradients of several devices meet, and those of a scaler are looked at, between forward and optimiser.
             if self._ready_mask and self.trainer.world_size == 1 and not self._is_scaled:
                 self._graphs = StepGraphs(self._backward)
@@ -179,7 +191,7 @@ class QuestionAnsweringModule(LightningModule):
         Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2. Of several answers
         each counts by its weight; where there are teachers, what they say counts, too.
         """
-        logits = masked_logits(self.model, batch, ready_mask=self._ready_mask)
+        logits = masked_logits(self._compiled or self.model, batch, ready_mask=self._ready_mask)
         labels = torch.zeros((), device=logits[0].device)
         for one, positions in zip(logits, (batch.start_positions, batch.end_positions), strict=True):
             labels = labels - (one.log_softmax(dim=-1).gather(1, positions) * batch.weights).sum() / 2

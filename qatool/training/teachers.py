@@ -57,7 +57,8 @@ class Teachers:
     def probabilities(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Return how likely each token is to be the first, and the last, of the answer, in the mean: ``(b, t)``."""
         found: list[tuple[Tensor, Tensor]] = []
-        with torch.no_grad():
+        # In their own precision: what autocast would cast back and forth is not learnt from.
+        with torch.no_grad(), torch.autocast(batch.input_ids.device.type, enabled=False):
             for model, ready_mask in zip(self._models, self._ready_masks, strict=True):
                 logits = masked_logits(model, batch, ready_mask=ready_mask)
                 found.append((softened(logits[0]), softened(logits[1])))

@@ -49,7 +49,7 @@ from qatool.windows.tokenizer import PairTokenizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PARTS = ("ceilings", "extraction", "compiled", "stages", "busy", "peers", "precision", "memory", "training")
+PARTS = ("ceilings", "extraction", "compiled", "stages", "busy", "peers", "precision", "memory", "steps", "training")
 PAIRS_OF_WINDOWS = WindowSize(max_length=384, stride=128, question_budget=64)
 
 
@@ -213,6 +213,13 @@ class Measurements:
             table = self._extract(large, corpus, limit=min(limit, 500), precision="fp16", on_error="skip")[1]
             found["fp16 beyond its range"] = {"rejected": len(table) - table["error"].null_count, "rows": len(table)}
         return found
+
+    def _steps(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a step of training takes: kernel by kernel, as graphs, compiled."""
+        from card_training import step_rates
+
+        sizes, steps = ((4,), 1) if self.given.rehearse else ((32, 64, 128), 10)
+        return step_rates(model, device=self.device, batch_sizes=sizes, steps=steps)
 
     def _training(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """``qatool finetune`` against the notebooks' loop, steps only, both of the same number of windows a step."""

@@ -1,4 +1,4 @@
-"""The rate of ``qatool finetune``'s steps on a card, in a process of its own."""
+"""The rate of ``qatool finetune``'s steps on a card, and what a step is made of."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from card_stages import timed
+from transformers import AutoModelForQuestionAnswering
+
+from qatool.models.ways import compiled
+from qatool.training.graphs import StepGraphs
+from qatool.training.module import QuestionAnsweringModule, Recipe
+from qatool.training.teachers import takes_ready_mask
+from qatool.training.windows import TrainingBatch
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import torch
+WIDTHS = (128, 160, 192, 224)
+"""Of the batches that steps are timed over, in tokens; 176 in the mean."""
 
 
 def finetune_rate(
@@ -37,3 +52,95 @@ def finetune_rate(
     each = steps[0] if len(steps) == 1 else (steps[-1] - steps[0]) / (len(steps) - 1)
     rate = len(lines) / sum(1 / float(line["windows_per_second"]) for line in lines)
     return {"windows_per_second": rate, "steps_per_second": rate / batch_size, "steps_a_line": each}
+
+
+def step_rates(model: Path, *, device: torch.device, batch_sizes: Sequence[int], steps: int) -> dict[str, Any]:
+    """Return milliseconds a step, forward to optimiser, told kernel by kernel, as graphs, and compiled as well.
+
+    Nothing but steps: batches are on the device already. ``kernels``: of the fastest way at the smallest batch.
+    """
+    on_card = device.type == "cuda"
+    found: dict[str, Any] = {}
+    trained = AutoModelForQuestionAnswering.from_pretrained(model, dtype=torch.float32).to(device).train()
+    recipe = Recipe(learning_rate=1e-5, weight_decay=0.0, clip=1.0, steps=1, warmup_steps=0, seed=1)
+    module = QuestionAnsweringModule(trained, recipe, None)
+    module._ready_mask = on_card and takes_ready_mask(trained)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5, fused=True)
+
+    def backward(batch: TrainingBatch) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = module._loss(batch)
+        loss.backward()
+        torch.clear_autocast_cache()
+        return loss.detach()
+
+    def step(read: Callable[[TrainingBatch], torch.Tensor], batch: TrainingBatch) -> None:
+        read(batch)
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+
+    def all_steps(read: Callable[[TrainingBatch], torch.Tensor], batches: Sequence[TrainingBatch]) -> None:
+        for batch in batches:
+            step(read, batch)
+
+    def graphs() -> Callable[[TrainingBatch], torch.Tensor]:
+        return StepGraphs(backward) if on_card else backward
+
+    for name in ("kernel by kernel", "graphs", "compiled, graphs"):
+        if name.startswith("compiled") and on_card:
+            module._compiled = compiled(trained)
+        read = backward if name == "kernel by kernel" else graphs()
+        began = time.perf_counter()
+        for size in batch_sizes:
+            batches = [_made_up(size, width, trained.config.vocab_size, device) for width in WIDTHS]
+            all_steps(read, batches * 3)
+            seconds = timed(partial(all_steps, read, batches * steps), device)
+            found.setdefault(name, {})[f"batch {size}"] = {
+                "milliseconds": seconds / steps / len(batches) * 1e3,
+                "windows_per_second": size * steps * len(batches) / seconds,
+            }
+        found[name]["seconds_in_all"] = time.perf_counter() - began
+        batches = [_made_up(batch_sizes[0], width, trained.config.vocab_size, device) for width in WIDTHS]
+        found[name]["kernels"] = _kernels(partial(all_steps, read, batches), len(batches), device)
+    return found
+
+
+def _made_up(size: int, width: int, vocabulary: int, device: torch.device) -> TrainingBatch:
+    """Return windows of random tokens, of which the shorter ones lack a tenth of the width."""
+    generator = np.random.default_rng(width)
+    lengths = generator.integers(width - width // 10, width + 1, size)
+    filled = np.arange(width) < lengths[:, None]
+    ids = np.where(filled, generator.integers(5, vocabulary, filled.shape), 0)
+    answers = torch.from_numpy(generator.integers(1, width // 2, (size, 1)))
+    return TrainingBatch(
+        input_ids=torch.from_numpy(ids),
+        attention_mask=torch.from_numpy(filled.astype(np.int64)),
+        token_type_ids=None,
+        start_positions=answers,
+        end_positions=answers,
+        weights=torch.full((size, 1), 1 / size),
+        windows=size,
+    ).to(device)
+
+
+def _kernels(work: Callable[[], object], count: int, device: torch.device) -> dict[str, Any]:
+    """Return how many kernels a step is, how long they take, and which take longest."""
+    from torch.profiler import ProfilerActivity, profile
+
+    on_card = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA if on_card else ProfilerActivity.CPU]) as profiled:
+        work()
+        if on_card:
+            torch.cuda.synchronize(device)
+    spent, number = Counter[str](), 0
+    for event in profiled.events():
+        if (event.device_type == torch.autograd.DeviceType.CUDA) == on_card:
+            spent[event.name] += event.time_range.end - event.time_range.start
+            number += 1
+    total = sum(spent.values())
+    return {
+        "a step": number / count,
+        "milliseconds a step": total / count / 1e3,
+        "most_time": {name[:90]: time_ / total for name, time_ in spent.most_common(16)},
+    }

@@ -36,12 +36,23 @@ def test_the_command_works(tmp_path) -> None:
     assert told["ceilings"]["matmul_teraflops"]["bf16"] > 0
     for name in ("MiniLM", "distilroberta"):
         found = told["sizes"][name]
-        assert set(found) == {"extraction", "compiled", "stages", "busy", "peers", "precision", "memory", "training"}
+        assert set(found) == {
+            "extraction",
+            "compiled",
+            "stages",
+            "busy",
+            "peers",
+            "precision",
+            "memory",
+            "steps",
+            "training",
+        }
         assert found["extraction"]["share_of_matmul"] > 0
         assert found["stages"]["way"] == "packed"
         assert 0 < found["busy"]["busy_share"] <= 1
         assert found["precision"]["same_answer_as_fp32"]["fp32"] == 1
         assert found["memory"]["absurd --batch-tokens"]["rejected"] == 0
+        assert found["steps"]["graphs"]["batch 4"]["milliseconds"] > 0
         assert found["training"]["batch 8"]["ratio"] > 0
         assert "windows_per_second" in done.stdout
 

@@ -254,7 +254,7 @@ def test_a_graph_for_each_shape(fake_graphs) -> None:
         module.zero_grad(set_to_none=False)
         found.append(float(steps(batch)))
     assert found == pytest.approx(expected)
-    assert [graph.replays for graph in fake_graphs] == [3, 3]
+    assert [graph.replays for graph in fake_graphs] == [4, 3]
     last = torch.cat([value.grad.flatten() for value in module.model.parameters() if value.grad is not None])
     module.zero_grad()
     module._loss(batches[-1]).backward()
@@ -279,6 +279,6 @@ def test_what_cannot_be_recorded_is_run_as_it_is(monkeypatch, caplog) -> None:
     steps = StepGraphs(backward)
     for _ in range(6):
         steps(batch_of([[(1, 3)], [(2, 2)]]))
-    # Three first steps, one that was to be recorded and then done, and two after.
+    # The first of its shape, one that was to be recorded and then done, and four after.
     assert len(seen) == 7
     assert "cannot be recorded as a graph" in caplog.text
