@@ -100,12 +100,9 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
             watching = observer if observer is not None and launch.is_main else SilentObserver()
             training = _Training(options, launch, folder, stop, watching)
         fitted = training.fit(bar=bar and launch.is_main)
-        best = next(
-            (entry for entry in fitted.record.entries if entry.f1 is not None and entry.step == fitted.best_step),
-            None,
-        )
+        best = fitted.best
         if fitted.is_main:
-            training.save(fitted, best)
+            training.save(fitted)
             publish(folder / _STAGING, output)
             shutil.rmtree(folder, ignore_errors=True)
     if options.min_f1 is not None and best is not None and (best.f1 or 0.0) < options.min_f1:
@@ -157,6 +154,7 @@ class _Training:
         """Train; afterwards the model has the weights to keep."""
         import torch
 
+        from qatool.training.averaging import OtherWeights
         from qatool.training.data import QuestionAnsweringData
         from qatool.training.fit import fit
         from qatool.training.loading import load_base
@@ -165,7 +163,7 @@ class _Training:
         from qatool.training.validation import Validator
 
         options, base = self._options, self._base
-        validator = teachers = None
+        validator = teachers = others = None
         on_card = self._accelerator != "cpu"
         with self._stop.at_once():
             self._model = load_base(
@@ -183,6 +181,8 @@ class _Training:
                     else torch.float32,
                     trust_remote_code=options.trust_remote_code,
                 )
+            if options.average:
+                others = OtherWeights.load(options.averages, self._model, trust_remote_code=options.trust_remote_code)
             if self._examples:
                 validator = Validator(
                     self._model, self._examples, tokenizer=base.tokenizer, size=base.size, max_length=base.limit
@@ -223,9 +223,10 @@ class _Training:
             accelerator=self._accelerator,
             precision=self._precision,
             bar=bar,
+            others=others,
         )
 
-    def save(self, fitted: Fitted, best: Entry | None) -> None:
+    def save(self, fitted: Fitted) -> None:
         """Write the model into the run folder, whole but for its name."""
         from qatool.training.saving import Trained, save_model
 
@@ -235,7 +236,7 @@ class _Training:
         trained = Trained(
             base=shown(base.name),
             size=base.size,
-            options={name: getattr(options, name) for name in _RECIPE} | self._taught(),
+            options={name: getattr(options, name) for name in _RECIPE} | self._from_others(),
             data=[
                 (Path(name).name, options.weights.get(name, 1.0), folder.manifest.counts)
                 for name, folder in self._features
@@ -244,18 +245,21 @@ class _Training:
             steps=fitted.steps,
             device=fitted.device,
             precision=self._precision,
-            best=best,
+            best=fitted.best,
         )
         save_model(
             staging, self._model, tokenizer=base.name, record=fitted.record, trained=trained, half=options.half
         )
 
-    def _taught(self) -> dict[str, Any]:
-        """Return what the model card says of the teachers."""
-        if not self._options.teacher:
-            return {}
-        names = [shown(name) for name in self._options.teacher]
-        return {"teacher": ", ".join(names), "teacher_weight": self._options.teacher_weight}
+    def _from_others(self) -> dict[str, Any]:
+        """Return what the model card says of other models that had a part in this one."""
+        options, told = self._options, dict[str, Any]()
+        if options.teacher:
+            told["teacher"] = ", ".join(map(shown, options.teacher))
+            told["teacher_weight"] = options.teacher_weight
+        if options.average:
+            told["average"] = ", ".join(f"{shown(name)}={part:g}" for name, part in options.averages.items())
+        return told
 
     def _all_features(self) -> list[tuple[str, FeaturesFolder]]:
         """Return each input and its features, checked against the model."""
@@ -354,6 +358,7 @@ class _Training:
             "patience": options.patience,
             "precision": self._precision,
             "teachers": [model_fingerprint(name) for name in options.teacher],
+            "average": {model_fingerprint(name): part for name, part in options.averages.items()},
             "teacher_weight": options.teacher_weight if options.teacher else None,
             "devices": options.devices or str(self._launch.world),
             **{name: getattr(options, name) for name in _RECIPE},

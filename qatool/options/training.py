@@ -68,6 +68,14 @@ class FinetuneOptions(WindowOptions):
         Flag("Part of the loss that is the teachers', 0 to 1; the rest is the labels'.", "Model", metavar="W"),
         default=0.5,
     )
+    average: tuple[str, ...] = option(
+        Flag(
+            "Write the mean of the trained weights and this model's, W of it [default: equal shares]; repeatable.",
+            "Model",
+            metavar="DIR|HUB_ID[=W]",
+        ),
+        default=(),
+    )
     half: bool = option(Flag("Write the weights in half precision.", "Model"), default=False)
     trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
 
@@ -125,6 +133,12 @@ class FinetuneOptions(WindowOptions):
         return None if self.max_duration is None else seconds_of(self.max_duration)
 
     @property
+    def averages(self) -> dict[str, float]:
+        """``--average`` by model: its part of the mean."""
+        parts = dict(_name_and_part(one) for one in self.average)
+        return {name: 1 / (len(parts) + 1) if part is None else part for name, part in parts.items()}
+
+    @property
     def weights(self) -> dict[str, float]:
         """``--train-weight`` by file."""
         return {file: float(weight) for file, _, weight in (one.rpartition("=") for one in self.train_weight)}
@@ -138,6 +152,7 @@ class FinetuneOptions(WindowOptions):
             *self._combination_problems(),
             *self._number_problems(),
             *self._weight_problems(),
+            *self._average_problems(),
         ]
         if self.output == "-":
             problems.append("-o -: a model is a folder and cannot go to standard output; name a folder")
@@ -186,6 +201,24 @@ class FinetuneOptions(WindowOptions):
             elif file not in self.inputs:
                 problems.append(f"--train-weight {given!r}: {file} is no TRAIN; name it exactly as given there")
         return problems
+
+    def _average_problems(self) -> list[str]:
+        parts = self.averages.values()
+        if len(parts) < len(self.average):
+            return ["--average: names a model twice; name each once"]
+        if not all(part > 0 for part in parts) or sum(parts) >= 1:
+            given = ", ".join(self.average)
+            return [f"--average {given}: parts must be above 0 and together below 1; the rest is the trained model's"]
+        return []
+
+
+def _name_and_part(given: str) -> tuple[str, float | None]:
+    """Return the model of ``MODEL=W`` and W; ``None`` where it has none, as a path may hold ``=`` too."""
+    name, sign, part = given.rpartition("=")
+    try:
+        return (name, float(part)) if sign and name else (given, None)
+    except ValueError:
+        return given, None
 
 
 _RANGES = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 from qatool.errors import QatoolError
 from qatool.files.writefailures import reporting
@@ -66,7 +67,9 @@ class Checkpoints(Checkpoint):
 
         :raises Interrupted: and others, see :meth:`_save_or_stop`
         """
-        self._save_or_stop(trainer)
+        # What is validated once training is over is not trained any further.
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._save_or_stop(trainer)
 
     def _save_or_stop(self, trainer: Trainer) -> None:
         """Save when it is time, and stop when asked to.
@@ -176,6 +179,10 @@ class Record(Callback):
         if figures is not None:
             self._add(trainer, exact_match=figures.exact, f1=figures.f1)
         self._since = time.monotonic()
+
+    def validation(self, step: int) -> Entry:
+        """Return the line of the first validation after a step."""
+        return next(entry for entry in self.entries if entry.f1 is not None and entry.step == step)
 
     def _add(self, trainer: Trainer, **values: float) -> None:
         step = trainer.global_step

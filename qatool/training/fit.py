@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from qatool.errors import EnvironmentUnfitError
 from qatool.logs import log_event
 from qatool.models.torch_backend import has_bf16
-from qatool.training.callbacks import Checkpoints, OwnSignals, PlainLines, Record
+from qatool.training.callbacks import Checkpoints, Entry, OwnSignals, PlainLines, Record
 from qatool.training.module import NotFiniteError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from qatool.jobs.stopping import Stop
     from qatool.options import FinetuneOptions
+    from qatool.training.averaging import OtherWeights
     from qatool.training.data import QuestionAnsweringData
     from qatool.training.launch import Launch
     from qatool.training.module import QuestionAnsweringModule
@@ -42,8 +43,8 @@ class Fitted:
     record: Record
     steps: int
     """Done, of all."""
-    best_step: int | None
-    """Whose weights were kept; ``None``: the last."""
+    best: Entry | None
+    """The validation of the weights that were kept; ``None``: not validated, the last."""
     is_main: bool
     """Whether this process is the one that writes."""
     device: str
@@ -90,6 +91,7 @@ def fit(
     accelerator: str,
     precision: str,
     bar: bool,
+    others: OtherWeights | None = None,
 ) -> Fitted:
     """Train to the end, or to where it must stop; afterwards the module has the best weights.
 
@@ -97,6 +99,7 @@ def fit(
     :param folder: holds the checkpoints; a run whose checkpoint is there continues from it
     :param steps: of the whole run
     :param bar: show a bar, for a terminal
+    :param others: weights that those kept are averaged with, and then validated again
     :raises Interrupted: and others of :class:`~qatool.jobs.stopping.Stop`, after a checkpoint
     :raises EnvironmentUnfitError: the device has too little memory, or numbers became infinite
     """
@@ -156,19 +159,22 @@ def fit(
                 f"the device has no memory for a batch ({str(error).partition('.')[0]}); "
                 "lower --batch-tokens, or --max-length"
             ) from None
-    if not validates:
-        return _fitted(trainer, record, None)
-    with launch.together():  # the first process removes the file in the end
-        kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    module.load_state_dict(kept["state_dict"])
-    return _fitted(trainer, record, kept["global_step"])
-
-
-def _fitted(trainer: Trainer, record: Record, best_step: int | None) -> Fitted:
+    found = None
+    if validates:
+        with launch.together():  # the first process removes the file in the end
+            kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(kept["state_dict"])
+        found = record.validation(kept["global_step"])
+    if others is not None:
+        others.average_into(module.model)
+        if validates:
+            with _quietly():
+                trainer.validate(module, datamodule=data, verbose=False)
+            found = record.entries[-1]
     return Fitted(
         record=record,
         steps=trainer.global_step,
-        best_step=best_step,
+        best=found,
         is_main=trainer.is_global_zero,
         device=str(trainer.strategy.root_device),
     )

@@ -1,0 +1,58 @@
+"""The mean of trained weights and those of other models.
+
+Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
+inference time" (2022): models trained from one start in different ways lie in one basin, and what is peculiar to each
+cancels out in the middle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from qatool.errors import UsageError
+from qatool.models.torch_backend import load_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+class OtherWeights:
+    """Weights that trained ones are averaged with.
+
+    :param parts: the weights of each model by name, and its part of the mean; together less than 1
+    """
+
+    def __init__(self, parts: list[tuple[Mapping[str, Tensor], float]]) -> None:
+        self._parts = parts
+
+    @classmethod
+    def load(cls, parts: Mapping[str, float], model: Any, *, trust_remote_code: bool) -> OtherWeights:
+        """Load models by folder or hub id.
+
+        :param model: whose weights theirs must be like
+        :raises EnvironmentUnfitError: one does not load
+        :raises UsageError: weights of one are not of the same names and shapes
+        """
+        wanted = {name: value.shape for name, value in model.state_dict().items()}
+        loaded = []
+        for name, part in parts.items():
+            other = load_weights(name, dtype=torch.float32, allow_pickle=False, trust_remote_code=trust_remote_code)
+            weights = other.state_dict()
+            if {key: value.shape for key, value in weights.items()} != wanted:
+                raise UsageError(f"--average {name}: its weights have other shapes than --model's; name one like it")
+            loaded.append((weights, part))
+        return cls(loaded)
+
+    def average_into(self, model: Any) -> None:
+        """Replace the weights of a model by the mean."""
+        own = 1 - sum(part for _, part in self._parts)
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                if value.is_floating_point():
+                    value.mul_(own)
+                    for weights, part in self._parts:
+                        value.add_(weights[name].to(value), alpha=part)

@@ -1,0 +1,90 @@
+"""``--average``: the mean of trained weights and those of other models."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qatool.commands import evaluate, extract
+from qatool.commands.finetune import run
+from qatool.errors import UsageError
+from qatool.options import EvaluateOptions, ExtractOptions, FinetuneOptions
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def test_the_weights_are_the_mean(options, tmp_path) -> None:
+    others = [run(options(output=str(tmp_path / f"other-{seed}"), seed=seed)).folder for seed in (3, 4)]
+    alone = weights(run(options(output=str(tmp_path / "alone"), epochs=2)).folder)
+    given = (f"{others[0]}=0.25", f"{others[1]}=0.15")
+    mean = run(options(output=str(tmp_path / "mean"), epochs=2, average=given)).folder
+    first, second = map(weights, others)
+    for name, found in weights(mean).items():
+        torch.testing.assert_close(found, 0.6 * alone[name] + 0.25 * first[name] + 0.15 * second[name])
+    assert "| `average` | other-3=0.25, other-4=0.15 |" in (mean / "README.md").read_text()
+
+
+def test_shares_are_equal_where_none_is_given() -> None:
+    one = FinetuneOptions(inputs=("a",), output="m", average=("x", "folder=y"))
+    assert one.averages == {"x": 1 / 3, "folder=y": 1 / 3}
+
+
+def test_the_figures_are_those_of_the_mean(options, labelled, tmp_path) -> None:
+    only = tmp_path / "answerable.jsonl"
+    only.write_text("".join(line + "\n" for line in labelled.read_text().splitlines() if '"text": []' not in line))
+    chosen = {"inputs": (str(only),), "validation": str(only), "validations": 2}
+    other = run(options(output=str(tmp_path / "other"), epochs=2, seed=3, **chosen)).folder
+    result = run(options(output=str(tmp_path / "mean"), epochs=8, average=(f"{other}=0.6",), **chosen))
+    output = tmp_path / "answers.parquet"
+    extract.run(
+        ExtractOptions(
+            inputs=(str(only),),
+            output=str(output),
+            model=str(result.folder),
+            always_answer=True,
+            max_windows="all",
+            precision="fp32",
+        )
+    )
+    found = evaluate.run(EvaluateOptions(answers=str(output), references=str(only))).figures
+    assert (result.best.exact_match, result.best.f1) == pytest.approx((found["exact"], found["f1"]), abs=1e-6)
+    with (result.folder / "metrics.csv").open() as stream:
+        lines = [line for line in csv.DictReader(stream) if line["f1"]]
+    # Two on the way, the last of which is that of the weights before, and one of the mean.
+    assert [int(line["step"]) for line in lines] == [result.steps // 2, result.steps, result.steps]
+
+
+def test_a_model_of_another_shape(options, tmp_path, tiny_model) -> None:
+    other = Path(shutil.copytree(tiny_model, tmp_path / "other"))
+    config = json.loads((other / "config.json").read_text())
+    weights_ = {
+        name: value.repeat(2, 1) if "position_embeddings" in name else value for name, value in weights(other).items()
+    }
+    from safetensors.torch import save_file
+
+    save_file(weights_, other / "model.safetensors", metadata={"format": "pt"})
+    (other / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 256}))
+    with pytest.raises(UsageError, match=r"--average .*other: its weights have other shapes than --model's"):
+        run(options(average=(str(other),)))
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (("a=0.5", "b=0.5"), "parts must be above 0 and together below 1"),
+        (("a=-1",), "parts must be above 0"),
+        (("a=nan",), "parts must be above 0"),
+        (("a=0.2", "a=0.1"), "names a model twice"),
+    ],
+)
+def test_parts_that_make_no_mean(given, problem) -> None:
+    with pytest.raises(UsageError, match=problem):
+        FinetuneOptions(inputs=("a",), output="m", average=given)
