@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
@@ -17,3 +19,11 @@ def needs_shared(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {Path('..', 'shared', *parts)}, data that is not part of the project")
     return path
+
+
+def processes_gone(seconds: float = 20) -> bool:
+    """Whether no process of ours is left, after a while."""
+    end = time.monotonic() + seconds
+    while multiprocessing.active_children() and time.monotonic() < end:
+        time.sleep(0.02)
+    return not multiprocessing.active_children()

@@ -15,8 +15,9 @@ from qatool.extraction.answering import Answerer, AnswererMaker
 from qatool.extraction.job import WorkHere
 from qatool.extraction.oncard import device_backend
 from qatool.extraction.setup import prepare
-from qatool.extraction.staged import StagedExtraction, default_workers
+from qatool.extraction.staged import PRELOAD, StagedExtraction, default_workers
 from qatool.jobs.distributed import run_distributed
+from qatool.jobs.keepers import begin_early
 from qatool.jobs.local import run_local
 from qatool.jobs.processcrew import ProcessCrew
 from qatool.jobs.processes import usable_cores
@@ -161,12 +162,24 @@ def _anywhere(model: str) -> str:
     return str(Path(model).absolute()) if Path(model).exists() else model
 
 
+def _is_for_card(options: ExtractOptions) -> bool:
+    """Whether a model will be read by a card, and by nothing else."""
+    if options.device == "cpu" or options.backend not in {"auto", "torch"}:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
 class _Here:
     """This process: one device."""
 
     def __init__(
         self, options: ExtractOptions, *, planned: Mapping[str, Any], features: FeaturesFolder | None
     ) -> None:
+        if _is_for_card(options):
+            # What takes seconds to import is there when the model is loaded.
+            begin_early(PRELOAD)
         setup = prepare(options, planned=planned, kept={}, features=features)
         self._answerer = Answerer(setup)
         self.resolved: Resolved = self._answerer.about

@@ -38,7 +38,8 @@ MOST_WORKERS = 16
 LAUNCHED = 2
 """Shards a card is told to read: the one it is at, and the next."""
 _PAUSE_S = 0.005
-_PRELOAD = ("qatool.extraction.keeper", "qatool.extraction.answering", "qatool.extraction.extractor")
+PRELOAD = ("qatool.extraction.keeper", "qatool.extraction.answering", "qatool.extraction.extractor")
+"""What the processes beside a card import, done once for all."""
 
 
 def default_workers() -> int:
@@ -76,7 +77,7 @@ class StagedExtraction:
             keepers = LocalKeeper(partial(ShardKeeper, self._answerer))
         else:
             make = partial(ShardKeeper.in_process, self._answerer)
-            keepers = ProcessKeepers(make, self._workers, preload=_PRELOAD)
+            keepers = ProcessKeepers(make, self._workers, preload=PRELOAD)
         with closing(keepers):
             reader = _reader(self._answerer.extractor, check)
             yield from _Line(self._job, reader, keepers, chain(first, tasks), check=check).parts()

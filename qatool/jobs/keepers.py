@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import pickle
 import queue
 import signal
@@ -56,6 +57,21 @@ class LocalKeeper:
         """Nothing is left behind."""
 
 
+def begin_early(preload: Sequence[str]) -> None:
+    """Start the process that keepers are forked from: it imports meanwhile what they need.
+
+    :param preload: as for :class:`ProcessKeepers`
+    """
+    _context(preload)
+    multiprocessing.forkserver.ensure_running()
+
+
+def _context(preload: Sequence[str]) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
 class ProcessKeepers:
     """Processes; they share nothing with this one, whose threads a fork would not survive.
 
@@ -67,8 +83,7 @@ class ProcessKeepers:
     """
 
     def __init__(self, make: Callable[[], Any], count: int, *, preload: Sequence[str] = ()) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(preload))
+        context = _context(preload)
         self.count = count
         self._keepers: list[_Keeper] = []
         pickled = pickle.dumps(make)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 import io
-import multiprocessing
-import os
-import signal
-import struct
-import time
 from concurrent.futures import Future
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from extractionhelpers import example, extractor
+from support import processes_gone
 from test_extraction_oncard import DeviceArithmetic
 from test_extraction_reading import PAIRS
 from tokenizerhelpers import pair_tokenizer
 
-from qatool.errors import EnvironmentUnfitError, InputError
+from qatool.errors import InputError
 from qatool.extraction import staged
 from qatool.extraction.answering import Answerer
 from qatool.extraction.job import ExtractionJob, WorkHere
@@ -30,7 +25,7 @@ from qatool.extraction.keeper import ShardKeeper
 from qatool.extraction.shards import ShardLimits
 from qatool.extraction.staged import LAUNCHED, StagedExtraction, _Line, _reader, default_workers
 from qatool.jobs.course import Course, Totals
-from qatool.jobs.keepers import LocalKeeper, ProcessKeepers
+from qatool.jobs.keepers import LocalKeeper
 from qatool.jobs.staged import run_staged
 from qatool.jobs.stopping import Stop
 
@@ -96,7 +91,7 @@ def test_processes_give_the_very_same_parts(workers) -> None:
         assert ours.content_hash == shard.content_hash
         assert set(ours.stages) == {"prepare", "read"}
         assert min(ours.stages.values()) > 0
-    assert gone(1)
+    assert processes_gone(1)
 
 
 def test_a_single_shard_needs_no_process(monkeypatch) -> None:
@@ -213,15 +208,7 @@ def test_what_goes_wrong_in_a_process_is_raised_in_its_place() -> None:
     assert [next(parts).index, next(parts).index] == [0, 1]
     with pytest.raises(InputError, match="rows:9: cannot be ranked"):
         next(parts)
-    assert gone()
-
-
-def gone(seconds: float = 20) -> bool:
-    """Whether no process of ours is left, after a while."""
-    end = time.monotonic() + seconds
-    while multiprocessing.active_children() and time.monotonic() < end:
-        time.sleep(0.02)
-    return not multiprocessing.active_children()
+    assert processes_gone()
 
 
 def test_a_stop_ends_the_processes() -> None:
@@ -236,79 +223,35 @@ def test_a_stop_ends_the_processes() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(parts_of(staged_of(one, workers=2), check))
-    assert gone()
+    assert processes_gone()
 
 
-def test_a_process_that_is_killed_is_told_of() -> None:
-    keepers = ProcessKeepers(os.getpid, 2)
-    try:
-        pids = [keepers.call(number, int).result() for number in range(2)]
-        assert pids[0] != pids[1] != os.getpid()
-        os.kill(pids[0], signal.SIGKILL)
-        with pytest.raises(EnvironmentUnfitError, match=r"a worker process died .*fewer --workers") as caught:
-            keepers.call(0, time.sleep, 30).result()
-        assert caught.value.exit_code == 4
-        assert keepers.call(1, int).result() == pids[1]
-    finally:
-        keepers.close()
-    assert gone()
+@pytest.mark.parametrize(
+    ("there", "options", "expected"),
+    [
+        (True, {}, True),
+        (True, {"device": "cuda", "backend": "torch"}, True),
+        (True, {"device": "cpu"}, False),
+        (True, {"backend": "constant"}, False),
+        (False, {}, False),
+    ],
+)
+def test_processes_are_begun_before_the_model_is_loaded(monkeypatch, there, options, expected) -> None:
+    from qatool.extraction import engine
+    from qatool.options import ExtractOptions
 
+    begun: list[str] = []
 
-def half_an_answer(_: Any) -> None:
-    """Begin to answer, and die."""
-    for pipe in filter(lambda one: isinstance(one, Connection), gc.get_objects()):
-        if not pipe.closed and pipe.writable:
-            os.write(pipe.fileno(), struct.pack("!i", 1_000) + b"half")
-    os.kill(os.getpid(), signal.SIGKILL)
+    def load(*_, **__):
+        begun.append("model")
+        raise LookupError
 
-
-def test_the_rest_of_a_message_is_not_waited_for_when_its_process_is_killed() -> None:
-    keepers = ProcessKeepers(os.getpid, 2)
-    try:
-        with pytest.raises(EnvironmentUnfitError, match="a worker process died"):
-            keepers.call(0, half_an_answer).result(timeout=60)
-        assert keepers.call(1, int).result() > 0
-    finally:
-        keepers.close()
-
-
-def no_state() -> None:
-    raise InputError("features: cannot be read")
-
-
-def test_a_keeper_that_cannot_be_made_says_why() -> None:
-    keepers = ProcessKeepers(no_state, 1)
-    try:
-        for _ in range(2):
-            with pytest.raises(InputError, match="features: cannot be read"):
-                keepers.call(0, int).result(timeout=60)
-    finally:
-        keepers.close()
-
-
-def generator(state: list[Any]) -> Any:
-    return (one for one in state)
-
-
-def test_what_cannot_be_sent_is_told() -> None:
-    keepers = ProcessKeepers(list, 1)
-    try:
-        with pytest.raises(AttributeError, match="pickle"):
-            keepers.call(0, lambda state: state).result(timeout=60)
-        with pytest.raises(RuntimeError, match="pickle"):
-            keepers.call(0, generator).result(timeout=60)
-    finally:
-        keepers.close()
-
-
-def test_calls_to_a_keeper_are_done_in_their_order() -> None:
-    keepers = ProcessKeepers(list, 1)
-    try:
-        for value in range(20):
-            keepers.call(0, list.append, value)
-        assert keepers.call(0, list).result() == list(range(20))
-    finally:
-        keepers.close()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(engine, "begin_early", lambda _: begun.append("processes"))
+    monkeypatch.setattr(engine, "prepare", load)
+    with pytest.raises(LookupError):
+        engine._Here(ExtractOptions(inputs=("-",), output="-", **options), planned={}, features=None)
+    assert begun == (["processes", "model"] if expected else ["model"])
 
 
 class Store:
@@ -372,7 +315,7 @@ def test_the_engine_stops_after_a_unit_when_time_is_up() -> None:
     with pytest.raises(OutOfTime):
         run_staged(staged_of(device_extractor(), workers=1), store, unwatched(Stop(max_duration=0, label="0s")))
     assert list(store.parts) == [0]
-    assert gone()
+    assert processes_gone()
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 1), (3, 1), (16, 14), (200, 16)])

@@ -1,0 +1,106 @@
+"""Processes that keep a state of their own."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pytest
+from support import PROJECT, processes_gone
+
+from qatool.errors import EnvironmentUnfitError, InputError
+from qatool.jobs.keepers import ProcessKeepers
+
+
+def test_processes_come_from_what_was_begun_early() -> None:
+    code = (
+        "import os\n"
+        "from multiprocessing import forkserver\n"
+        "from qatool.jobs.keepers import ProcessKeepers, begin_early\n"
+        "if __name__ == '__main__':\n"
+        "    begin_early(['wave'])\n"
+        "    server = forkserver._forkserver._forkserver_pid\n"
+        "    keepers = ProcessKeepers(os.getppid, 1, preload=['wave'])\n"
+        "    assert keepers.call(0, int).result() == server\n"
+        "    keepers.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT, timeout=60)
+
+
+def test_a_process_that_is_killed_is_told_of() -> None:
+    keepers = ProcessKeepers(os.getpid, 2)
+    try:
+        pids = [keepers.call(number, int).result() for number in range(2)]
+        assert pids[0] != pids[1] != os.getpid()
+        os.kill(pids[0], signal.SIGKILL)
+        with pytest.raises(EnvironmentUnfitError, match=r"a worker process died .*fewer --workers") as caught:
+            keepers.call(0, time.sleep, 30).result()
+        assert caught.value.exit_code == 4
+        assert keepers.call(1, int).result() == pids[1]
+    finally:
+        keepers.close()
+    assert processes_gone()
+
+
+def half_an_answer(_: Any) -> None:
+    """Begin to answer, and die."""
+    for pipe in filter(lambda one: isinstance(one, Connection), gc.get_objects()):
+        if not pipe.closed and pipe.writable:
+            os.write(pipe.fileno(), struct.pack("!i", 1_000) + b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_rest_of_a_message_is_not_waited_for_when_its_process_is_killed() -> None:
+    keepers = ProcessKeepers(os.getpid, 2)
+    try:
+        with pytest.raises(EnvironmentUnfitError, match="a worker process died"):
+            keepers.call(0, half_an_answer).result(timeout=60)
+        assert keepers.call(1, int).result() > 0
+    finally:
+        keepers.close()
+
+
+def no_state() -> None:
+    raise InputError("features: cannot be read")
+
+
+def test_a_keeper_that_cannot_be_made_says_why() -> None:
+    keepers = ProcessKeepers(no_state, 1)
+    try:
+        for _ in range(2):
+            with pytest.raises(InputError, match="features: cannot be read"):
+                keepers.call(0, int).result(timeout=60)
+    finally:
+        keepers.close()
+
+
+def generator(state: list[Any]) -> Any:
+    return (one for one in state)
+
+
+def test_what_cannot_be_sent_is_told() -> None:
+    keepers = ProcessKeepers(list, 1)
+    try:
+        with pytest.raises(AttributeError, match="pickle"):
+            keepers.call(0, lambda state: state).result(timeout=60)
+        with pytest.raises(RuntimeError, match="pickle"):
+            keepers.call(0, generator).result(timeout=60)
+    finally:
+        keepers.close()
+
+
+def test_calls_to_a_keeper_are_done_in_their_order() -> None:
+    keepers = ProcessKeepers(list, 1)
+    try:
+        for value in range(20):
+            keepers.call(0, list.append, value)
+        assert keepers.call(0, list).result() == list(range(20))
+    finally:
+        keepers.close()
