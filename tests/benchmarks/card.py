@@ -216,10 +216,14 @@ class Measurements:
 
     def _steps(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """What a step of training takes: kernel by kernel, as graphs, compiled."""
-        from card_training import step_rates
+        from card_training import WAYS, Steps
 
-        sizes, steps = ((4,), 1) if self.given.rehearse else ((32, 64, 128), 10)
-        return step_rates(model, device=self.device, batch_sizes=sizes, steps=steps)
+        sizes, repeats = ((4,), 1) if self.given.rehearse else ((32, 64, 128), 10)
+        steps = Steps(model, device=self.device, batch_sizes=sizes, repeats=repeats)
+        found = self.told["sizes"][model.name]["steps"] = dict[str, Any]()
+        for way in WAYS:
+            self._try(found, way, partial(steps.rates, way))
+        return found
 
     def _training(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """``qatool finetune`` against the notebooks' loop, steps only, both of the same number of windows a step."""

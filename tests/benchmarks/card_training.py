@@ -54,56 +54,62 @@ def finetune_rate(
     return {"windows_per_second": rate, "steps_per_second": rate / batch_size, "steps_a_line": each}
 
 
-def step_rates(model: Path, *, device: torch.device, batch_sizes: Sequence[int], steps: int) -> dict[str, Any]:
-    """Return milliseconds a step, forward to optimiser, told kernel by kernel, as graphs, and compiled as well.
+WAYS = ("kernel by kernel", "graphs", "compiled, graphs")
 
-    Nothing but steps: batches are on the device already. ``kernels``: of the fastest way at the smallest batch.
+
+class Steps:
+    """Times steps, forward to optimiser; nothing but steps: batches are on the device already.
+
+    :param repeats: of the batches that are timed
     """
-    on_card = device.type == "cuda"
-    found: dict[str, Any] = {}
-    trained = AutoModelForQuestionAnswering.from_pretrained(model, dtype=torch.float32).to(device).train()
-    recipe = Recipe(learning_rate=1e-5, weight_decay=0.0, clip=1.0, steps=1, warmup_steps=0, seed=1)
-    module = QuestionAnsweringModule(trained, recipe, None)
-    module._ready_mask = on_card and takes_ready_mask(trained)
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5, fused=True)
 
-    def backward(batch: TrainingBatch) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            loss = module._loss(batch)
+    def __init__(self, model: Path, *, device: torch.device, batch_sizes: Sequence[int], repeats: int) -> None:
+        self._device, self._sizes, self._repeats = device, batch_sizes, repeats
+        self._on_card = device.type == "cuda"
+        self._trained = AutoModelForQuestionAnswering.from_pretrained(model, dtype=torch.float32).to(device).train()
+        recipe = Recipe(learning_rate=1e-5, weight_decay=0.0, clip=1.0, steps=1, warmup_steps=0, seed=1)
+        self._module = QuestionAnsweringModule(self._trained, recipe, None)
+        self._module._ready_mask = self._on_card and takes_ready_mask(self._trained)
+        self._optimizer = torch.optim.AdamW(self._trained.parameters(), lr=1e-5, fused=True)
+
+    def rates(self, way: str) -> dict[str, Any]:
+        """Return milliseconds a step and windows a second by size of batch, and what kernels the smallest takes."""
+        if way.startswith("compiled") and self._on_card:
+            self._module._compiled = compiled(self._trained)
+        by_graph = self._on_card and way != "kernel by kernel"
+        read = StepGraphs(self._backward) if by_graph else self._backward
+        began = time.perf_counter()
+        found: dict[str, Any] = {}
+        for size in self._sizes:
+            batches = self._batches(size)
+            self._all(read, batches * 3)
+            seconds = timed(partial(self._all, read, batches * self._repeats), self._device)
+            count = self._repeats * len(batches)
+            found[f"batch {size}"] = {
+                "milliseconds": seconds / count * 1e3,
+                "windows_per_second": size * count / seconds,
+            }
+        found["seconds_in_all"] = time.perf_counter() - began
+        batches = self._batches(self._sizes[0])
+        found["kernels"] = _kernels(partial(self._all, read, batches), len(batches), self._device)
+        return found
+
+    def _batches(self, size: int) -> list[TrainingBatch]:
+        return [_made_up(size, width, self._trained.config.vocab_size, self._device) for width in WIDTHS]
+
+    def _backward(self, batch: TrainingBatch) -> torch.Tensor:
+        with torch.autocast(self._device.type, torch.bfloat16):
+            loss = self._module._loss(batch)
         loss.backward()
         torch.clear_autocast_cache()
         return loss.detach()
 
-    def step(read: Callable[[TrainingBatch], torch.Tensor], batch: TrainingBatch) -> None:
-        read(batch)
-        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=False)
-
-    def all_steps(read: Callable[[TrainingBatch], torch.Tensor], batches: Sequence[TrainingBatch]) -> None:
+    def _all(self, read: Callable[[TrainingBatch], torch.Tensor], batches: Sequence[TrainingBatch]) -> None:
         for batch in batches:
-            step(read, batch)
-
-    def graphs() -> Callable[[TrainingBatch], torch.Tensor]:
-        return StepGraphs(backward) if on_card else backward
-
-    for name in ("kernel by kernel", "graphs", "compiled, graphs"):
-        if name.startswith("compiled") and on_card:
-            module._compiled = compiled(trained)
-        read = backward if name == "kernel by kernel" else graphs()
-        began = time.perf_counter()
-        for size in batch_sizes:
-            batches = [_made_up(size, width, trained.config.vocab_size, device) for width in WIDTHS]
-            all_steps(read, batches * 3)
-            seconds = timed(partial(all_steps, read, batches * steps), device)
-            found.setdefault(name, {})[f"batch {size}"] = {
-                "milliseconds": seconds / steps / len(batches) * 1e3,
-                "windows_per_second": size * steps * len(batches) / seconds,
-            }
-        found[name]["seconds_in_all"] = time.perf_counter() - began
-        batches = [_made_up(batch_sizes[0], width, trained.config.vocab_size, device) for width in WIDTHS]
-        found[name]["kernels"] = _kernels(partial(all_steps, read, batches), len(batches), device)
-    return found
+            read(batch)
+            torch.nn.utils.clip_grad_norm_(self._trained.parameters(), 1.0)
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=False)
 
 
 def _made_up(size: int, width: int, vocabulary: int, device: torch.device) -> TrainingBatch:
