@@ -142,7 +142,7 @@ class _Training:
             self._accelerator = resolve_accelerator(options.accelerator)
             self._precision = resolve_precision(options.precision, self._accelerator)
             self._base = StartingModel.load(options)
-            self._base.check_teachers(options)
+            self._base.check_others(options)
         self._features = self._all_features()
         self._examples = self._validation_examples()
         self._windows = self._training_windows()
@@ -194,7 +194,7 @@ class _Training:
             steps=self.plan.steps,
             warmup_steps=round(options.warmup * self.plan.steps),
             seed=options.seed,
-            teacher_weight=options.teacher_weight,
+            teacher_weight=options.taught,
         )
         tokens = CPU_BATCH_TOKENS if self._accelerator == "cpu" else CARD_BATCH_TOKENS
         data = QuestionAnsweringData(
@@ -256,7 +256,7 @@ class _Training:
         options, told = self._options, dict[str, Any]()
         if options.teacher:
             told["teacher"] = ", ".join(map(shown, options.teacher))
-            told["teacher_weight"] = options.teacher_weight
+            told["teacher_weight"] = options.taught
         if options.average:
             told["average"] = ", ".join(f"{shown(name)}={part:g}" for name, part in options.averages.items())
         return told
@@ -337,7 +337,8 @@ class _Training:
             for left in (path, *self._folder.glob("*.ckpt")):
                 left.unlink(missing_ok=True)
         plan = Plan.load(path)
-        if plan is not None:
+        # A plan without a checkpoint is of work that was never begun.
+        if plan is not None and any(self._folder.glob("*.ckpt")):
             plan.check_same_work(self._identity(), folder=self._folder)
             return
         Plan(identity=self._identity(), limits={}, output=self._options.output).save(path)
@@ -358,8 +359,8 @@ class _Training:
             "patience": options.patience,
             "precision": self._precision,
             "teachers": [model_fingerprint(name) for name in options.teacher],
-            "average": {model_fingerprint(name): part for name, part in options.averages.items()},
-            "teacher_weight": options.teacher_weight if options.teacher else None,
+            "teacher_weight": options.taught,
+            "average": [[model_fingerprint(name), part] for name, part in options.averages.items()],
             "devices": options.devices or str(self._launch.world),
             **{name: getattr(options, name) for name in _RECIPE},
         }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qatool.errors import UsageError
+from qatool.errors import EnvironmentUnfitError, UsageError
 from qatool.models.companions import load_config
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings, longest_input
@@ -15,6 +16,8 @@ from qatool.options import DECODE_PRESETS
 from qatool.windows.tokenizer import PairTokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qatool.options import FinetuneOptions
     from qatool.windows.cut import WindowSize
 
@@ -49,26 +52,44 @@ class StartingModel:
         )
         return cls(name=name, tokenizer=tokenizer, limit=limit, size=size)
 
-    def check_teachers(self, options: FinetuneOptions) -> None:
-        """Make sure that the teachers read the very windows that are learnt from.
+    def check_others(self, options: FinetuneOptions) -> None:
+        """Make sure that teachers read the very windows that are learnt from, and that what is averaged is a model.
 
-        :raises UsageError: one has another tokenizer, or reads less
+        :raises UsageError: a teacher has another tokenizer, or reads less
         :raises EnvironmentUnfitError: a tokenizer or configuration does not load
         """
         problems = []
         for name in options.teacher:
-            tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
-            config = load_config(name, trust_remote_code=options.trust_remote_code)
+            with _naming("--teacher"):
+                tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
+                config = load_config(name, trust_remote_code=options.trust_remote_code)
             limit = longest_input(config, tokenizer.model_max_length)
-            if tokenizer.fingerprint != self.tokenizer.fingerprint:
+            alike = tokenizer.fingerprint == self.tokenizer.fingerprint
+            # Made without them, windows would tell such a teacher nothing of where the context begins.
+            if not alike or (tokenizer.uses_token_types and not self.tokenizer.uses_token_types):
                 problems.append(f"--teacher {name}: has another tokenizer than --model; name one with the same")
             elif limit < self.size.max_length:
                 problems.append(
                     f"--teacher {name}: reads at most {limit} tokens, and windows have up to "
                     f"{self.size.max_length}; lower --max-length"
                 )
+        for name in options.averages:
+            with _naming("--average"):
+                load_config(name, trust_remote_code=options.trust_remote_code)
         if problems:
             raise UsageError(*problems)
+
+
+@contextmanager
+def _naming(flag: str) -> Iterator[None]:
+    """Load something of a model that a flag names.
+
+    :raises EnvironmentUnfitError: it does not load
+    """
+    try:
+        yield
+    except EnvironmentUnfitError as error:
+        raise EnvironmentUnfitError(f"{flag} {error}") from None
 
 
 def shown(model: str) -> str:

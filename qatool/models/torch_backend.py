@@ -250,7 +250,7 @@ def load_weights(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_re
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise EnvironmentUnfitError(
-            f"{model}: the model does not load ({reason}); give --model a folder with config.json and "
+            f"{model}: the model does not load ({reason}); name a folder with config.json and "
             "model.safetensors, or a hub id"
         ) from error
     missing = sorted(name for name in report["missing_keys"] if "position_ids" not in name)

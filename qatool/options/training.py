@@ -11,6 +11,7 @@ from qatool.options.flags import Flag, argument, below, option, required, second
 from qatool.options.shared import WindowOptions
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+DEFAULT_TEACHER_WEIGHT = 0.5
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -64,9 +65,12 @@ class FinetuneOptions(WindowOptions):
         ),
         default=(),
     )
-    teacher_weight: float = option(
-        Flag("Part of the loss that is the teachers', 0 to 1; the rest is the labels'.", "Model", metavar="W"),
-        default=0.5,
+    teacher_weight: float | None = option(
+        Flag(
+            "Part of the loss that is the teachers', 0 to 1; the rest is the labels' [default: 0.5].",
+            "Model",
+            metavar="W",
+        )
     )
     average: tuple[str, ...] = option(
         Flag(
@@ -118,7 +122,7 @@ class FinetuneOptions(WindowOptions):
         Flag("Of the arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"
     )
     compile: bool = option(
-        Flag("Compile the model for a card: a minute or so at the start, faster steps after it.", "Device"),
+        Flag("Compile the model for a card, which takes a minute or more at the start.", "Device"),
         default=False,
     )
 
@@ -131,6 +135,13 @@ class FinetuneOptions(WindowOptions):
     def max_seconds(self) -> float | None:
         """``--max-duration`` in seconds."""
         return None if self.max_duration is None else seconds_of(self.max_duration)
+
+    @property
+    def taught(self) -> float:
+        """Part of the loss that is the teachers', in [0, 1]."""
+        if not self.teacher:
+            return 0.0
+        return DEFAULT_TEACHER_WEIGHT if self.teacher_weight is None else self.teacher_weight
 
     @property
     def averages(self) -> dict[str, float]:
@@ -166,6 +177,13 @@ class FinetuneOptions(WindowOptions):
                 for name in ("patience", "min_f1")
                 if getattr(self, name) is not None
             ]
+        if self.teacher_weight is not None and not self.teacher:
+            problems.append("--teacher-weight: needs someone to learn from; add --teacher MODEL")
+        problems += [
+            f"--{flag}: names no model; give a folder or a hub id"
+            for flag, names in (("teacher", self.teacher), ("average", self.averages))
+            if not all(names)
+        ]
         if problems:
             raise UsageError(*problems)
 
@@ -176,7 +194,7 @@ class FinetuneOptions(WindowOptions):
             "clip": self.clip > 0,
             "warmup": 0 <= self.warmup <= 1,
             "other_contexts": 0 <= self.other_contexts <= 1,
-            "teacher_weight": 0 <= self.teacher_weight <= 1,
+            "teacher_weight": self.teacher_weight is None or 0 <= self.teacher_weight <= 1,
             "dropout": self.dropout is None or 0 <= self.dropout < 1,
             "min_f1": self.min_f1 is None or 0 <= self.min_f1 <= 100,
         }

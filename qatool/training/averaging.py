@@ -50,9 +50,9 @@ class OtherWeights:
     def average_into(self, model: Any) -> None:
         """Replace the weights of a model by the mean."""
         own = 1 - sum(part for _, part in self._parts)
-        with torch.no_grad():
-            for name, value in model.state_dict().items():
-                if value.is_floating_point():
-                    value.mul_(own)
-                    for weights, part in self._parts:
-                        value.add_(weights[name].to(value), alpha=part)
+        # All of them before any is replaced: tied weights stand under several names.
+        means = {}
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                means[name] = own * value + sum(part * weights[name].to(value) for weights, part in self._parts)
+        model.load_state_dict(means, strict=False)

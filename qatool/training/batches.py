@@ -75,16 +75,39 @@ class StepPlan:
         return drawn
 
 
+@dataclass(frozen=True, kw_only=True)
+class Grain:
+    """Sizes that batches are filled up to, so that there are few shapes of them."""
+
+    rows: int = 1
+    tokens: int = 1
+
+    def width(self, longest: int, limit: int) -> int:
+        """Return how many tokens windows are filled up to, the longest of which has so many.
+
+        :param limit: no window is longer, and no model need read longer ones
+        """
+        return min(-(-longest // self.tokens) * self.tokens, max(limit, longest))
+
+    def height(self, windows: int) -> int:
+        """Return how many rows windows are filled up to: none where they are few."""
+        return windows if windows < self.rows // 2 else -(-windows // self.rows) * self.rows
+
+
 def micro_batches(
-    rows: NDArray[np.int64], lengths: NDArray[np.int64], batch_tokens: int
+    rows: NDArray[np.int64], lengths: NDArray[np.int64], batch_tokens: int, grain: Grain | None = None
 ) -> Iterator[NDArray[np.int64]]:
-    """Cut the windows of a step, longest first, into batches of at most ``batch_tokens`` with their padding.
+    """Cut the windows of a step, longest first, into batches of at most ``batch_tokens`` with what fills them up.
 
     A window longer than that stands alone.
     """
+    grain = grain or Grain()
+    limit = int(lengths.max(initial=1))
     first = 0
     while first < len(rows):
-        size = max(1, batch_tokens // max(1, int(lengths[rows[first]])))
+        size = max(1, batch_tokens // max(1, grain.width(int(lengths[rows[first]]), limit)))
+        # Filled up, it is to fit as well: whole grains, or so few that they are none.
+        size = size // grain.rows * grain.rows if size >= grain.rows else min(size, max(1, grain.rows // 2 - 1))
         yield rows[first : first + size]
         first += size
 

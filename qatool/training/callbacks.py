@@ -109,6 +109,13 @@ class OwnSignals(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the handler back."""
+        self._put_back()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the handler back; what is validated once training is over begins with Lightning's again."""
+        self._put_back()
+
+    def _put_back(self) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._listener)
 
@@ -180,9 +187,9 @@ class Record(Callback):
             self._add(trainer, exact_match=figures.exact, f1=figures.f1)
         self._since = time.monotonic()
 
-    def validation(self, step: int) -> Entry:
-        """Return the line of the first validation after a step."""
-        return next(entry for entry in self.entries if entry.f1 is not None and entry.step == step)
+    def validation(self, step: int) -> Entry | None:
+        """Return the line of the first validation after a step; ``None`` where a kill came between the two."""
+        return next((entry for entry in self.entries if entry.f1 is not None and entry.step == step), None)
 
     def _add(self, trainer: Trainer, **values: float) -> None:
         step = trainer.global_step

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from qatool.training.batches import StepPlan, micro_batches
-from qatool.training.windows import Grain, TrainingBatch
+from qatool.training.batches import Grain, StepPlan, micro_batches
+from qatool.training.windows import TrainingBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _LOADER_WORKERS = 4
 """Processes that make batches for a card; a CPU that trains has none to spare."""
-_CARD_GRAIN = Grain(rows=8, tokens=16)
-"""A card reads each shape of batch by a graph of its own; 4 % of a step is padding for it."""
+_GRAPH_GRAIN = Grain(rows=8, tokens=16)
+"""Each shape of batch is a graph of its own; 4 % of a step is padding for it."""
 
 
 class QuestionAnsweringData(LightningDataModule):
@@ -43,13 +43,14 @@ class QuestionAnsweringData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[TrainingBatch]]:
         """Return the steps that are left, each a list of micro-batches."""
         on_card = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        module = None if self.trainer is None else self.trainer.lightning_module
         rank, world = self._place()
         return DataLoader(
             _Steps(
                 self._windows,
                 self._plan,
                 self._batch_tokens,
-                grain=_CARD_GRAIN if on_card else Grain(),
+                grain=_GRAPH_GRAIN if getattr(module, "steps_are_graphs", False) else Grain(),
                 rank=rank,
                 world=world,
             ),
@@ -114,7 +115,7 @@ class _Steps(Dataset[list[TrainingBatch]]):
         each = self._world / len(rows)
         return [
             self._windows.batch(part, share=len(part) * each, grain=self._grain)
-            for part in micro_batches(own, self._windows.lengths, self._batch_tokens)
+            for part in micro_batches(own, self._windows.lengths, self._batch_tokens, self._grain)
         ]
 
 

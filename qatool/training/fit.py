@@ -148,17 +148,8 @@ def fit(
         last = folder / _LAST
         if last.exists():
             log_event("training continues from its checkpoint", checkpoint=str(last))
-        try:
+        with _telling(folder):
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        except NotFiniteError as error:
-            raise EnvironmentUnfitError(
-                f"{error}: lower --learning-rate or use --precision fp32; the last good state is in {folder}"
-            ) from None
-        except torch.OutOfMemoryError as error:
-            raise EnvironmentUnfitError(
-                f"the device has no memory for a batch ({str(error).partition('.')[0]}); "
-                "lower --batch-tokens, or --max-length"
-            ) from None
     found = None
     if validates:
         with launch.together():  # the first process removes the file in the end
@@ -168,7 +159,7 @@ def fit(
     if others is not None:
         others.average_into(module.model)
         if validates:
-            with _quietly():
+            with _quietly(), _telling(folder):
                 trainer.validate(module, datamodule=data, verbose=False)
             found = record.entries[-1]
     return Fitted(
@@ -185,6 +176,25 @@ def _devices(given: str) -> int | str:
         return int(given)
     except ValueError:
         return given
+
+
+@contextmanager
+def _telling(folder: Path) -> Iterator[None]:
+    """Train or validate.
+
+    :raises EnvironmentUnfitError: the device has too little memory, or numbers became infinite
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        raise EnvironmentUnfitError(
+            f"{error}: lower --learning-rate or use --precision fp32; the last good state is in {folder}"
+        ) from None
+    except torch.OutOfMemoryError as error:
+        raise EnvironmentUnfitError(
+            f"the device has no memory for a batch ({str(error).partition('.')[0]}); "
+            "lower --batch-tokens, or --max-length"
+        ) from None
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def load_base(model: str, *, dropout: float | None, seed: int, on_card: bool, tr
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise EnvironmentUnfitError(
-            f"{model}: the model does not load ({reason}); give --model a folder with config.json and "
+            f"{model}: the model does not load ({reason}); name a folder with config.json and "
             "model.safetensors, or a hub id"
         ) from error
     return loaded.train()

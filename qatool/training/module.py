@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -106,8 +107,15 @@ class QuestionAnsweringModule(LightningModule):
             if self._compile:
                 self._compiled = compiled(self.model)
             # Gradients of several devices meet, and those of a scaler are looked at, between forward and optimiser.
-            if self._ready_mask and self.trainer.world_size == 1 and not self._is_scaled:
+            by_itself = isinstance(self.trainer.strategy, SingleDeviceStrategy) and not self._is_scaled
+            # Without a ready mask transformers asks the card in the midst of it.
+            if by_itself and self._ready_mask and (self._teachers is None or self._teachers.take_ready_masks):
                 self._graphs = StepGraphs(self._backward)
+
+    @property
+    def steps_are_graphs(self) -> bool:
+        """Whether few shapes of batches are wanted: each is recorded by itself."""
+        return self._graphs is not None
 
     @property
     def _is_scaled(self) -> bool:

@@ -137,11 +137,13 @@ the windows it was trained on ({max_length} tokens, {stride} shared by neighbour
 
 
 def _validation(trained: Trained) -> str:
-    best = trained.best
+    best, is_mean = trained.best, "average" in trained.options
     if best is None:
-        return "Not validated; the weights are those of the last step."
+        which = "the mean of the others and those of the last step" if is_mean else "those of the last step"
+        return f"Not validated; the weights are {which}."
+    when = "the mean with the other weights" if is_mean else f"after {best.step:,} steps"
     return (
-        f"On {_cell(trained.validation or '')}, after {best.step:,} steps, decoded as `qatool extract` does;\n"
+        f"On {_cell(trained.validation or '')}, {when}, decoded as `qatool extract` does;\n"
         "questions without an answer are decided at the threshold of the best F1.\n\n"
         f"| EM | F1 |\n| --- | --- |\n| {best.exact_match:.2f} | {best.f1:.2f} |"
     )

@@ -54,6 +54,11 @@ class Teachers:
             if device.type == "cuda":
                 self._ready_masks[place] = takes_ready_mask(model)
 
+    @property
+    def take_ready_masks(self) -> bool:
+        """Whether the card need not be asked about padding by any of them."""
+        return all(self._ready_masks)
+
     def probabilities(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Return how likely each token is to be the first, and the last, of the answer, in the mean: ``(b, t)``."""
         found: list[tuple[Tensor, Tensor]] = []

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qatool.errors import InputError
 from qatool.features.reader import FeaturesFolder
+from qatool.training.batches import Grain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
 _COLUMNS = (
     "input_ids", "token_type_ids", "start_positions", "end_positions", "all_start_positions", "all_end_positions"
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grain:
-    """Sizes that batches are filled up to, so that there are few shapes of them."""
-
-    rows: int = 1
-    tokens: int = 1
-
-    def shape(self, rows: int, tokens: int) -> tuple[int, int]:
-        """Return the sizes that so many windows, the longest of so many tokens, are filled up to."""
-        return -(-rows // self.rows) * self.rows, -(-tokens // self.tokens) * self.tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +42,7 @@ class TrainingBatch:
     end_positions: Tensor
     """``(b, k)``, int64: the last token of each answer"""
     weights: Tensor
-    """``(b, k)``, float32: what each answer weighs in the step's loss; a step's make up 1. 0: there is none."""
+    """``(b, k)``, float32: what each answer weighs; a step's make up 1 in the mean over devices. 0: there is none."""
     windows: int
     """How many rows are windows; the others fill up."""
 
@@ -115,6 +104,7 @@ class TrainingWindows:
         lengths = pc.list_value_length(self._dataset.data.column("input_ids")).to_numpy()
         self.lengths: NDArray[np.int64] = lengths[self.rows].astype(np.int64)
         """``(n,)``: tokens of each labelled window."""
+        self._longest = int(self.lengths.max())
         places = np.repeat(np.arange(len(tables)), [len(table) for table in tables])[self.rows]
         self.folder: NDArray[np.int64] = places
         """``(n,)``: the folder of each labelled window."""
@@ -133,7 +123,9 @@ class TrainingWindows:
         :param grain: sizes that windows and tokens are filled up to
         """
         table: pa.Table = self._dataset[self.rows[chosen]]
-        rows, width = (grain or Grain()).shape(len(chosen), int(self.lengths[chosen].max(initial=0)))
+        grain = grain or Grain()
+        rows = grain.height(len(chosen))
+        width = grain.width(int(self.lengths[chosen].max(initial=0)), self._longest)
         lengths = np.zeros(rows, dtype=np.int64)
         lengths[: len(chosen)] = self.lengths[chosen]
         filled = np.arange(width) < lengths[:, None]

@@ -125,7 +125,7 @@ class PairTokenizer:
         except Exception as error:
             raise EnvironmentUnfitError(
                 f"{model}: its tokenizer does not load ({_first_line(error)}); "
-                "give --model a folder with config.json, model.safetensors and tokenizer.json, or a hub id"
+                "name a folder with config.json, model.safetensors and tokenizer.json, or a hub id"
             ) from error
         return cls(tokenizer, name=model)
 

@@ -136,7 +136,7 @@ def test_models_that_do_not_load(model, broken, how) -> None:
         (model / broken).write_bytes(b"{")
     message = refusal(lambda: backend(model))
     assert message.startswith(f"{model}: the model does not load (")
-    assert message.endswith("); give --model a folder with config.json and model.safetensors, or a hub id")
+    assert message.endswith("); name a folder with config.json and model.safetensors, or a hub id")
 
 
 def test_devices(monkeypatch) -> None:

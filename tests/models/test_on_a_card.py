@@ -211,6 +211,29 @@ def test_steps_as_graphs_are_the_steps(tiny_model) -> None:
     assert len(steps._recorded) == 2
 
 
+def test_a_model_that_asks_the_card_is_told_kernel_by_kernel(tiny_model) -> None:
+    """With dropout, which some releases do not draw any more after a recording that failed."""
+    from traininghelpers import batch_of
+    from transformers import AutoModelForQuestionAnswering
+
+    from qatool.training.graphs import StepGraphs
+
+    model = AutoModelForQuestionAnswering.from_pretrained(tiny_model, attn_implementation="sdpa").cuda().train()
+
+    def backward(batch: Any) -> torch.Tensor:
+        output = model(input_ids=batch.input_ids)
+        loss = output.start_logits.sum() * (1.0 if output.end_logits.sum().item() > 0 else 2.0)
+        loss.backward()
+        return loss.detach()
+
+    steps = StepGraphs(backward)
+    batch = batch_of([[(1, 3)], [(2, 2)]]).to(torch.device("cuda"))
+    for _ in range(5):
+        assert torch.isfinite(steps(batch))
+    assert not steps._works
+    assert not steps._recorded
+
+
 def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch) -> None:
     """From labelled rows to a model, steps as graphs, dropout drawn anew in each."""
     import json
@@ -240,7 +263,6 @@ def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch) -> None:
         )
     )  # fmt: skip
     assert result.device == "cuda:0"
-    assert recorded
-    assert None not in recorded
+    assert any(one is not None for one in recorded)
     assert result.best is not None
     assert result.best.f1 > 30

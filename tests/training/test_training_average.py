@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from qatool.commands import evaluate, extract
 from qatool.commands.finetune import run
-from qatool.errors import UsageError
+from qatool.errors import EnvironmentUnfitError, UsageError
 from qatool.options import EvaluateOptions, ExtractOptions, FinetuneOptions
 
 
@@ -62,6 +62,71 @@ def test_the_figures_are_those_of_the_mean(options, labelled, tmp_path) -> None:
     assert [int(line["step"]) for line in lines] == [result.steps // 2, result.steps, result.steps]
 
 
+def test_tied_weights_are_averaged_once(tiny_model) -> None:
+    from transformers import BartConfig, BartForQuestionAnswering
+
+    from qatool.training.averaging import OtherWeights
+
+    config = BartConfig(
+        vocab_size=30, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8, max_position_embeddings=20,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model, other = BartForQuestionAnswering(config), BartForQuestionAnswering(config)
+    expected = {name: 0.5 * (value + other.state_dict()[name]) for name, value in model.state_dict().items()}
+    OtherWeights([(other.state_dict(), 0.5)]).average_into(model)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_being_stopped_while_the_mean_is_validated_loses_nothing(options, labelled, tmp_path, monkeypatch) -> None:
+    """SIGTERM then is Lightning's own no more than it is in training; DEV has several shards."""
+    import os
+    import signal
+
+    from qatool.training.averaging import OtherWeights
+    from qatool.training.validation import Validator
+
+    dev = tmp_path / "dev.jsonl"
+    dev.write_text(labelled.read_text() * 4)
+    other = run(options(output=str(tmp_path / "other"), seed=3)).folder
+    averaged: list[int] = []
+    genuine, average = Validator.read, OtherWeights.average_into
+
+    def note(self, model) -> None:
+        averaged.append(1)
+        average(self, model)
+
+    def stop(self, shard) -> None:
+        if averaged == [1]:
+            averaged.append(2)
+            os.kill(os.getpid(), signal.SIGTERM)
+        genuine(self, shard)
+
+    monkeypatch.setattr(OtherWeights, "average_into", note)
+    monkeypatch.setattr(Validator, "read", stop)
+    result = run(options(validation=str(dev), validations=1, average=(str(other),)))
+    assert averaged == [1, 2]
+    assert result.best is not None
+    assert (result.folder / "model.safetensors").exists()
+
+
+def test_what_is_to_be_averaged_is_not_there(options) -> None:
+    with pytest.raises(EnvironmentUnfitError, match=r"--average nowhere: its configuration does not load"):
+        run(options(average=("nowhere=0.5",)))
+
+
+def test_a_command_that_was_refused_can_be_mended(options, tmp_path, tiny_model) -> None:
+    """A plan of work that never began stands in nobody's way."""
+    other = run(options(output=str(tmp_path / "other"))).folder
+    bare = Path(shutil.copytree(other, tmp_path / "bare"))
+    (bare / "model.safetensors").unlink()
+    with pytest.raises(EnvironmentUnfitError, match="does not load"):
+        run(options(average=(str(bare),)))
+    assert (tmp_path / "model.qatool" / "plan.json").exists()
+    assert run(options(average=(str(other),))).folder.is_dir()
+
+
 def test_a_model_of_another_shape(options, tmp_path, tiny_model) -> None:
     other = Path(shutil.copytree(tiny_model, tmp_path / "other"))
     config = json.loads((other / "config.json").read_text())
@@ -83,6 +148,7 @@ def test_a_model_of_another_shape(options, tmp_path, tiny_model) -> None:
         (("a=-1",), "parts must be above 0"),
         (("a=nan",), "parts must be above 0"),
         (("a=0.2", "a=0.1"), "names a model twice"),
+        (("",), "--average: names no model"),
     ],
 )
 def test_parts_that_make_no_mean(given, problem) -> None:

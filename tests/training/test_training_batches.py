@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatool.training.batches import POOL_STEPS, StepPlan, micro_batches
+from qatool.training.batches import POOL_STEPS, Grain, StepPlan, micro_batches
 
 
 def plan(lengths, *, weights=None, batch_size=4, epochs=1.0, parts=1, seed=0) -> StepPlan:
@@ -79,3 +79,31 @@ def test_micro_batches_hold_the_cap_with_their_padding() -> None:
     assert [part.tolist() for part in found] == [[0], [1, 2], [3, 4]]
     assert [part.tolist() for part in micro_batches(np.arange(5), lengths, 10)] == [[0], [1], [2], [3], [4]]
     assert [part.tolist() for part in micro_batches(np.arange(5), lengths, 10_000)] == [[0, 1, 2, 3, 4]]
+
+
+@given(
+    lengths=st.lists(st.integers(5, 90), min_size=1, max_size=70),
+    batch_tokens=st.integers(1, 3_000),
+)
+def test_what_fills_batches_up_fits_too(lengths, batch_tokens) -> None:
+    grain, longest_first = Grain(rows=8, tokens=16), np.sort(np.array(lengths))[::-1]
+    limit = int(longest_first[0])
+    parts = list(micro_batches(np.arange(len(lengths)), longest_first, batch_tokens, grain))
+    assert np.concatenate(parts).tolist() == list(range(len(lengths)))
+    for part in parts:
+        width, height = grain.width(int(longest_first[part[0]]), limit), grain.height(len(part))
+        assert longest_first[part[0]] <= width <= limit
+        assert len(part) <= height
+        assert height * width <= batch_tokens or len(part) == 1
+
+
+def test_batches_are_of_few_shapes() -> None:
+    grain = Grain(rows=8, tokens=16)
+    lengths = np.random.default_rng(0).integers(20, 384, 32 * POOL_STEPS * 4)
+    made = plan(lengths, batch_size=32)
+    shapes = {
+        (grain.height(len(part)), grain.width(int(lengths[part].max()), 384))
+        for step in range(made.steps)
+        for part in micro_batches(made.rows(step), lengths, 65_536, grain)
+    }
+    assert len(shapes) <= 24

@@ -18,10 +18,11 @@ from qatool.errors import EnvironmentUnfitError, InputError, UsageError
 from qatool.features.reader import FeaturesFolder
 from qatool.options import PrepOptions
 from qatool.training import graphs
+from qatool.training.batches import Grain
 from qatool.training.graphs import StepGraphs
 from qatool.training.module import QuestionAnsweringModule
 from qatool.training.teachers import TEMPERATURE, Teachers
-from qatool.training.windows import Grain, TrainingWindows
+from qatool.training.windows import TrainingWindows
 
 
 def module_of(teachers: Teachers | None = None, weight: float = 0.5) -> QuestionAnsweringModule:
@@ -115,7 +116,7 @@ def test_batches_list_every_answer(several, tiny_model, tmp_path) -> None:
     windows = windows_of(several, tiny_model, tmp_path / "f", "all")
     batch = windows.batch(np.arange(3), share=0.5, grain=Grain(rows=4, tokens=16))
     assert batch.shape[0] == 4
-    assert batch.shape[1] % 16 == 0
+    assert batch.shape[1] == windows.lengths.max()
     assert batch.windows == 3
     torch.testing.assert_close(batch.weights * 6, torch.tensor([[0.5, 0.5], [1, 0], [1, 0], [0, 0]]))
     assert float(batch.weights.sum()) == pytest.approx(0.5)
@@ -181,6 +182,23 @@ def test_a_teacher_of_another_tokenizer(options, tmp_path, tiny_model) -> None:
         run(options(teacher=(str(other),)))
 
 
+def test_a_teacher_that_wants_to_know_what_is_the_question(options, tmp_path, tiny_model) -> None:
+    """Windows that are made without token types would tell it nothing of that."""
+    import shutil
+
+    learner = Path(shutil.copytree(tiny_model, tmp_path / "learner"))
+    path = learner / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "model_input_names": ["input_ids", "attention_mask"]}))
+    with pytest.raises(UsageError, match=r"--teacher .*: has another tokenizer than --model"):
+        run(options(model=str(learner), teacher=(str(tiny_model),)))
+
+
+def test_a_teacher_s_weight_needs_a_teacher(options) -> None:
+    with pytest.raises(UsageError, match="--teacher-weight: needs someone to learn from"):
+        options(teacher_weight=0.9)
+
+
 def test_a_teacher_without_a_head(options, tmp_path, tiny_model) -> None:
     import shutil
 
@@ -224,9 +242,22 @@ def fake_graphs(monkeypatch) -> list[FakeGraph]:
         yield
         FakeGraph.recording = None
 
+    on_a_card(monkeypatch, record)
+    return made
+
+
+def on_a_card(monkeypatch, record, questions=()) -> None:
+    """Let the CPU stand in for a card that records graphs, and that is asked for ``questions``."""
+
+    @contextmanager
+    def asked():
+        yield list(questions)
+
+    monkeypatch.setattr(graphs, "asked", asked)
     monkeypatch.setattr(graphs.torch.cuda, "CUDAGraph", FakeGraph)
     monkeypatch.setattr(graphs.torch.cuda, "graph", record)
-    return made
+    monkeypatch.setattr(graphs.torch.cuda, "current_stream", lambda: None)
+    monkeypatch.setattr(graphs.torch.cuda, "set_stream", lambda _: None)
 
 
 def test_a_graph_for_each_shape(fake_graphs) -> None:
@@ -254,7 +285,7 @@ def test_a_graph_for_each_shape(fake_graphs) -> None:
         module.zero_grad(set_to_none=False)
         found.append(float(steps(batch)))
     assert found == pytest.approx(expected)
-    assert [graph.replays for graph in fake_graphs] == [4, 3]
+    assert [graph.replays for graph in fake_graphs] == [3, 3]
     last = torch.cat([value.grad.flatten() for value in module.model.parameters() if value.grad is not None])
     module.zero_grad()
     module._loss(batches[-1]).backward()
@@ -268,17 +299,31 @@ def test_what_cannot_be_recorded_is_run_as_it_is(monkeypatch, caplog) -> None:
         yield
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(graphs.torch.cuda, "CUDAGraph", FakeGraph)
-    monkeypatch.setattr(graphs.torch.cuda, "graph", refuse)
-    seen: list[int] = []
+    on_a_card(monkeypatch, refuse)
+    module = module_of()
+    batch = batch_of([[(1, 3)], [(2, 2)]])
+    seen: list[float] = []
 
     def backward(batch):
         seen.append(batch.windows)
-        return torch.zeros(())
+        loss = module._loss(batch)
+        loss.backward()
+        return loss.detach()
 
     steps = StepGraphs(backward)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = [float(steps(batch)) for _ in range(6)]
+    # The very first, the first of its shape, one that was to be recorded and then done, and three after.
+    assert len(seen) == 7
+    assert losses == pytest.approx([losses[0]] * 6)
+    assert "cannot be recorded as a graph" in caplog.text
+
+
+def test_a_model_that_asks_the_card_is_not_recorded(monkeypatch, caplog) -> None:
+    on_a_card(monkeypatch, None, ["called a synchronizing CUDA operation"])
+    seen: list[int] = []
+    steps = StepGraphs(lambda batch: seen.append(batch.windows) or torch.zeros(()))
     for _ in range(6):
         steps(batch_of([[(1, 3)], [(2, 2)]]))
-    # The first of its shape, one that was to be recorded and then done, and four after.
-    assert len(seen) == 7
+    assert len(seen) == 6
     assert "cannot be recorded as a graph" in caplog.text

@@ -133,7 +133,5 @@ def test_tokenizers_that_do_not_load(tmp_path, tiny_model, broken) -> None:
     message = str(caught.value)
     assert caught.value.exit_code == 4
     assert message.startswith(f"{folder}: its tokenizer does not load (")
-    assert message.endswith(
-        "); give --model a folder with config.json, model.safetensors and tokenizer.json, or a hub id"
-    )
+    assert message.endswith("); name a folder with config.json, model.safetensors and tokenizer.json, or a hub id")
     assert "\n" not in message
