@@ -71,7 +71,8 @@ def natural_questions() -> list[Labelled]:
     for line in data("nq-short-train.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         answers = tuple(zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True))
-        examples.append(Labelled(row["id"], row["question"], row["context"], answers=answers, article=0, paragraph=0))
+        texts = {name: row[name] for name in ("id", "question", "context")}
+        examples.append(Labelled(**texts, answers=answers, article=0, paragraph=0))
     return examples
 
 
