@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
+from qatool.commands import evaluate, extract
+from qatool.options import EvaluateOptions, ExtractOptions
 from qatool.training.module import Recipe
 from qatool.training.windows import TrainingBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 RECIPE = Recipe(learning_rate=1e-2, weight_decay=0.0, clip=1.0, steps=9, warmup_steps=0, seed=1)
 
@@ -52,3 +55,18 @@ def batch_of(
         weights=weights,
         windows=len(labels),
     )
+
+
+def figures_of(model: Path, questions: Path, output: Path) -> Mapping[str, float]:
+    """What ``qatool evaluate`` says of the answers of ``qatool extract``, every window read in single precision."""
+    extract.run(
+        ExtractOptions(
+            inputs=(str(questions),),
+            output=str(output),
+            model=str(model),
+            always_answer=True,
+            max_windows="all",
+            precision="fp32",
+        )
+    )
+    return evaluate.run(EvaluateOptions(answers=str(output), references=str(questions))).figures

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from traininghelpers import figures_of
 
 from qatool.commands import extract, prep
 from qatool.commands.finetune import run
@@ -73,26 +74,12 @@ def test_a_model_that_transformers_loads_and_extract_uses(options, labelled, tmp
 
 
 def test_the_figures_are_those_of_extract_and_evaluate(options, labelled, tmp_path) -> None:
-    from qatool.commands import evaluate
-    from qatool.options import EvaluateOptions
-
     only = tmp_path / "answerable.jsonl"
     only.write_text("".join(line + "\n" for line in labelled.read_text().splitlines() if '"text": []' not in line))
     result = run(options(inputs=(str(only),), validation=str(only), validations=1, epochs=8))
-    output = tmp_path / "answers.parquet"
-    extract.run(
-        ExtractOptions(
-            inputs=(str(only),),
-            output=str(output),
-            model=str(result.folder),
-            always_answer=True,
-            max_windows="all",
-            precision="fp32",
-        )
-    )
-    found = evaluate.run(EvaluateOptions(answers=str(output), references=str(only)))
-    assert result.best.f1 == pytest.approx(found.figures["f1"], abs=1e-6)
-    assert result.best.exact_match == pytest.approx(found.figures["exact"], abs=1e-6)
+    found = figures_of(result.folder, only, tmp_path / "answers.parquet")
+    assert result.best.f1 == pytest.approx(found["f1"], abs=1e-6)
+    assert result.best.exact_match == pytest.approx(found["exact"], abs=1e-6)
     settings = json.loads((result.folder / "qatool.json").read_text())
     assert settings["knows_no_answer"] is False
 

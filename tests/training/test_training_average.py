@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from traininghelpers import figures_of
 
-from qatool.commands import evaluate, extract
 from qatool.commands.finetune import run
 from qatool.errors import EnvironmentUnfitError, UsageError
-from qatool.options import EvaluateOptions, ExtractOptions, FinetuneOptions
+from qatool.options import FinetuneOptions
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -43,18 +43,7 @@ def test_the_figures_are_those_of_the_mean(options, labelled, tmp_path) -> None:
     chosen = {"inputs": (str(only),), "validation": str(only), "validations": 2}
     other = run(options(output=str(tmp_path / "other"), epochs=2, seed=3, **chosen)).folder
     result = run(options(output=str(tmp_path / "mean"), epochs=8, average=(f"{other}=0.6",), **chosen))
-    output = tmp_path / "answers.parquet"
-    extract.run(
-        ExtractOptions(
-            inputs=(str(only),),
-            output=str(output),
-            model=str(result.folder),
-            always_answer=True,
-            max_windows="all",
-            precision="fp32",
-        )
-    )
-    found = evaluate.run(EvaluateOptions(answers=str(output), references=str(only))).figures
+    found = figures_of(result.folder, only, tmp_path / "answers.parquet")
     assert (result.best.exact_match, result.best.f1) == pytest.approx((found["exact"], found["f1"]), abs=1e-6)
     with (result.folder / "metrics.csv").open() as stream:
         lines = [line for line in csv.DictReader(stream) if line["f1"]]
