@@ -118,6 +118,21 @@ def test_torchrun(by_two, tmp_path) -> None:
 
 
 @pytest.mark.cluster
+def test_torchrun_with_a_teacher_and_a_mean(by_two, tiny_model, tmp_path) -> None:
+    """Both processes take the same mean, which with nothing but itself is the learner, and validate it together."""
+    words = [*by_two, "--teacher", str(tiny_model), "--learning-rate", "1e-12", "--average", f"{tiny_model}=0.5"]
+    done = subprocess.run(launched(words, port=29518), env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, other = (load_file(folder / "model.safetensors") for folder in (tiny_model, tmp_path / "model"))
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value)
+    lines = (tmp_path / "model" / "metrics.csv").read_text().splitlines()
+    scored = [line.split(",")[-2:] for line in lines[1:] if not line.endswith(",")]
+    assert len(scored) == 3
+    assert len({tuple(line) for line in scored}) == 1
+
+
+@pytest.mark.cluster
 def test_torchrun_stopped_and_started_again_gives_the_same_weights(by_two, tmp_path) -> None:
     whole = [str(tmp_path / "whole") if word == str(tmp_path / "model") else word for word in by_two]
     subprocess.run(launched(whole, port=29514), env=environment(), capture_output=True, check=True)
