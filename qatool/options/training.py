@@ -122,7 +122,7 @@ class FinetuneOptions(WindowOptions):
         Flag("Of the arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"
     )
     compile: bool = option(
-        Flag("Compile the model for a card, which takes a minute or more at the start.", "Device"),
+        Flag("Compile the model for a card, which takes its time at the start.", "Device"),
         default=False,
     )
 

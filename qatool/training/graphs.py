@@ -1,7 +1,7 @@
 """Forward and backward passes as CUDA graphs: one launch for the hundreds of kernels of a small model's step.
 
-A card reads 32 windows in a few milliseconds, and telling it kernel by kernel what to do takes the host longer. So
-what a step takes is recorded once for each shape of batch, and then replayed over the same memory.
+Told kernel by kernel, a card may wait for the host. So what a step takes is recorded once for each shape of batch,
+and then replayed over the same memory.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from qatool.models.ways import compiled
 from qatool.training.graphs import StepGraphs
-from qatool.training.teachers import TEMPERATURE, masked_logits, takes_ready_mask
+from qatool.training.logits import masked_logits, takes_ready_mask
+from qatool.training.teachers import TEMPERATURE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

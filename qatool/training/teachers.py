@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from qatool.models.torch_backend import load_weights
-from qatool.models.ways import PaddedWay, fastest_way
+from qatool.training.logits import masked_logits, takes_ready_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,32 +74,3 @@ class Teachers:
 def softened(logits: Tensor) -> Tensor:
     """Return the probabilities of logits ``(b, t)`` at :data:`TEMPERATURE`."""
     return (logits / TEMPERATURE).softmax(dim=-1)
-
-
-def takes_ready_mask(model: Any) -> bool:
-    """Whether a model takes its mask as attention does: transformers would ask the card about padding."""
-    was_training = model.training
-    model.eval()
-    config = model.config
-    way = fastest_way(
-        model, vocabulary=config.vocab_size, pad_token_id=getattr(config, "pad_token_id", None), may_pack=False
-    )
-    model.train(was_training)
-    return way == PaddedWay(ready_mask=True)
-
-
-def masked_logits(model: Any, batch: TrainingBatch, *, ready_mask: bool) -> tuple[Tensor, Tensor]:
-    """Return start and end logits ``(b, t)``, float32, of the smallest number there is at padding.
-
-    :param ready_mask: give the mask as attention takes it
-    """
-    mask = batch.attention_mask
-    inputs = {"input_ids": batch.input_ids}
-    inputs["attention_mask"] = mask.bool()[:, None, None, :] if ready_mask else mask
-    if batch.token_type_ids is not None:
-        inputs["token_type_ids"] = batch.token_type_ids
-    output = model(**inputs)
-    # Finite: a probability of 0 times the logarithm of 0 is to be 0.
-    least = torch.finfo(torch.float32).min
-    start, end = (logits.float().masked_fill(mask == 0, least) for logits in (output.start_logits, output.end_logits))
-    return start, end

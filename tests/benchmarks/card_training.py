@@ -19,8 +19,8 @@ from transformers import AutoModelForQuestionAnswering
 
 from qatool.models.ways import compiled
 from qatool.training.graphs import StepGraphs
+from qatool.training.logits import takes_ready_mask
 from qatool.training.module import QuestionAnsweringModule, Recipe
-from qatool.training.teachers import takes_ready_mask
 from qatool.training.windows import TrainingBatch
 
 if TYPE_CHECKING:

@@ -1,0 +1,43 @@
+"""What a model says of a training batch: the same way for the one that learns and for those it learns from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from qatool.models.ways import PaddedWay, fastest_way
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from qatool.training.windows import TrainingBatch
+
+
+def takes_ready_mask(model: Any) -> bool:
+    """Whether a model takes its mask as attention does: transformers would ask the card about padding."""
+    was_training = model.training
+    model.eval()
+    config = model.config
+    way = fastest_way(
+        model, vocabulary=config.vocab_size, pad_token_id=getattr(config, "pad_token_id", None), may_pack=False
+    )
+    model.train(was_training)
+    return way == PaddedWay(ready_mask=True)
+
+
+def masked_logits(model: Any, batch: TrainingBatch, *, ready_mask: bool) -> tuple[Tensor, Tensor]:
+    """Return start and end logits ``(b, t)``, float32, of the smallest number there is at padding.
+
+    :param ready_mask: give the mask as attention takes it
+    """
+    mask = batch.attention_mask
+    inputs = {"input_ids": batch.input_ids}
+    inputs["attention_mask"] = mask.bool()[:, None, None, :] if ready_mask else mask
+    if batch.token_type_ids is not None:
+        inputs["token_type_ids"] = batch.token_type_ids
+    output = model(**inputs)
+    # Finite: a probability of 0 times the logarithm of 0 is to be 0.
+    least = torch.finfo(torch.float32).min
+    start, end = (logits.float().masked_fill(mask == 0, least) for logits in (output.start_logits, output.end_logits))
+    return start, end
