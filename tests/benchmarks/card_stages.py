@@ -169,27 +169,50 @@ def _model_alone(reader: CardReader, shard: CardShard, device: torch.device) -> 
 
 
 def busy_share(work: Callable[[], object], device: torch.device) -> dict[str, Any]:
-    """Return the share of the time between a run's first and last kernel in which the card computed or copied."""
+    """Return the share of a run in which the card computed or copied, and what took most of that time."""
     from torch.profiler import ProfilerActivity, profile
 
     on_card = device.type == "cuda"
     work()
     with profile(activities=[ProfilerActivity.CUDA if on_card else ProfilerActivity.CPU]) as profiled:
         work()
-    ranges, by_name = [], Counter[str]()
-    for event in profiled.events():
-        if (event.device_type == torch.autograd.DeviceType.CUDA) == on_card:
-            ranges.append((event.time_range.start, event.time_range.end))
-            by_name[event.name] += event.time_range.end - event.time_range.start
-    busy = covered(ranges)
-    wall = max(end for _, end in ranges) - min(start for start, _ in ranges)
+    kernels = [
+        (event.name, event.time_range.start, event.time_range.end)
+        for event in profiled.events()
+        if (event.device_type == torch.autograd.DeviceType.CUDA) == on_card
+    ]
+    share, microseconds = reading_share(kernels)
+    by_name = spent_by_name(kernels)
     total = sum(by_name.values())
     return {
-        "busy_share": busy / wall,
-        "kernels": len(ranges),
-        "seconds": wall / 1e6,
+        "busy_share": share,
+        "kernels": len(kernels),
+        "seconds": microseconds / 1e6,
         "most_time": {name[:90]: spent / total for name, spent in by_name.most_common(15)},
     }
+
+
+def reading_share(kernels: Sequence[tuple[str, float, float]]) -> tuple[float, float]:
+    """Return the busy share of the time in which windows are read, and that time.
+
+    It begins with the first kernel of the name that takes most of the time: what loading the model does on the card,
+    long before there is anything to read, is no part of it.
+
+    :param kernels: name, start and end of each
+    """
+    ((foremost, _),) = spent_by_name(kernels).most_common(1)
+    begin = min(start for name, start, _ in kernels if name == foremost)
+    ranges = [(start, end) for _, start, end in kernels if start >= begin]
+    wall = max(end for _, end in ranges) - begin
+    return covered(ranges) / wall, wall
+
+
+def spent_by_name(kernels: Sequence[tuple[str, float, float]]) -> Counter[str]:
+    """Return the time of all kernels of each name."""
+    spent = Counter[str]()
+    for name, start, end in kernels:
+        spent[name] += end - start
+    return spent
 
 
 def covered(ranges: Sequence[tuple[float, float]]) -> float:

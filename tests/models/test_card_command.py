@@ -66,3 +66,12 @@ def test_time_covered_by_kernels(monkeypatch, ranges, expected) -> None:
     from card_stages import covered
 
     assert covered(ranges) == expected
+
+
+def test_loading_the_model_is_no_time_of_reading(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from card_stages import reading_share
+
+    loading = [("copy", 0, 1), ("cast", 1, 2)]
+    reading = [("product", 102, 105), ("norm", 105, 106), ("product", 107, 111), ("copy", 111, 112)]
+    assert reading_share(loading + reading) == (0.9, 10)
