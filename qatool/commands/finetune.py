@@ -30,6 +30,7 @@ from qatool.jobs.plan import Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
 from qatool.models.identity import model_fingerprint
+from qatool.options.negatives import NEGATIVES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 CPU_BATCH_TOKENS, CARD_BATCH_TOKENS = 16_384, 65_536
 """Tokens of a micro-batch, padding included, where the user does not say."""
 _RECIPE = (
-    "epochs", "learning_rate", "batch_size", "warmup", "weight_decay", "clip", "dropout", "seed", "other_contexts",
+    "epochs", "learning_rate", "batch_size", "warmup", "weight_decay", "clip", "dropout", "seed", *NEGATIVES,
     "answers",
 )  # fmt: skip
 """Options that decide the weights and stand in the model card."""

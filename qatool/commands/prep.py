@@ -17,7 +17,7 @@ from qatool.features.audit import COUNTS, Audit
 from qatool.features.duplicates import Duplicates
 from qatool.features.layout import AUDIT_NAME, CARD, CARD_NAME, MANIFEST_NAME, REJECTS_NAME, Manifest
 from qatool.features.maker import FeatureMaker
-from qatool.features.negatives import with_other_contexts
+from qatool.features.negatives import with_negatives
 from qatool.features.shards import cut_shards
 from qatool.features.writer import PartWriter, Thinning, input_hashes, name_parts, share_out
 from qatool.files.atomic import write_bytes, write_json
@@ -182,10 +182,7 @@ class _Preparation:
         """Write all parts; return the counts of each."""
         kept: list[Mapping[str, int]] = []
         seen = {name: Duplicates(self._made(name)) for name in ("duplicate_examples", "duplicate_ids")}
-        examples = self._checked(corpus)
-        if self._options.other_contexts:
-            examples = with_other_contexts(examples, self._options.other_contexts)
-        shards = cut_shards(examples)
+        shards = cut_shards(with_negatives(self._checked(corpus), self._options.negatives))
         task = PartWriter(maker=maker, folder=self._staging)
         for report in self._in_order(task, shards):
             audit.add(report)
@@ -272,7 +269,7 @@ class _Preparation:
             max_question_length=size.question_budget,
             answers=maker.answers,
             negatives_per_positive=self._options.negatives_per_positive,
-            other_contexts=self._options.other_contexts,
+            **self._options.negatives,
             counts={name: audit.counts[name] for name in COUNTS},
             inputs=input_hashes(sources),
             files=_files(self._staging, parts),

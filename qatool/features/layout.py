@@ -105,6 +105,10 @@ class Manifest:
     negatives_per_positive: float | None
     other_contexts: float = 0.0
     """Examples made for each answerable one by asking its question of another context."""
+    cut_contexts: float = 0.0
+    """… of its context without the sentences that hold an answer."""
+    altered_questions: float = 0.0
+    """… with another name, number or word in the question."""
     counts: Mapping[str, int]
     inputs: Sequence[Mapping[str, Any]]
     """``name``, ``bytes`` and ``sha256`` of each input file."""

@@ -8,15 +8,13 @@ from typing import Literal
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, required
-from qatool.options.shared import (
-    WindowOptions,
-)
+from qatool.options.negatives import NegativeOptions
 
 Answers = Literal["first", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepOptions(WindowOptions):
+class PrepOptions(NegativeOptions):
     """Options of ``qatool prep``.
 
     :raises UsageError: a value or a combination makes no sense; names every problem found.
@@ -48,15 +46,6 @@ class PrepOptions(WindowOptions):
             metavar="R",
         )
     )
-    other_contexts: float = option(
-        Flag(
-            "Also ask R of the answerable questions of another context nearby that lacks the answer: "
-            "unanswerable examples to learn from, 0 to 1.",
-            "Labels",
-            metavar="R",
-        ),
-        default=0.0,
-    )
     strict: bool = option(
         Flag("Any rejected example is a failure, also one whose answer does not fit its context.", "Labels"),
         default=False,
@@ -73,12 +62,11 @@ class PrepOptions(WindowOptions):
             *below(self, 0, "negatives_per_positive"),
             *self._row_problems(self.inputs),
             *self._combination_problems(),
+            *self._negative_problems(),
         ]
         ratio = self.negatives_per_positive
         if ratio is not None and not math.isfinite(ratio):
             problems.append(f"--negatives-per-positive {ratio}: must be a finite number")
-        if not 0 <= self.other_contexts <= 1:
-            problems.append(f"--other-contexts {self.other_contexts}: is a share; give a number from 0 to 1")
         if self.output == "-":
             problems.append("-o -: features are a folder and cannot go to standard output; name a folder")
         if self.strict and self.on_error == "skip":

@@ -8,7 +8,7 @@ from typing import Literal
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, required, seconds_of
-from qatool.options.shared import WindowOptions
+from qatool.options.negatives import NegativeOptions
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 DEFAULT_TEACHER_WEIGHT = 0.5
@@ -16,7 +16,7 @@ TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneOptions(WindowOptions):
+class FinetuneOptions(NegativeOptions):
     """Options of ``qatool finetune``.
 
     :raises UsageError: a value or a combination makes no sense; names every problem found.
@@ -32,15 +32,6 @@ class FinetuneOptions(WindowOptions):
     train_weight: tuple[str, ...] = option(
         Flag("Take the windows of FILE W times an epoch; repeatable.", "Input", metavar="FILE=W"), default=()
     )
-    other_contexts: float = option(
-        Flag(
-            "Also ask R of the answerable questions of another context nearby that lacks the answer, 0 to 1.",
-            "Input",
-            metavar="R",
-        ),
-        default=0.0,
-    )
-
     answers: Literal["first", "all"] = option(
         Flag("Of several answers to a question: learn the first, or all of them, each by its share.", "Input"),
         default="first",
@@ -161,6 +152,7 @@ class FinetuneOptions(WindowOptions):
             *below(self, 0, "weight_decay", "seed"),
             *self._row_problems(self.inputs),
             *self._combination_problems(),
+            *self._negative_problems(),
             *self._number_problems(),
             *self._weight_problems(),
             *self._average_problems(),
@@ -193,7 +185,6 @@ class FinetuneOptions(WindowOptions):
             "learning_rate": self.learning_rate > 0,
             "clip": self.clip > 0,
             "warmup": 0 <= self.warmup <= 1,
-            "other_contexts": 0 <= self.other_contexts <= 1,
             "teacher_weight": self.teacher_weight is None or 0 <= self.teacher_weight <= 1,
             "dropout": self.dropout is None or 0 <= self.dropout < 1,
             "min_f1": self.min_f1 is None or 0 <= self.min_f1 <= 100,
@@ -244,7 +235,6 @@ _RANGES = {
     "learning_rate": "give a number above 0, such as 3e-5",
     "clip": "give a number above 0",
     "warmup": "is a share; give a number from 0 to 1",
-    "other_contexts": "is a share; give a number from 0 to 1",
     "teacher_weight": "is a share; give a number from 0 to 1",
     "dropout": "give a number from 0 to less than 1",
     "min_f1": "is in per cent; give a number from 0 to 100",

@@ -1,8 +1,8 @@
-"""Unanswerable examples made from answerable ones: a question asked of another context that does not hold its answer.
+"""A question asked of another context that does not hold its answer.
 
-A model that only ever met questions with their own context finds an answer everywhere (Clark and Gardner, "Simple
-and Effective Multi-Paragraph Reading Comprehension", 2018). The other context is one that the file holds nearby, for
-files keep what belongs together together, and of those one that shares many of the question's words.
+Source of the idea: Clark and Gardner, "Simple and Effective Multi-Paragraph Reading Comprehension" (2018). The other
+context is one that the file holds nearby, for files keep what belongs together together, and of those one that shares
+many of the question's words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
-from qatool.files.labels import ANSWERS, IMPOSSIBLE, LabelError, read_answers
+from qatool.features.negatives.making import answer_texts, unanswerable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,24 +55,10 @@ def _extended(examples: Sequence[Example], ratio: float, generator: Random) -> I
         yield example
         if generator.random() >= ratio:
             continue
-        texts = _answer_texts(example)
+        texts = answer_texts(example)
         other = block.other(example, texts, generator) if texts else None
         if other is not None:
-            yield example._replace(
-                id=f"{example.id}#other",
-                context=other,
-                kept={ANSWERS: {"text": [], "answer_start": []}, IMPOSSIBLE: True},
-            )
-
-
-def _answer_texts(example: Example) -> list[str]:
-    """Return the answers of an example, none where it has no label that can be used."""
-    if example.error is not None or example.is_odd:
-        return []
-    try:
-        return [text for text, _ in read_answers(example.kept) or [] if text.strip()]
-    except LabelError:
-        return []
+            yield unanswerable(example, "other", context=other)
 
 
 class _Contexts:

@@ -1,0 +1,35 @@
+"""What all ways to make unanswerable examples share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qatool.files.labels import ANSWERS, IMPOSSIBLE, LabelError, read_answers
+
+if TYPE_CHECKING:
+    from qatool.schema import Example
+
+
+def answer_texts(example: Example) -> list[str]:
+    """Return the answers of an example, none where it has no label that can be used."""
+    if example.error is not None or example.is_odd:
+        return []
+    try:
+        return [text for text, _ in read_answers(example.kept) or [] if text.strip()]
+    except LabelError:
+        return []
+
+
+def unanswerable(example: Example, mark: str, *, question: str | None = None, context: str | None = None) -> Example:
+    """Return an example made of another that has no answer.
+
+    :param mark: stands behind the id
+    :param question: in place of its own
+    :param context: in place of its own
+    """
+    return example._replace(
+        id=f"{example.id}#{mark}",
+        question=example.question if question is None else question,
+        context=example.context if context is None else context,
+        kept={ANSWERS: {"text": [], "answer_start": []}, IMPOSSIBLE: True},
+    )

@@ -1,0 +1,42 @@
+"""Options of the commands that make unanswerable examples of answerable ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qatool.options.flags import Flag, option
+from qatool.options.shared import WindowOptions
+
+_GROUP = "Unanswerable examples to make"
+NEGATIVES = ("other_contexts", "cut_contexts", "altered_questions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativeOptions(WindowOptions):
+    """Unanswerable examples to learn "no answer" from, as shares of the answerable ones. Of features and training."""
+
+    other_contexts: float = option(
+        Flag("Ask R of the answerable questions of another context nearby, too; 0 to 1.", _GROUP, metavar="R"),
+        default=0.0,
+    )
+    cut_contexts: float = option(
+        Flag("Ask R of their context without the sentences of the answer, too.", _GROUP, metavar="R"),
+        default=0.0,
+    )
+    altered_questions: float = option(
+        Flag("Ask R with a name, a number or a word changed, too (English).", _GROUP, metavar="R"),
+        default=0.0,
+    )
+
+    @property
+    def negatives(self) -> dict[str, float]:
+        """The shares, by the names of the options."""
+        return {name: getattr(self, name) for name in NEGATIVES}
+
+    def _negative_problems(self) -> list[str]:
+        """Return which shares are none."""
+        return [
+            f"--{name.replace('_', '-')} {share}: is a share; give a number from 0 to 1"
+            for name, share in self.negatives.items()
+            if not 0 <= share <= 1
+        ]
