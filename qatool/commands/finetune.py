@@ -50,7 +50,7 @@ CPU_BATCH_TOKENS, CARD_BATCH_TOKENS = 16_384, 65_536
 """Tokens of a micro-batch, padding included, where the user does not say."""
 _RECIPE = (
     "epochs", "learning_rate", "batch_size", "warmup", "weight_decay", "clip", "dropout", "seed", *NEGATIVES,
-    "answers",
+    "answers", "moving_average",
 )  # fmt: skip
 """Options that decide the weights and stand in the model card."""
 

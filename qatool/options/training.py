@@ -71,6 +71,13 @@ class FinetuneOptions(NegativeOptions):
         ),
         default=(),
     )
+    moving_average: float | None = option(
+        Flag(
+            "Keep the moving average of the weights over the steps: D of it stays at each, such as 0.998.",
+            "Model",
+            metavar="D",
+        )
+    )
     half: bool = option(Flag("Write the weights in half precision.", "Model"), default=False)
     trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
 
@@ -187,6 +194,7 @@ class FinetuneOptions(NegativeOptions):
             "warmup": 0 <= self.warmup <= 1,
             "teacher_weight": self.teacher_weight is None or 0 <= self.teacher_weight <= 1,
             "dropout": self.dropout is None or 0 <= self.dropout < 1,
+            "moving_average": self.moving_average is None or 0 < self.moving_average < 1,
             "min_f1": self.min_f1 is None or 0 <= self.min_f1 <= 100,
         }
         return [
@@ -237,5 +245,6 @@ _RANGES = {
     "warmup": "is a share; give a number from 0 to 1",
     "teacher_weight": "is a share; give a number from 0 to 1",
     "dropout": "give a number from 0 to less than 1",
+    "moving_average": "give a number between 0 and 1, such as 0.998",
     "min_f1": "is in per cent; give a number from 0 to 100",
 }

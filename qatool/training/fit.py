@@ -18,6 +18,7 @@ from qatool.logs import log_event
 from qatool.models.torch_backend import has_bf16
 from qatool.training.callbacks import Checkpoints, Entry, OwnSignals, PlainLines, Record
 from qatool.training.module import NotFiniteError
+from qatool.training.movingaverage import MovingAverage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,8 +123,11 @@ def fit(
         callbacks.append(RichProgressBar())
     elif launch.is_main and not options.quiet and options.progress != "none":
         callbacks.append(PlainLines(sys.stderr))
+    callbacks.append(OwnSignals())
+    if options.moving_average is not None:
+        callbacks.append(MovingAverage(options.moving_average))
     # Behind the other checkpoint, and so last of all: it saves what the others made of the step.
-    callbacks += [OwnSignals(), Checkpoints(folder / _LAST, stop)]
+    callbacks.append(Checkpoints(folder / _LAST, stop))
     with _quietly():
         trainer = Trainer(
             accelerator=accelerator,

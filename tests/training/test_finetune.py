@@ -111,12 +111,15 @@ def stopping_after(steps: int, monkeypatch) -> None:
     monkeypatch.setattr(Checkpoints, "on_train_batch_end", stop_there)
 
 
-@pytest.mark.parametrize("stopped_at", [1, 12, 20, 21])
+@pytest.mark.parametrize(
+    ("stopped_at", "moving_average"), [(1, None), (12, None), (20, None), (21, None), (12, 0.8), (20, 0.8), (21, 0.8)]
+)
 def test_a_run_that_continues_ends_with_the_same_weights(
-    options, labelled, tmp_path, monkeypatch, stopped_at
+    options, labelled, tmp_path, monkeypatch, stopped_at, moving_average
 ) -> None:
     """Stopped in the first epoch, at its end, at a validation (step 20) and behind it; with dropout."""
     chosen = {"validation": str(labelled), "validations": 2, "epochs": 3.2, "dropout": 0.1}
+    chosen["moving_average"] = moving_average
     whole = run(options(output=str(tmp_path / "whole"), **chosen))
     with monkeypatch.context() as patch:
         stopping_after(stopped_at, patch)

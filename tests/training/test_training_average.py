@@ -1,4 +1,4 @@
-"""``--average``: the mean of trained weights and those of other models."""
+"""``--average`` and ``--moving-average``: the mean of weights, of several models or of several steps."""
 
 from __future__ import annotations
 
@@ -143,3 +143,67 @@ def test_a_model_of_another_shape(options, tmp_path, tiny_model) -> None:
 def test_parts_that_make_no_mean(given, problem) -> None:
     with pytest.raises(UsageError, match=problem):
         FinetuneOptions(inputs=("a",), output="m", average=given)
+
+
+def weights_of_each_step(monkeypatch) -> list[dict[str, torch.Tensor]]:
+    """Record the trained weights behind every step."""
+    from qatool.training.callbacks import Checkpoints
+
+    seen: list[dict[str, torch.Tensor]] = []
+    genuine = Checkpoints.on_train_batch_end
+
+    def note(self, trainer, module, *rest) -> None:
+        seen.append({name: value.detach().clone() for name, value in module.model.named_parameters()})
+        genuine(self, trainer, module, *rest)
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", note)
+    return seen
+
+
+@pytest.mark.parametrize("validations", [None, 1, 2])
+def test_the_moving_average_of_the_steps(options, labelled, monkeypatch, validations) -> None:
+    """Step ``t`` of ``n`` counts ``d ** (n - t)``; a validation on the way changes nothing."""
+    seen = weights_of_each_step(monkeypatch)
+    chosen = {} if validations is None else {"validation": str(labelled), "validations": validations}
+    # The first validation is as good as the second: its weights would be kept.
+    if validations == 2:
+        from qatool.training import validation
+
+        told, genuine = iter([20.0, 80.0]), validation.Validator.figures
+        monkeypatch.setattr(validation.Validator, "figures", lambda self: genuine(self)._replace(f1=next(told)))
+    found = weights(run(options(epochs=2, moving_average=0.7, **chosen)).folder)
+    parts = [0.7 ** (len(seen) - step) for step in range(1, len(seen) + 1)]
+    assert len(seen) >= 10
+    for name, value in found.items():
+        expected = sum(part * one[name] for part, one in zip(parts, seen, strict=True)) / sum(parts)
+        torch.testing.assert_close(value, expected)
+
+
+def test_the_figures_are_those_of_the_moving_average(options, labelled, tmp_path) -> None:
+    only = tmp_path / "answerable.jsonl"
+    only.write_text("".join(line + "\n" for line in labelled.read_text().splitlines() if '"text": []' not in line))
+    chosen = {"inputs": (str(only),), "validation": str(only), "validations": 1, "epochs": 8}
+    result = run(options(moving_average=0.95, **chosen))
+    found = figures_of(result.folder, only, tmp_path / "answers.parquet")
+    assert (result.best.exact_match, result.best.f1) == pytest.approx((found["exact"], found["f1"]), abs=1e-6)
+    assert "| `moving_average` | 0.95 |" in (result.folder / "README.md").read_text()
+
+
+def test_the_loss_is_that_of_a_run_without(options, labelled, tmp_path) -> None:
+    """Training goes on with the weights themselves, behind a validation, too."""
+    chosen = {"validation": str(labelled), "validations": 2, "epochs": 2}
+    runs = [
+        run(options(output=str(tmp_path / str(decay)), moving_average=decay, **chosen)).folder
+        for decay in (None, 0.9)
+    ]
+    losses = []
+    for folder in runs:
+        with (folder / "metrics.csv").open() as stream:
+            losses.append([line["loss"] for line in csv.DictReader(stream) if line["loss"]])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, -1.0, float("nan")])
+def test_a_decay_that_keeps_no_average(decay) -> None:
+    with pytest.raises(UsageError, match=r"--moving-average .*: is out of range; give a number between 0 and 1"):
+        FinetuneOptions(inputs=("a",), output="m", moving_average=decay)
