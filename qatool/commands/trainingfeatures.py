@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
 from qatool.files.cache import CACHE_VARIABLE, cache_folder
 from qatool.files.paths import resolve
+from qatool.logs import log_event
 from qatool.options import PrepOptions
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
-_FORMAT = 1
+_FORMAT = 2
 """Counted up when the same input makes other features."""
 _WAIT_SECONDS = 0.5
 
@@ -45,7 +47,11 @@ def features_of(
     :raises OutputError: the cache cannot be written
     """
     if is_features(Path(name)):
-        return FeaturesFolder(Path(name))
+        made = FeaturesFolder(Path(name))
+        as_made = {share: getattr(made.manifest, share) for share in options.negatives}
+        if options.negatives not in (as_made, dict.fromkeys(as_made, 0.0)):
+            log_event("features stay as they were made", level=logging.WARNING, folder=name, **as_made)
+        return made
     try:
         folder = cache_folder("features") / _key(name, options, tokenizer, size)
     except OSError as error:

@@ -16,15 +16,19 @@ class NegativeOptions(WindowOptions):
     """Unanswerable examples to learn "no answer" from, as shares of the answerable ones. Of features and training."""
 
     other_contexts: float = option(
-        Flag("Ask R of the answerable questions of another context nearby, too; 0 to 1.", _GROUP, metavar="R"),
+        Flag(
+            "Share of the answerable questions, 0 to 1, also asked of another context nearby that lacks the answer.",
+            _GROUP,
+            metavar="R",
+        ),
         default=0.0,
     )
     cut_contexts: float = option(
-        Flag("Ask R of their context without the sentences of the answer, too.", _GROUP, metavar="R"),
+        Flag("Share also asked of their own context without the sentences of the answer.", _GROUP, metavar="R"),
         default=0.0,
     )
     altered_questions: float = option(
-        Flag("Ask R with a name, a number or a word changed, too (English).", _GROUP, metavar="R"),
+        Flag("Share also asked with a name, a number or an English word changed.", _GROUP, metavar="R"),
         default=0.0,
     )
 

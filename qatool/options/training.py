@@ -73,7 +73,7 @@ class FinetuneOptions(NegativeOptions):
     )
     moving_average: float | None = option(
         Flag(
-            "Keep the moving average of the weights over the steps: D of it stays at each, such as 0.998.",
+            "Validate and write the moving average of the weights; D of it stays at each step, such as 0.998.",
             "Model",
             metavar="D",
         )

@@ -45,7 +45,7 @@ class Fitted:
     steps: int
     """Done, of all."""
     best: Entry | None
-    """The validation of the weights that were kept; ``None``: not validated, the last."""
+    """The validation of the weights that were kept; ``None``: not validated, the last or their moving average."""
     is_main: bool
     """Whether this process is the one that writes."""
     device: str
@@ -112,20 +112,25 @@ def fit(
         monitor="f1",
         mode="max",
         save_weights_only=True,
+        # Never at the end of the epoch, as Lightning would have it where every step is validated.
+        save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [record]
     if validates:
         callbacks.append(best)
         if options.patience is not None:
-            callbacks.append(EarlyStopping("f1", mode="max", patience=options.patience))
+            callbacks.append(
+                EarlyStopping("f1", mode="max", patience=options.patience, check_on_train_epoch_end=False)
+            )
     if bar:
         callbacks.append(RichProgressBar())
     elif launch.is_main and not options.quiet and options.progress != "none":
         callbacks.append(PlainLines(sys.stderr))
     callbacks.append(OwnSignals())
-    if options.moving_average is not None:
-        callbacks.append(MovingAverage(options.moving_average))
+    averaging = None if options.moving_average is None else MovingAverage(options.moving_average)
+    if averaging is not None:
+        callbacks.append(averaging)
     # Behind the other checkpoint, and so last of all: it saves what the others made of the step.
     callbacks.append(Checkpoints(folder / _LAST, stop))
     with _quietly():
@@ -154,6 +159,8 @@ def fit(
             log_event("training continues from its checkpoint", checkpoint=str(last))
         with _telling(folder):
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    if averaging is not None:
+        averaging.leave(module)
     found = None
     if validates:
         with launch.together():  # the first process removes the file in the end

@@ -2,7 +2,8 @@
 
 Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992); as an exponential moving average,
 corrected for its beginning as in Kingma and Ba, "Adam" (2014), so that the weights before the first step have no
-part. Steps swing about where they lead to, and the mean of them lies nearer to that.
+part. Steps swing about where they lead to, and the mean of them lies nearer to that. A step that fp16 passes over
+counts with the weights as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from lightning.pytorch import LightningModule, Trainer
     from torch import Tensor
@@ -63,21 +64,15 @@ class MovingAverage(Checkpoint):
         """Put the weights back, with which training goes on."""
         self._swap(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the average."""
-        self._swap(trainer, pl_module)
+    def leave(self, module: LightningModule) -> None:
+        """Put the average in the place of the weights for good, when training is over."""
+        if self._average:
+            _exchange(_weights(module).values(), self._beside(_weights(module)))
 
     def _swap(self, trainer: Trainer, module: LightningModule) -> None:
         # What is validated when training is over has the weights that are kept.
-        if trainer.state.fn != TrainerFn.FITTING or not self._average:
-            return
-        weights = _weights(module)
-        with torch.no_grad():
-            # In place: a recorded step reads and writes this very memory.
-            for value, mean in zip(weights.values(), self._beside(weights), strict=True):
-                held = value.detach().clone()
-                value.copy_(mean)
-                mean.copy_(held)
+        if trainer.state.fn == TrainerFn.FITTING and self._average:
+            _exchange(_weights(module).values(), self._beside(_weights(module)))
 
     def _beside(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the average in the order of ``weights``, and where they are: it may have been loaded elsewhere."""
@@ -88,3 +83,12 @@ class MovingAverage(Checkpoint):
 def _weights(module: LightningModule) -> dict[str, Tensor]:
     """Return what is trained, each tensor once."""
     return {name: value for name, value in module.named_parameters() if value.requires_grad}
+
+
+def _exchange(some: Iterable[Tensor], others: Iterable[Tensor]) -> None:
+    """Exchange the values of tensors in place: a recorded step reads and writes this very memory."""
+    with torch.no_grad():
+        for one, other in zip(some, others, strict=True):
+            held = one.detach().clone()
+            one.copy_(other)
+            other.copy_(held)

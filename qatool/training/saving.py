@@ -139,8 +139,9 @@ the windows it was trained on ({max_length} tokens, {stride} shared by neighbour
 def _validation(trained: Trained) -> str:
     best, is_mean = trained.best, "average" in trained.options
     if best is None:
-        which = "the mean of the others and those of the last step" if is_mean else "those of the last step"
-        return f"Not validated; the weights are {which}."
+        moving = trained.options.get("moving_average") is not None
+        own = "the moving average over all steps" if moving else "those of the last step"
+        return f"Not validated; the weights are {f'the mean of the others and {own}' if is_mean else own}."
     when = "the mean with the other weights" if is_mean else f"after {best.step:,} steps"
     return (
         f"On {_cell(trained.validation or '')}, {when}, decoded as `qatool extract` does;\n"

@@ -181,30 +181,29 @@ def busy_share(work: Callable[[], object], device: torch.device) -> dict[str, An
         for event in profiled.events()
         if (event.device_type == torch.autograd.DeviceType.CUDA) == on_card
     ]
-    share, microseconds = reading_share(kernels)
-    by_name = spent_by_name(kernels)
-    total = sum(by_name.values())
+    read = while_reading(kernels)
+    spent = spent_by_name(read)
+    wall = max(end for _, _, end in read) - min(start for _, start, _ in read)
+    total = sum(spent.values())
     return {
-        "busy_share": share,
-        "kernels": len(kernels),
-        "seconds": microseconds / 1e6,
-        "most_time": {name[:90]: spent / total for name, spent in by_name.most_common(15)},
+        "busy_share": covered([(start, end) for _, start, end in read]) / wall,
+        "kernels": len(read),
+        "seconds": wall / 1e6,
+        "most_time": {name[:90]: time_ / total for name, time_ in spent.most_common(15)},
     }
 
 
-def reading_share(kernels: Sequence[tuple[str, float, float]]) -> tuple[float, float]:
-    """Return the busy share of the time in which windows are read, and that time.
+def while_reading(kernels: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """Return the kernels from the first on that computes what takes most of the time.
 
-    It begins with the first kernel of the name that takes most of the time: what loading the model does on the card,
-    long before there is anything to read, is no part of it.
+    What loading the model does on the card, long before there is anything to read, is left out.
 
     :param kernels: name, start and end of each
     """
-    ((foremost, _),) = spent_by_name(kernels).most_common(1)
-    begin = min(start for name, start, _ in kernels if name == foremost)
-    ranges = [(start, end) for _, start, end in kernels if start >= begin]
-    wall = max(end for _, end in ranges) - begin
-    return covered(ranges) / wall, wall
+    computing = [one for one in kernels if not one[0].startswith(("Memcpy", "Memset"))]
+    ((foremost, _),) = spent_by_name(computing).most_common(1)
+    begin = min(start for name, start, _ in computing if name == foremost)
+    return [one for one in kernels if one[1] >= begin]
 
 
 def spent_by_name(kernels: Sequence[tuple[str, float, float]]) -> Counter[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from random import Random
 
@@ -11,12 +13,13 @@ import pytest
 
 from qatool.commands.prep import run
 from qatool.errors import UsageError
-from qatool.features.negatives import with_altered_questions, with_cut_contexts, with_negatives
+from qatool.features.negatives import KINDS, with_altered_questions, with_cut_contexts, with_negatives
 from qatool.features.negatives.alteredquestions import altered
 from qatool.features.negatives.cutcontexts import without_answers
 from qatool.features.negatives.othercontexts import NEIGHBOURS, with_other_contexts
 from qatool.features.reader import FeaturesFolder
 from qatool.options import FinetuneOptions, PrepOptions
+from qatool.options.negatives import NEGATIVES
 from qatool.schema import Example
 
 TEXTS = {
@@ -119,6 +122,7 @@ def test_every_sentence_with_an_answer_is_cut() -> None:
     assert cut is not None
     assert cut.startswith('In 1932 "the long quay" was built. Since then')
     assert cut.endswith("within a day.")
+    assert without_answers(LONG, [" PILOTS\n"]) == without_answers(LONG, ["pilots"])
     assert without_answers(LONG, ["1932"]) == LONG.replace('In 1932 "the long quay" was built. ', "")
 
 
@@ -129,12 +133,18 @@ def test_every_sentence_with_an_answer_is_cut() -> None:
         (LONG, ["e"]),
         (LONG, ["of Osk. Its pilots"]),
         ("One holds 1911. Two. Three.", ["1911"]),
+        ("x" * 160 + "。1911。", ["1911"]),
         (LONG.replace(".", ",").replace("!", ","), ["1911"]),
     ],
-    ids=["not there", "everywhere", "over a boundary", "too little remains", "one sentence"],
+    ids=["not there", "everywhere", "over a boundary", "too little", "one sentence remains", "one sentence"],
 )
 def test_contexts_that_cannot_be_cut(context, answers) -> None:
     assert without_answers(context, answers) is None
+
+
+@pytest.mark.parametrize("name", ["Dr. Tunn", "St. Osk", "J. K. Tunn", "the U.S. Navy"])
+def test_a_short_form_ends_no_sentence(name) -> None:
+    assert without_answers(f"{LONG} In 1950 {name} came.", ["1950"]) == LONG
 
 
 def test_sentences_of_other_scripts_end_as_well() -> None:
@@ -151,7 +161,10 @@ def test_sentences_of_other_scripts_end_as_well() -> None:
         ("Who lives in Venn?", r"Who lives in (Brell|Osk|Lum)\?"),
         ("Who lives in Venn's house?", r"Who lives in (Brell|Osk|Lum)'s house\?"),
         ("who was first?", r"who was last\?"),
-        ("who left?", r"who (right|arrived|joined|remained)\?"),
+        ("Can Venn swim?", r"Can (Brell|Osk|Lum) swim\?"),
+        ("What lies in the Quiet Lands?", r"What lies in the (Brell|Osk|Lum)\?"),
+        ("who came with the iPhone first?", r"who came with the iPhone last\?"),
+        ("which enrichment is poor?", r"which enrichment is rich\?"),
     ],
 )
 def test_how_questions_are_altered(question, wanted) -> None:
@@ -164,6 +177,62 @@ def test_how_questions_are_altered(question, wanted) -> None:
 def test_a_verb_is_negated_at_times() -> None:
     found = {altered("how did ships enter it?", LONG, ["tide"], [], Random(seed)) for seed in range(60)}
     assert found == {None, "how didn't ships enter it?"}
+    assert {altered("who was not there yet?", LONG, ["tide"], [], Random(seed)) for seed in range(60)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("question", "context", "answer"),
+    [
+        ("who saw 5000 ships?", "It was 5,000 ships, says Tunn.", "Tunn"),
+        ("between 340 and 350?", "From 340 to 350 it was.", "Tunn"),
+        ("who saw the Roman army?", "There the Romans and a Romanian came.", "Tunn"),
+        ("who lives in Venn?", "There is New\u00a0York.", "New York"),
+        ("who lives in Venn?", "There is the\nDenver\n\nPost.", "the Denver Broncos and the Post"),
+        ("где живёт Venn?", "там жил он.", "там"),
+        ("WHO LIVES IN VENN?", "There is Tunn.", "there"),
+        ("who is rich-blooded, or riché?", "There.", "there"),
+    ],
+    ids=["same number", "asked too", "forms of a word", "blanks", "lines", "Cyrillic", "capitals", "within words"],
+)
+def test_what_would_mean_the_same_or_nothing_is_not_taken(question, context, answer) -> None:
+    for seed in range(30):
+        assert altered(question, context, [answer], [], Random(seed)) is None
+
+
+def test_names_of_other_scripts_are_runs_of_capitals_too() -> None:
+    context = "В городе была Анна Сидорова вместе с ним."
+    found = altered("где живёт Иван Петров сейчас?", context, ["х"], [], Random(0))
+    assert found == "где живёт Анна Сидорова сейчас?"
+
+
+def test_every_process_makes_the_same() -> None:
+    """Words of a set, for one, come in another order in each."""
+    code = (
+        "import random\n"
+        "from qatool.features.negatives import with_negatives\n"
+        "from qatool.schema import Example\n"
+        "words = [f'word{n}' for n in range(300)]\n"
+        "dice = random.Random(4)\n"
+        "rows = []\n"
+        "for n in range(200):\n"
+        "    text = ' '.join(dice.choices(words, k=60))\n"
+        "    text += f'. Mister Tunn{n} had {n} in 1911. And Osk. So it was.'\n"
+        "    kept = {'answers': {'text': [f'{n}'], 'answer_start': [text.index(f' {n} ') + 1]}}\n"
+        "    asked = ' '.join(dice.choices(words, k=12)) + f' of Venn{n} in 1999?'\n"
+        "    rows.append(Example(f'e{n}', asked, text, 'here', kept=kept))\n"
+        "made = with_negatives(rows, {'other_contexts': 1, 'cut_contexts': 1, 'altered_questions': 1})\n"
+        "print(hash('a'), sum(1 for _ in rows), [(e.id, e.question, e.context) for e in made])\n"
+    )
+    outputs = []
+    for seed in (1, 2, 3):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": str(seed)}
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout.partition(" "))
+    assert len({order for order, _, _ in outputs}) == 3
+    assert len({made for _, _, made in outputs}) == 1
+    assert outputs[0][2].count("#") > 400
 
 
 def test_neighbours_lend_names_and_answers_do_not() -> None:
@@ -191,7 +260,25 @@ def test_kinds_together_are_made_of_the_given_examples_alone() -> None:
     rows = [example(LONG, "Who dredged Brell in 1911?", ["the company of Osk"]), example("bakery", "Who?", None, 1)]
     found = list(with_negatives(rows, {"other_contexts": 1.0, "cut_contexts": 1.0, "altered_questions": 1.0}))
     assert sorted(one.id for one in found) == ["e0", "e0#altered", "e0#cut", "e0#other", "e1"]
-    assert list(with_negatives(rows, {"other_contexts": 0.0, "cut_contexts": 0.0})) == rows
+    assert list(with_negatives(rows, dict.fromkeys(NEGATIVES, 0.0))) == rows
+
+
+def test_neighbours_stay_neighbours_whatever_else_is_made() -> None:
+    """What one kind makes lends nothing to another."""
+    rows = [example(f"{LONG} Here is Tunn{n}.", "Who came with Venn?", ["the pilots"], n) for n in range(40)]
+    alone, together = (
+        [
+            one.question
+            for one in with_negatives(rows, {"altered_questions": 1.0, "cut_contexts": cut, "other_contexts": cut})
+            if one.id.endswith("#altered")
+        ]
+        for cut in (0.0, 1.0)
+    )
+    assert alone == together
+
+
+def test_the_options_are_the_kinds() -> None:
+    assert sorted(NEGATIVES) == sorted(KINDS)
 
 
 def test_prep_counts_them_and_says_so(tiny_model, tmp_path) -> None:

@@ -97,6 +97,28 @@ def test_the_weights_kept_are_those_of_the_best_validation(options, labelled, mo
     assert (last["f1"], int(last["step"])) == ("20", result.steps)
 
 
+@pytest.mark.parametrize("moving_average", [None, 0.5])
+def test_the_best_of_as_many_validations_as_steps(options, labelled, monkeypatch, moving_average) -> None:
+    """Where every step is validated, the weights kept are still those that were."""
+    from qatool.training import validation
+
+    told = iter([20.0, 90.0, 30.0, 40.0])
+    seen: list[dict[str, torch.Tensor]] = []
+    genuine = validation.Validator.figures
+
+    def figures(self) -> validation.Figures:
+        seen.append({name: value.detach().clone() for name, value in self._model.named_parameters()})
+        return genuine(self)._replace(f1=next(told))
+
+    monkeypatch.setattr(validation.Validator, "figures", figures)
+    chosen = {"validation": str(labelled), "validations": 4, "batch_size": 64, "epochs": 2, "learning_rate": 1e-2}
+    result = run(options(moving_average=moving_average, **chosen))
+    assert (result.steps, result.best.step, result.best.f1) == (4, 2, 90.0)
+    found = weights(result.folder)
+    assert all(torch.equal(found[name], value) for name, value in seen[1].items())
+    assert not all(torch.equal(seen[0][name], value) for name, value in seen[1].items())
+
+
 def stopping_after(steps: int, monkeypatch) -> None:
     """Let the time be over when this many optimiser steps were done."""
     from qatool.training.callbacks import Checkpoints
@@ -132,6 +154,17 @@ def test_a_run_that_continues_ends_with_the_same_weights(
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [line["step"] for line in record(continued.folder)] == [line["step"] for line in record(whole.folder)]
     assert [line["loss"] for line in record(continued.folder)] == [line["loss"] for line in record(whole.folder)]
+
+
+def test_a_run_stopped_at_its_very_end_leaves_the_moving_average(options, tmp_path, monkeypatch) -> None:
+    whole = run(options(output=str(tmp_path / "whole"), moving_average=0.8))
+    with monkeypatch.context() as patch:
+        stopping_after(whole.steps, patch)
+        with pytest.raises(OutOfTime):
+            run(options(max_duration="9h", moving_average=0.8))
+    first, second = weights(whole.folder), weights(run(options(moving_average=0.8)).folder)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert "Not validated; the weights are the moving average" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_other_options_do_not_continue_a_run(options, tmp_path, monkeypatch) -> None:
@@ -244,6 +277,19 @@ def test_no_label_at_all(options, tmp_path) -> None:
     path.write_text('{"question": "q", "context": "some words"}\n')
     with pytest.raises(InputError, match="TRAIN: no row has a label; give each an answers column"):
         run(options(inputs=(str(path),)))
+
+
+def test_features_that_were_made_without_negatives(options, labelled, tiny_model, tmp_path, monkeypatch) -> None:
+    """Asking for some does not make any, and says so; of what they were made with nothing is said."""
+    from qatool.commands import trainingfeatures
+
+    said: list[str] = []
+    monkeypatch.setattr(trainingfeatures, "log_event", lambda what, **_: said.append(what))
+    chosen = {"model": str(tiny_model), "max_length": 96, "stride": 16, "cut_contexts": 0.5}
+    prep.run(PrepOptions(inputs=(str(labelled),), output=str(tmp_path / "f"), **chosen))
+    for cut, heard in ((0.5, []), (0.0, []), (0.2, ["features stay as they were made"])):
+        run(options(inputs=(str(tmp_path / "f"),), output=str(tmp_path / str(cut)), cut_contexts=cut))
+        assert said == heard
 
 
 def test_features_of_another_tokenizer(options, tmp_path) -> None:

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
     from qatool.schema import Example
 
-_KINDS = {
+KINDS = {
+    "altered_questions": with_altered_questions,
     "other_contexts": with_other_contexts,
     "cut_contexts": with_cut_contexts,
-    "altered_questions": with_altered_questions,
 }
+"""In this order: the first two look at neighbouring contexts, which the last one makes more of."""
 
 
 def with_negatives(examples: Iterable[Example], ratios: Mapping[str, float]) -> Iterable[Example]:
@@ -33,7 +34,7 @@ def with_negatives(examples: Iterable[Example], ratios: Mapping[str, float]) -> 
 
     :param ratios: how many of each kind are made for each answerable example, in [0, 1]
     """
-    for name, ratio in ratios.items():
-        if ratio:
-            examples = _KINDS[name](examples, ratio)
+    for name, make in KINDS.items():
+        if ratios[name]:
+            examples = make(examples, ratios[name])
     return examples

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from qatool.features.negatives.making import answer_texts, unanswerable
+from qatool.features.negatives.making import plain, plain_answers, unanswerable
 from qatool.features.negatives.opposites import OPPOSITES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from qatool.schema import Example
 
@@ -27,36 +29,52 @@ OWN_NAMES = 0.6
 """How often a name comes from the example's own context, where that has one."""
 NEGATED = 0.25
 """How often "not" is a choice, where it can be."""
+_TRIED = 4
+"""Places of a kind at which something fitting is looked for."""
+_ALIKE = 4
+"""Letters at the beginning of two words by which they may be forms of one."""
 _YEARS = (-30, -12, -7, -3, 4, 9, 21)
 _NUMBER = re.compile(r"(?<![\w.,])\d(?:[\d,]*\d)?(?:\.\d+)?(?!\w)")
-_WORD = re.compile(r"[A-Za-z]+")
-_NAME = re.compile(r"[^\W\d_a-z][\w'’.-]*\w(?:\s+(?:(?:of|the|de|von|van|and)\s+)*[^\W\d_a-z][\w'’.-]*\w)*")
-_VERB = re.compile(r"\b(did|does|do|was|is|were|are|can|could|would|will|has|had|have)\b(?=\s+\w+\s+\w+)")
+_PLAIN_WORD = re.compile(r"(?<![\w'’-])[A-Za-z]+(?![\w'’-])")
+_WORD = re.compile(r"[^\W\d_](?:[\w'’.&-]*\w)?")
+_BLANKS = re.compile(r"[ \u00a0]+")
+_POSSESSIVE = re.compile(r"['’]s$")
+_VERB = re.compile(
+    r"\b(did|does|do|was|is|were|are|can|could|would|will|has|had|have)\b(?=\s+(?!not\b|never\b|no\b)\w+\s+\w+)"
+)
 _NOT = {"did": "didn't", "does": "doesn't", "do": "don't"}
-_NO_NAMES = frozenset(
+_WITHIN_NAMES = frozenset(_WORD.findall("of the de der von van la du and"))
+_NO_NAMES = _WITHIN_NAMES | frozenset(
     _WORD.findall(
-        "what who when where which why how whose whom in the a an at on of for to by from did is was are were does "
-        "do if as after before during along with besides according name"
+        "what who when where which why how whose whom in a an at on for to by from with into did is was are were "
+        "does do has have had can could will would should may might must if as after before during along besides "
+        "but or so yet although though while since because until unless under over between through despite unlike "
+        "like about once then both some many most all no it its he his she her they their we our you your i my "
+        "this that these those there here according name"
     )
 )
 """Words that have a capital only because a sentence begins with them."""
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     start: int
     end: int
     text: str
 
 
 @dataclass(frozen=True)
-class _Change:
-    """What a question is altered by: ``text`` at ``start:end``."""
+class _Lender:
+    """A context, and what it can lend to a question."""
 
-    kind: str
-    start: int
-    end: int
     text: str
+
+    @cached_property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name.text for name in _names(self.text)))
+
+    @cached_property
+    def numbers(self) -> list[str]:
+        return list(dict.fromkeys(number.text for number in _numbers(self.text)))
 
 
 def with_altered_questions(examples: Iterable[Example], ratio: float, *, seed: int = 0) -> Iterator[Example]:
@@ -66,18 +84,18 @@ def with_altered_questions(examples: Iterable[Example], ratio: float, *, seed: i
     :param seed: the same seed and input make the same examples
     """
     generator = Random(seed)  # noqa: S311 a sample, not a secret
-    before: deque[str] = deque(maxlen=NEIGHBOURS)
-    last: str | None = None
+    before: deque[_Lender] = deque(maxlen=NEIGHBOURS)
+    own = _Lender("")
     for example in examples:
         yield example
-        if example.context and example.context != last:
-            if last is not None:
-                before.append(last)
-            last = example.context
+        if example.context and example.context != own.text:
+            if own.text:
+                before.append(own)
+            own = _Lender(example.context)
         if generator.random() >= ratio:
             continue
-        texts = answer_texts(example)
-        question = altered(example.question or "", example.context or "", texts, before, generator) if texts else None
+        answers = plain_answers(example)
+        question = _altered(example.question or "", answers, own, before, generator) if answers else None
         if question is not None:
             yield unanswerable(example, "altered", question=question)
 
@@ -87,83 +105,62 @@ def altered(
 ) -> str | None:
     """Return a question that its context does not answer any more, ``None`` where nothing in it can be altered.
 
-    :param answers: no name or number of these comes into the question
+    :param answers: no number of these comes into the question, and no name that shares a word with them
     :param others: contexts that may also lend names and numbers
     """
-    changes = [
-        *_other_numbers(question, context, answers, others, generator),
-        *_other_names(question, context, answers, others, generator),
-        *_opposites(question, generator),
-        *_negations(question, generator),
-    ]
-    if not changes:
-        return None
-    kind = generator.choice(sorted({change.kind for change in changes}))
-    change = generator.choice([one for one in changes if one.kind == kind])
-    return question[: change.start] + change.text + question[change.end :]
+    lenders = [_Lender(text) for text in others]
+    return _altered(question, [plain(answer) for answer in answers], _Lender(context), lenders, generator)
 
 
-def _other_numbers(
-    question: str, context: str, answers: Sequence[str], others: Iterable[str], generator: Random
-) -> Iterator[_Change]:
-    """Yield another number of like shape for each in the question."""
-    asked = list(_numbers(question))
-    if not asked:
-        return
-    there = dict.fromkeys(number.text for text in (context, *others) for number in _numbers(text))
-    for number in asked:
-        shape = _shape(number.text)
-        fitting = [one for one in there if one != number.text and _shape(one) == shape]
-        if shape == "year":
-            fitting += [str(int(number.text) + years) for years in _YEARS]
-        fitting = [one for one in fitting if not any(one in answer for answer in answers)]
-        if fitting:
-            yield _Change("number", number.start, number.end, generator.choice(fitting))
+def _altered(
+    question: str, answers: Sequence[str], own: _Lender, others: Iterable[_Lender], generator: Random
+) -> str | None:
+    numbers = list(_numbers(question))
+    names = [] if question.isupper() else list(_names(question))
+    words = [_Found(*word.span(), word[0]) for word in _PLAIN_WORD.finditer(question) if word[0] in OPPOSITES]
+    verb = _VERB.search(question) if generator.random() < NEGATED else None
+    asked = {_value(number.text) for number in numbers}
 
+    def another_number(number: _Found) -> list[str]:
+        lent = dict.fromkeys(one for lender in (own, *others) for one in lender.numbers)
+        if _shape(number.text) == "year":
+            lent |= dict.fromkeys(str(int(number.text) + years) for years in _YEARS)
+        alike = [one for one in lent if _shape(one) == _shape(number.text) and _value(one) not in asked]
+        return [one for one in alike if not any(one in answer or answer in one for answer in answers)]
 
-def _other_names(
-    question: str, context: str, answers: Sequence[str], others: Iterable[str], generator: Random
-) -> Iterator[_Change]:
-    """Yield another name for each in the question, one of about as many words if there is one."""
-    asked = list(_names(question))
-    if not asked:
-        return
-    known = question.lower()
-
-    def fits(name: str) -> bool:
-        small = name.lower()
-        return small not in known and not any(small in answer or answer in small for answer in lowered)
-
-    lowered = [answer.lower() for answer in answers]
-    own = list(dict.fromkeys(name.text for name in _names(context) if fits(name.text)))
-    other = list(dict.fromkeys(name.text for text in others for name in _names(text) if fits(name.text)))
-    for name in asked:
-        words = frozenset(name.text.lower().split())
-        pools = [[one for one in pool if not words & frozenset(one.lower().split())] for pool in (own, other)]
+    def another_name(name: _Found) -> list[str]:
+        taken = [*plain(question).split(), *(word for answer in answers for word in answer.split())]
+        heads = {word[:_ALIKE] for word in taken if len(word) >= _ALIKE} | set(taken)
+        pools = [
+            [one for one in lent if not any({word, word[:_ALIKE]} & heads for word in plain(one).split())]
+            for lent in (own.names, [one for lender in others for one in lender.names])
+        ]
         pool = pools[0] if pools[0] and generator.random() < OWN_NAMES else pools[1] or pools[0]
-        alike = [one for one in pool if abs(len(one.split()) - len(words)) <= 1] or pool
-        if alike:
-            yield _Change("name", name.start, name.end, generator.choice(alike))
+        size = len(name.text.split())
+        return [one for one in pool if abs(len(one.split()) - size) <= 1] or pool
 
-
-def _opposites(question: str, generator: Random) -> Iterator[_Change]:
-    """Yield the opposite of each word that has one."""
-    for word in _WORD.finditer(question):
-        opposites = OPPOSITES.get(word[0])
-        if opposites:
-            yield _Change("opposite", *word.span(), generator.choice(opposites))
-
-
-def _negations(question: str, generator: Random) -> Iterator[_Change]:
-    """Yield the first auxiliary verb with "not", at times."""
-    verb = _VERB.search(question)
-    if verb is not None and generator.random() < NEGATED:
-        yield _Change("negation", *verb.span(), _NOT.get(verb[0], f"{verb[0]} not"))
+    ways: list[tuple[list[_Found], Callable[[_Found], Sequence[str]]]] = [
+        (numbers, another_number),
+        (names, another_name),
+        (words, lambda word: OPPOSITES[word.text]),
+        ([_Found(*verb.span(), verb[0])] if verb else [], lambda word: [_NOT.get(word.text, f"{word.text} not")]),
+    ]
+    ways = [(places, fitting) for places, fitting in ways if places]
+    for places, fitting in generator.sample(ways, len(ways)):
+        for place in generator.sample(places, min(len(places), _TRIED)):
+            choice = fitting(place)
+            if choice:
+                return question[: place.start] + generator.choice(choice) + question[place.end :]
+    return None
 
 
 def _numbers(text: str) -> Iterator[_Found]:
     for number in _NUMBER.finditer(text):
         yield _Found(*number.span(), number[0])
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", ""))
 
 
 def _shape(number: str) -> str:
@@ -176,18 +173,40 @@ def _shape(number: str) -> str:
 
 
 def _names(text: str) -> Iterator[_Found]:
-    """Yield runs of words with a capital; a single one that begins a sentence is none."""
-    for name in _NAME.finditer(text):
-        start, end = name.span()
-        before = text[max(0, start - 3) : start].rstrip()
-        begins = not before or before[-1] in '.!?“"('
-        words = name[0].split()
-        if words[0].lower() in _NO_NAMES:
-            if len(words) == 1:
+    """Yield runs of words with a capital on one line; a single one that begins a sentence is none."""
+    run: list[_Found] = []
+    for word in _words_and_breaks(text):
+        if word is not None and (word.text[0].isupper() or (run and word.text in _WITHIN_NAMES)):
+            run.append(word)
+            if not _POSSESSIVE.search(word.text):
                 continue
-            start += name[0].index(words[1], len(words[0]))
-        elif begins and len(words) == 1:
-            continue
-        found = re.sub(r"['’]s$", "", text[start:end])
-        if len(found) > 2 and found[0].isupper():
-            yield _Found(start, start + len(found), found)
+        yield from _name(run, text)
+        run = []
+    yield from _name(run, text)
+
+
+def _words_and_breaks(text: str) -> Iterator[_Found | None]:
+    """Yield words, and ``None`` between two that more than a blank parts."""
+    words = (_Found(*word.span(), word[0]) for word in _WORD.finditer(text))
+    last = None
+    for last, word in pairwise([_Found(0, 0, ""), *words]):
+        if last.text and not _BLANKS.fullmatch(text, last.end, word.start):
+            yield None
+        yield word
+
+
+def _name(run: list[_Found], text: str) -> Iterator[_Found]:
+    """Yield the name in a run of words, if there is one."""
+    first, last = 0, len(run)
+    while last and run[last - 1].text in _WITHIN_NAMES:
+        last -= 1
+    while first < last and _POSSESSIVE.sub("", run[first].text).lower() in _NO_NAMES:
+        first += 1
+    if first >= last:
+        return
+    start = run[first].start
+    before = text[max(0, start - 3) : start].rstrip()
+    begins = not first and (not before or before[-1] in '.!?:“"(')
+    name = _POSSESSIVE.sub("", text[start : run[last - 1].end])
+    if len(name) > 2 and not (begins and last == 1) and run[first].text[0].isupper():
+        yield _Found(start, start + len(name), name)

@@ -10,7 +10,7 @@ import re
 from random import Random
 from typing import TYPE_CHECKING
 
-from qatool.features.negatives.making import answer_texts, unanswerable
+from qatool.features.negatives.making import plain, plain_answers, unanswerable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +23,7 @@ LEAST_CHARACTERS = 150
 """That must remain."""
 _BOUNDARY = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*([^\W_]))|(?<=[。！？])[」』”’）]*|\n+")
 """What stands between two sentences, and the letter or digit that the second begins with, if it must not be small."""
+_ABBREVIATION = re.compile(r"(?<!\w)(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Mt|No|vs|Jr|Sr|Gen|Col|Lt|Capt|Prof|Rev|ca|cf|Inc)\.$")
 
 
 def with_cut_contexts(examples: Iterable[Example], ratio: float, *, seed: int = 0) -> Iterator[Example]:
@@ -38,28 +39,32 @@ def with_cut_contexts(examples: Iterable[Example], ratio: float, *, seed: int = 
         yield example
         if generator.random() >= ratio:
             continue
-        texts = answer_texts(example)
-        context = without_answers(example.context or "", texts) if texts else None
+        answers = plain_answers(example)
+        context = without_answers(example.context or "", answers) if answers else None
         if context is not None:
             yield unanswerable(example, "cut", context=context)
 
 
 def without_answers(context: str, answers: Sequence[str]) -> str | None:
     """Return a context without the sentences that hold an answer, ``None`` where too little would remain."""
-    wanted = [answer.lower() for answer in answers]
-    kept = [sentence for sentence in _sentences(context) if not any(one in sentence.lower() for one in wanted)]
+    wanted = [plain(answer) for answer in answers]
+    sentences = [(sentence, plain(sentence)) for sentence in _sentences(context)]
+    kept = [sentence for sentence, as_read in sentences if as_read and not any(one in as_read for one in wanted)]
     remaining = "".join(kept).strip()
     if len(kept) < LEAST_SENTENCES or len(remaining) < LEAST_CHARACTERS:
         return None
     # An answer that runs over a boundary stands in no sentence.
-    return None if any(one in remaining.lower() for one in wanted) or remaining == context.strip() else remaining
+    as_read = plain(remaining)
+    return None if any(one in as_read for one in wanted) or as_read == plain(context) else remaining
 
 
 def _sentences(text: str) -> Iterator[str]:
     """Yield the sentences of a text; joined they are the text."""
     begin = 0
     for boundary in _BOUNDARY.finditer(text):
-        if boundary.end() > begin and not (boundary[1] or "").islower():
+        before = text[max(0, boundary.start() - 6) : boundary.start()]
+        is_inside = (boundary[1] or "").islower() or _ABBREVIATION.search(before)
+        if boundary.end() > begin and not is_inside:
             yield text[begin : boundary.end()]
             begin = boundary.end()
     yield text[begin:]

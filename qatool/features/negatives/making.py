@@ -10,14 +10,20 @@ if TYPE_CHECKING:
     from qatool.schema import Example
 
 
-def answer_texts(example: Example) -> list[str]:
-    """Return the answers of an example, none where it has no label that can be used."""
+def plain(text: str) -> str:
+    """Return a text as it is compared with others: without regard to case and to what kind of blanks it has."""
+    return " ".join(text.split()).casefold()
+
+
+def plain_answers(example: Example) -> list[str]:
+    """Return the answers of an example, :func:`plain`; none where it has no label that can be used."""
     if example.error is not None or example.is_odd:
         return []
     try:
-        return [text for text, _ in read_answers(example.kept) or [] if text.strip()]
+        answers = [plain(text) for text, _ in read_answers(example.kept) or []]
     except LabelError:
         return []
+    return [answer for answer in answers if answer]
 
 
 def unanswerable(example: Example, mark: str, *, question: str | None = None, context: str | None = None) -> Example:

@@ -14,20 +14,20 @@ higher lower; large small; larger smaller; major minor; good bad; best worst; be
 male female; men women; man woman; father mother; son daughter; brother sister; husband wife; king queen; buy sell
 bought sold; accept reject; accepted rejected; support oppose; supported opposed; supports opposes; agree disagree
 agreed disagreed; allow forbid; allowed forbidden; allowed prohibited; include exclude; included excluded
-above below; over under; inside outside; internal external; public private; rich poor; strong weak
-strongest weakest; common rare; always never; arrive leave; arrived left; joined left; join leave; open close
+above below; inside outside; internal external; public private; rich poor; strong weak
+strongest weakest; common rare; always never; arrive leave; join leave
 opened closed; built destroyed; build destroy; created destroyed; founded dissolved; born died; birth death
 gain lose; gained lost; attack defend; attacked defended; friend enemy; allies enemies; legal illegal; able unable
-possible impossible; successful unsuccessful; success failure; like dislike; love hate; present absent; past future
-ancient modern; domestic foreign; local global; national international; upper lower; top bottom; left right
+possible impossible; successful unsuccessful; success failure; love hate; past future
+ancient modern; domestic foreign; local global; national international; upper lower; top bottom
 summer winter; day night; morning evening; heavy light; hot cold; fast slow; fastest slowest; expensive cheap
 majority minority; teacher student; students teachers; offense defense; offensive defensive; home away
 import export; imported exported; employer employee; cause prevent; caused prevented; causes prevents
-require prohibit; required prohibited; raise lower; raised lowered; expand shrink; expanded shrank; hired fired
-appointed dismissed; elected defeated; victory defeat; lead follow; led followed; teach learn; taught learned
+require prohibit; required prohibited; raised lowered; expand shrink; expanded shrank; hired fired
+appointed dismissed; elected defeated; victory defeat; led followed; teach learn; taught learned
 send receive; sent received; give take; gave took; live die; lived died; known unknown; popular unpopular
 primary secondary; similar different; same different; wet dry; hard soft; thick thin; deep shallow; urban rural
-simple complex; natural artificial; permanent temporary; maximum minimum; remained left; named renamed
+simple complex; natural artificial; permanent temporary; maximum minimum
 approved rejected; passed rejected; ratified rejected; protect harm; helped hindered; encourage discourage
 encouraged discouraged; written read; produce consume; produced consumed; religious secular; civilian military
 """

@@ -13,7 +13,7 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
-from qatool.features.negatives.making import answer_texts, unanswerable
+from qatool.features.negatives.making import plain, plain_answers, unanswerable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,8 +55,8 @@ def _extended(examples: Sequence[Example], ratio: float, generator: Random) -> I
         yield example
         if generator.random() >= ratio:
             continue
-        texts = answer_texts(example)
-        other = block.other(example, texts, generator) if texts else None
+        answers = plain_answers(example)
+        other = block.other(example, answers, generator) if answers else None
         if other is not None:
             yield unanswerable(example, "other", context=other)
 
@@ -70,13 +70,16 @@ class _Contexts:
         self._weight = {word: math.log(1 + len(self._words) / count) for word, count in found.items()}
 
     def other(self, example: Example, answers: Sequence[str], generator: Random) -> str | None:
-        """Return another context that holds none of the answers, ``None`` where there is none."""
+        """Return another context that holds none of the answers, ``None`` where there is none.
+
+        :param answers: plain
+        """
         asked = set(_WORD.findall((example.question or "").lower()))
-        wanted = [answer.lower() for answer in answers]
         ranked = sorted(
             (text for text in self._words if text != example.context),
-            key=lambda text: -sum(self._weight[word] for word in asked & self._words[text]),
+            # Exact: words come in another order in every process.
+            key=lambda text: -math.fsum(self._weight[word] for word in asked & self._words[text]),
         )
-        free = (text for text in ranked if not any(answer in text.lower() for answer in wanted))
+        free = (text for text in ranked if not any(answer in plain(text) for answer in answers))
         nearest = [text for text, _ in zip(free, range(NEAREST), strict=False)]
         return generator.choice(nearest) if nearest else None
