@@ -20,7 +20,7 @@ opened closed; built destroyed; build destroy; created destroyed; founded dissol
 gain lose; gained lost; attack defend; attacked defended; friend enemy; allies enemies; legal illegal; able unable
 possible impossible; successful unsuccessful; success failure; love hate; past future
 ancient modern; domestic foreign; local global; national international; upper lower; top bottom
-summer winter; day night; morning evening; heavy light; hot cold; fast slow; fastest slowest; expensive cheap
+summer winter; morning evening; heavy light; hot cold; fast slow; fastest slowest; expensive cheap
 majority minority; teacher student; students teachers; offense defense; offensive defensive; home away
 import export; imported exported; employer employee; cause prevent; caused prevented; causes prevents
 require prohibit; required prohibited; raised lowered; expand shrink; expanded shrank; hired fired
