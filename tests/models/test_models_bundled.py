@@ -20,11 +20,12 @@ from qatool.squad import best
 SARAH = "Sarah went to The Mirthless Cafe last night to meet her friend."
 ANSWERS = {
     "Where did Sarah go?": "The Mirthless Cafe",
+    "Who did Sarah meet?": "her friend",
     "When did Sarah meet her friend?": "last night",
-    "How did Sarah get to the restaurant?": None,
+    "Who went to the restaurant?": "Sarah",
     "What is a possible reason for why Sarah met her friend?": None,
 }
-"""What it gets right of the classic demonstration; its card tells what it gets wrong."""
+"""What it gets right of the classic demonstration; its card tells what it does not."""
 
 
 @pytest.fixture(scope="module")
