@@ -160,7 +160,7 @@ def fit(
         with _telling(folder):
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     if averaging is not None:
-        averaging.leave(module)
+        averaging.exchange(module)
     found = None
     if validates:
         with launch.together():  # the first process removes the file in the end

@@ -64,15 +64,16 @@ class MovingAverage(Checkpoint):
         """Put the weights back, with which training goes on."""
         self._swap(trainer, pl_module)
 
-    def leave(self, module: LightningModule) -> None:
-        """Put the average in the place of the weights for good, when training is over."""
+    def exchange(self, module: LightningModule) -> None:
+        """Exchange average and weights; when training is over, the average is what it leaves."""
         if self._average:
-            _exchange(_weights(module).values(), self._beside(_weights(module)))
+            weights = _weights(module)
+            _exchange(weights.values(), self._beside(weights))
 
     def _swap(self, trainer: Trainer, module: LightningModule) -> None:
         # What is validated when training is over has the weights that are kept.
-        if trainer.state.fn == TrainerFn.FITTING and self._average:
-            _exchange(_weights(module).values(), self._beside(_weights(module)))
+        if trainer.state.fn == TrainerFn.FITTING:
+            self.exchange(module)
 
     def _beside(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the average in the order of ``weights``, and where they are: it may have been loaded elsewhere."""
