@@ -145,5 +145,7 @@ def run_numbers(job: NumberJob, crew: Any, *, in_order: bool = False, stop: Stop
 
 
 def begun(folder: Path) -> list[tuple[int, int]]:
-    """Which unit was begun by which process, in order."""
-    return [(int(unit), int(pid)) for unit, pid in map(str.split, (folder / "begun").read_text().splitlines())]
+    """Which unit was begun by which process, in order; a line that is still being written does not count yet."""
+    path = folder / "begun"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [(int(unit), int(pid)) for unit, pid in map(str.split, lines)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from jobs_tools import rows, write_rows
-from troubles import begun
+from crewtools import begun
 
 TWO = ("--device", "cpu", "--devices", "2", "--workers", "1")
 TROUBLE = {"patch": "jobs_patches:troubled_workers"}

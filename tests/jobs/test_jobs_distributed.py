@@ -134,7 +134,7 @@ def test_a_stop_is_heard_while_workers_are_busy(tmp_path) -> None:
 
     class Stopping(Stop):
         def check(self, *, may_run_out: bool = True) -> None:
-            if (tmp_path / "begun").exists():
+            if begun(tmp_path):
                 raise Interrupted("now")
 
     began = time.monotonic()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from jobs_tools import add_node, rows, write_rows
-from troubles import begun
+from crewtools import begun
 
 pytest.importorskip("ray")
 

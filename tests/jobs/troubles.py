@@ -46,10 +46,3 @@ class TroubledMaker(AnswererMaker):
     def __call__(self, place: str) -> Answerer:
         assert self.folder is not None
         return TroubledAnswerer(super().__call__(place), self.folder)
-
-
-def begun(folder: Path) -> list[tuple[int, int]]:
-    """Which shard was begun by which process, in order."""
-    path = folder / "begun"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [(int(shard), int(pid)) for shard, pid in map(str.split, lines)]
