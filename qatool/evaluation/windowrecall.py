@@ -9,7 +9,7 @@ import numpy as np
 
 from qatool.files.labels import LabelError, place_answer, read_answers
 from qatool.windows.build import build_windows
-from qatool.windows.choose import AUTO_WINDOWS, MaxWindows, choose_windows
+from qatool.windows.choose import SHORT_WINDOWS, MaxWindows, choose_windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,13 +47,13 @@ def window_recall(examples: Iterable[Example], *, tokenizer: PairTokenizer, size
             tokenizer=tokenizer,
             size=size,
         )
-        is_long = windowed.windows.n_windows > AUTO_WINDOWS
+        is_long = windowed.windows.n_windows > SHORT_WINDOWS
         questions += int(is_long.sum())
         windows += int(windowed.windows.n_windows[is_long].sum())
         if is_long.any():
             answers = [spans for _, spans in chunk]
             for place, count in enumerate(READ):
-                chosen = choose_windows(windowed, count).examples
+                chosen = choose_windows(windowed, count, tokenizer).examples
                 hits[place] += int((_holds(chosen, answers) & is_long).sum())
                 if count == "auto":
                     auto_windows += int(chosen.windows.n_windows[is_long].sum())

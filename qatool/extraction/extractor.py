@@ -112,7 +112,7 @@ class Extractor:
                 first.append(row)
         pair[odd] = len(pairs)
         examples = self._windows(shard, list(pairs), np.array(first, dtype=np.int64))
-        chosen = choose_windows(examples, self.max_windows)
+        chosen = choose_windows(examples, self.max_windows, self.tokenizer)
         return PreparedShard(
             shard=shard,
             examples=chosen.examples,

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qatool.windows.assemble import WindowedExamples
+    from qatool.windows.tokenizer import PairTokenizer
 
 MaxWindows: TypeAlias = int | Literal["all", "auto"]
 
-AUTO_WINDOWS = 5
-"""Passages that ``auto`` reads at most. A document of no more windows is short: read whole, without a prior."""
+SHORT_WINDOWS = 5
+"""A document of no more windows is short: read whole, without a prior."""
+AUTO_PASSAGES = 6
+"""Passages that ``auto`` reads at most of a long one."""
 AUTO_GAP = 5.0
 """Points of BM25 behind the best passage of its document from which on ``auto`` leaves a passage unread."""
 PASSAGE_TOKENS = 176
@@ -47,34 +50,36 @@ class ChosenWindows:
     """``(w,)``: log prior of each, at most 0; ``None`` where all are 0."""
 
 
-def choose_windows(examples: WindowedExamples, max_windows: MaxWindows) -> ChosenWindows:
+def choose_windows(examples: WindowedExamples, max_windows: MaxWindows, tokenizer: PairTokenizer) -> ChosenWindows:
     """Keep the ``max_windows`` most relevant windows of each example, earlier ones first among equals.
 
-    ``auto`` cuts long windows into passages. It reads at most ``AUTO_WINDOWS`` of an example, and of those only what
+    ``auto`` cuts long windows into passages. It reads at most ``AUTO_PASSAGES`` of an example, and of those only what
     lies less than ``AUTO_GAP`` behind the best: where one stands out, the others could hardly win against it.
 
-    Documents of at most ``AUTO_WINDOWS`` windows have no prior. A question that shares nothing telling with its
+    Documents of at most ``SHORT_WINDOWS`` windows have no prior. A question that shares nothing telling with its
     document tells no windows apart: it has no prior either, ``auto`` reads the whole document, and a fixed number
     of windows is spread evenly over it.
+
+    :param tokenizer: what the examples were tokenised with; it knows which tokens tell a passage from another
     """
     n_windows = examples.windows.n_windows
-    long = n_windows > (AUTO_WINDOWS if max_windows in ("all", "auto") else min(AUTO_WINDOWS, int(max_windows)))
+    long = n_windows > (SHORT_WINDOWS if max_windows in ("all", "auto") else min(SHORT_WINDOWS, int(max_windows)))
     if not long.any():
         return ChosenWindows(examples=examples, prior=None)
     candidates = examples.windows.only(long[examples.windows.overflow_to_sample_mapping])
     if max_windows == "auto":
         candidates = passages(candidates)
-    relevance = bm25(replace(examples, windows=candidates))
+    relevance = bm25(replace(examples, windows=candidates), tokenizer.terms)
     sample = candidates.overflow_to_sample_mapping
     best = np.zeros(len(n_windows))
     np.maximum.at(best, sample, relevance)
     telling = best >= WEAK_RELEVANCE
-    has_prior = (telling & (n_windows > AUTO_WINDOWS))[sample]
+    has_prior = (telling & (n_windows > SHORT_WINDOWS))[sample]
     prior = np.where(has_prior, PRIOR_WEIGHT * (relevance - best[sample]), 0.0)
     kept = np.ones(len(candidates), dtype=bool)
     if max_windows == "auto":
         rank = _rank(candidates, relevance)
-        kept = (rank < AUTO_WINDOWS) & (relevance > best[sample] - AUTO_GAP) & telling[sample]
+        kept = (rank < AUTO_PASSAGES) & (relevance > best[sample] - AUTO_GAP) & telling[sample]
     elif max_windows != "all":
         spread = _spread(candidates.n_windows, int(max_windows))
         kept = _rank(candidates, np.where(telling[sample], relevance, spread)) < int(max_windows)

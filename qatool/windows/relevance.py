@@ -1,8 +1,9 @@
 """How relevant each window is to its question, told from shared tokens alone: BM25 within a document.
 
 Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009). The collection is
-the example's own windows: a token that stands in every window of a document says nothing of where the answer is.
-Terms are the question's distinct tokens and its distinct pairs of neighbouring tokens.
+the example's own windows: a word that stands in every window of a document says nothing of where the answer is.
+Terms are what the question's tokens stand for (:mod:`qatool.windows.terms`), each once, and each pair of neighbours
+among them once. What says nothing ("the", a comma) neither counts nor keeps neighbours apart.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qatool.windows.ragged import offsets_of, ranges
+from qatool.windows.terms import NO_TERM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,41 +28,56 @@ K1 = 1.2
 B = 0.75
 CELLS = 1 << 21
 """Counts of terms in windows that are held at a time."""
-PAIR_WEIGHT = 0.5
-"""What a pair of neighbouring tokens counts against a token."""
+PAIR_WEIGHT = 0.8
+"""What a pair of neighbours counts against a single term."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Terms:
-    """Terms of texts as ragged arrays: token ids, then pairs of them, as numbers that do not collide."""
+    """Terms of texts as ragged arrays: single ones, then pairs of them, as numbers that do not collide."""
 
     term: NDArray[np.int64]
     """``(t,)``"""
     text: NDArray[np.int64]
     """``(t,)``: the text a term stands in."""
-    position: NDArray[np.int64]
+    first: NDArray[np.int64]
     """``(t,)``: where its first token stands in the text."""
+    last: NDArray[np.int64]
+    """``(t,)``: where its last one does."""
     is_pair: NDArray[np.bool_]
     """``(t,)``"""
 
     @classmethod
-    def of(cls, input_ids: NDArray[np.int32], lengths: NDArray[np.int64], *, base: int) -> _Terms:
+    def of(cls, input_ids: NDArray[np.int32], lengths: NDArray[np.int64], *, terms: NDArray[np.int64]) -> _Terms:
         """List the terms of texts.
 
         :param input_ids: tokens of all texts, flat
         :param lengths: tokens of each text
-        :param base: larger than any token id
+        :param terms: ``(vocabulary,)`` the term of each token id
         """
-        token = input_ids.astype(np.int64)
-        text = np.repeat(np.arange(len(lengths)), lengths)
-        position = ranges(np.zeros(len(lengths), dtype=np.int64), lengths)
-        first = np.flatnonzero(text[1:] == text[:-1])
-        pair = (token[first] + 1) * base + token[first + 1]
+        every = terms[input_ids]
+        telling = np.flatnonzero(every != NO_TERM)
+        single = every[telling]
+        text = np.repeat(np.arange(len(lengths)), lengths)[telling]
+        position = ranges(np.zeros(len(lengths), dtype=np.int64), lengths)[telling]
+        before = np.flatnonzero(text[1:] == text[:-1])
+        pair = (single[before] + 1) * len(terms) + single[before + 1]
         return cls(
-            term=np.concatenate([token, pair]),
-            text=np.concatenate([text, text[first]]),
-            position=np.concatenate([position, position[first]]),
-            is_pair=np.repeat([False, True], [len(token), len(pair)]),
+            term=np.concatenate([single, pair]),
+            text=np.concatenate([text, text[before]]),
+            first=np.concatenate([position, position[before]]),
+            last=np.concatenate([position, position[before + 1]]),
+            is_pair=np.repeat([False, True], [len(single), len(pair)]),
+        )
+
+    def only(self, kept: NDArray[np.int64]) -> _Terms:
+        """Return the terms at the places ``kept``."""
+        return _Terms(
+            term=self.term[kept],
+            text=self.text[kept],
+            first=self.first[kept],
+            last=self.last[kept],
+            is_pair=self.is_pair[kept],
         )
 
 
@@ -72,18 +89,21 @@ class _Index:
     """``(v,)``: the terms of all questions, ascending; no others are indexed."""
     key: NDArray[np.int64]
     """``(p,)``: context and term of each occurrence, ascending."""
-    position: NDArray[np.int64]
+    first: NDArray[np.int64]
     """``(p,)``: its first token within the context."""
+    last: NDArray[np.int64]
+    """``(p,)``: its last one."""
 
     @classmethod
-    def of(cls, contexts: TokenizedTexts, vocabulary: NDArray[np.int64], *, base: int) -> _Index:
+    def of(cls, contexts: TokenizedTexts, vocabulary: NDArray[np.int64], *, terms: NDArray[np.int64]) -> _Index:
         """Index ``contexts``, each once."""
-        terms = _Terms.of(contexts.input_ids, contexts.lengths, base=base)
-        place = np.minimum(np.searchsorted(vocabulary, terms.term), len(vocabulary) - 1)
-        known = np.flatnonzero(vocabulary[place] == terms.term)
-        key = terms.text[known] * len(vocabulary) + place[known]
+        every = _Terms.of(contexts.input_ids, contexts.lengths, terms=terms)
+        place = np.minimum(np.searchsorted(vocabulary, every.term), len(vocabulary) - 1)
+        known = np.flatnonzero(vocabulary[place] == every.term)
+        key = every.text[known] * len(vocabulary) + place[known]
         order = np.argsort(key, kind="stable")
-        return cls(vocabulary=vocabulary, key=key[order], position=terms.position[known][order])
+        found = known[order]
+        return cls(vocabulary=vocabulary, key=key[order], first=every.first[found], last=every.last[found])
 
     def find(
         self, context: NDArray[np.int64], term: NDArray[np.int64]
@@ -94,7 +114,12 @@ class _Index:
 
 
 def bm25(
-    examples: WindowedExamples, *, k1: float = K1, b: float = B, pair_weight: float = PAIR_WEIGHT
+    examples: WindowedExamples,
+    terms: NDArray[np.int64],
+    *,
+    k1: float = K1,
+    b: float = B,
+    pair_weight: float = PAIR_WEIGHT,
 ) -> NDArray[np.float64]:
     """Return the BM25 score ``(w,)`` of every window for the question it is asked.
 
@@ -102,21 +127,21 @@ def bm25(
     the question is counted for the windows that hold it.
 
     :param examples: with all windows of each example, or none; passages of them will do as well
+    :param terms: ``(vocabulary,)`` the term of each token id
     :param k1: how soon more of the same term counts no more
     :param b: how much longer windows are discounted
-    :param pair_weight: what a pair of neighbouring tokens counts against a token
+    :param pair_weight: what a pair of neighbours counts against a single term
     """
-    base = int(max(examples.questions.input_ids.max(initial=0), examples.contexts.input_ids.max(initial=0))) + 1
-    terms, boundaries = _question_terms(examples, base=base)
+    asked, boundaries = _question_terms(examples, terms)
     relevance = np.zeros(len(examples.windows))
-    if not len(terms.term) or not len(relevance):
+    if not len(asked.term) or not len(relevance):
         return relevance
-    index = _Index.of(examples.contexts, np.unique(terms.term), base=base)
+    index = _Index.of(examples.contexts, np.unique(asked.term), terms=terms)
     n_terms = np.diff(boundaries)[examples.question_index]
     for run in _runs(n_terms * examples.windows.n_windows):
         chosen = run[examples.windows.n_windows[run] > 0]
         query = ranges(boundaries[examples.question_index[chosen]], n_terms[chosen])
-        counted = _Counted.of(examples, index, terms, query=query, sample=np.repeat(chosen, n_terms[chosen]))
+        counted = _Counted.of(examples, index, asked, query=query, sample=np.repeat(chosen, n_terms[chosen]))
         rows = ranges(examples.windows.boundaries[chosen], examples.windows.n_windows[chosen])
         relevance[rows] = counted.score(examples, rows, k1=k1, b=b, pair_weight=pair_weight)
     return relevance
@@ -135,7 +160,7 @@ def _runs(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Counted:
-    """How often each term of a question stands in each window: a cell for each pair of the two, ``c`` in all."""
+    """How often each term of a question stands in each window: a cell for each of the two, ``c`` in all."""
 
     found: NDArray[np.int64]
     """``(c,)``"""
@@ -151,7 +176,7 @@ class _Counted:
         cls,
         examples: WindowedExamples,
         index: _Index,
-        terms: _Terms,
+        asked: _Terms,
         *,
         query: NDArray[np.int64],
         sample: NDArray[np.int64],
@@ -160,18 +185,17 @@ class _Counted:
         windows = examples.windows
         n_windows = windows.n_windows[sample]
         cells = offsets_of(n_windows)
-        first, last = index.find(examples.context_index[sample], terms.term[query])
+        first, last = index.find(examples.context_index[sample], asked.term[query])
         of_query = np.repeat(np.arange(len(query)), last - first)
-        position = index.position[ranges(first, last - first)]
+        occurrence = ranges(first, last - first)
         row = windows.boundaries[sample]
-        is_pair = terms.is_pair[query]
         # Those with an occurrence are consecutive: windows begin and end one after the other.
         base = int(windows.context_end.max()) + 1
         begins = windows.overflow_to_sample_mapping * base + windows.context_start
         ends = windows.overflow_to_sample_mapping * base + windows.context_end
-        key = (sample * base)[of_query] + position
-        lowest = np.searchsorted(ends, key + is_pair[of_query], side="right") - row[of_query]
-        highest = np.searchsorted(begins, key, side="right") - 1 - row[of_query]
+        document = (sample * base)[of_query]
+        lowest = np.searchsorted(ends, document + index.last[occurrence], side="right") - row[of_query]
+        highest = np.searchsorted(begins, document + index.first[occurrence], side="right") - 1 - row[of_query]
         holding = np.maximum(highest - lowest + 1, 0)
         cell = ranges(cells[of_query] + lowest, holding)
         found = np.bincount(cell, minlength=int(cells[-1]))
@@ -181,7 +205,7 @@ class _Counted:
             found=found,
             window=ranges(row, n_windows),
             rarity=np.repeat(rarity, n_windows),
-            is_pair=np.repeat(is_pair, n_windows),
+            is_pair=np.repeat(asked.is_pair[query], n_windows),
         )
 
     def score(
@@ -200,18 +224,15 @@ class _Counted:
         return score[rows].astype(np.float64)
 
 
-def _question_terms(examples: WindowedExamples, *, base: int) -> tuple[_Terms, NDArray[np.int64]]:
+def _question_terms(examples: WindowedExamples, terms: NDArray[np.int64]) -> tuple[_Terms, NDArray[np.int64]]:
     """Return the distinct terms of every question, by question, and the boundaries ``(questions + 1,)``."""
     questions = examples.questions
     lengths = np.zeros(len(questions.offsets) - 1, dtype=np.int64)
     np.maximum.at(lengths, examples.question_index, examples.question_lengths)
     read = ranges(questions.offsets[:-1], lengths)
-    every = _Terms.of(questions.input_ids[read], lengths, base=base)
+    every = _Terms.of(questions.input_ids[read], lengths, terms=terms)
     order = np.lexsort((every.term, every.text))
     distinct = np.ones(len(order), dtype=bool)
     distinct[1:] = (np.diff(every.term[order]) != 0) | (np.diff(every.text[order]) != 0)
-    kept = order[distinct]
-    terms = _Terms(
-        term=every.term[kept], text=every.text[kept], position=every.position[kept], is_pair=every.is_pair[kept]
-    )
-    return terms, offsets_of(np.bincount(terms.text, minlength=len(lengths)))
+    asked = every.only(order[distinct])
+    return asked, offsets_of(np.bincount(asked.text, minlength=len(lengths)))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from qatool.errors import EnvironmentUnfitError
 from qatool.windows.light import load_light
 from qatool.windows.ragged import offsets_of
+from qatool.windows.terms import terms_of
 from qatool.windows.words import WordMemory
 
 if TYPE_CHECKING:
@@ -140,6 +141,11 @@ class PairTokenizer:
     def token(self, token_id: int) -> str:
         """Return the token with this id as the tokenizer spells it."""
         return self._backend.id_to_token(token_id) or f"<{token_id}>"
+
+    @cached_property
+    def terms(self) -> NDArray[np.int64]:
+        """The term that each token id stands for in a search: ``(vocabulary,)``, see :mod:`qatool.windows.terms`."""
+        return terms_of(self._backend.get_vocab(with_added_tokens=True))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -10,7 +10,7 @@ from backendhelpers import ArithmeticBackend
 from extractionhelpers import extractor, shard_of
 from tokenizerhelpers import FAMILIES, pair_tokenizer, questions, texts
 
-from qatool.windows.choose import AUTO_WINDOWS, PASSAGE_TOKENS
+from qatool.windows.choose import AUTO_PASSAGES, PASSAGE_TOKENS, SHORT_WINDOWS
 
 LONG = [text for text in texts() if len(text.split()) > 3_000]
 PAIRS = [*zip(questions()[:6], LONG * 3, strict=False), ("What is gone?", "Short. The money is gone.")]
@@ -37,9 +37,9 @@ def test_answers_of_passages_stand_in_their_windows(family: str) -> None:
     assert all(width <= longest for _, width in backend.batches)
     for example, (row, (_, context)) in enumerate(zip(rows, PAIRS, strict=True)):
         assert row["n_windows"] == windows.n_windows[example]
-        assert row["n_windows_read"] <= min(AUTO_WINDOWS, row["n_windows"])
+        assert row["n_windows_read"] <= min(AUTO_PASSAGES, row["n_windows"])
         for found in row["candidates"]:
             assert context[found["answer_start"] : found["answer_end"]] == found["answer"]
             number = windows.boundaries[example] + found["window"]
             assert first[number] <= found["answer_start"] < found["answer_end"] <= last[number]
-    assert rows[0]["n_windows"] > AUTO_WINDOWS
+    assert rows[0]["n_windows"] > SHORT_WINDOWS

@@ -63,7 +63,7 @@ def restored(tokenizer, windows, questions, contexts, *, rows, anew=None, **more
     )
 
 
-def assert_alike(ours, theirs) -> None:
+def assert_alike(ours, theirs, tokenizer) -> None:
     for name in ("overflow_to_sample_mapping", "window", "context_start", "context_end", "n_windows", "n_cut"):
         np.testing.assert_array_equal(getattr(ours.windows, name), getattr(theirs.windows, name))
     every = np.arange(len(theirs.windows))
@@ -72,7 +72,7 @@ def assert_alike(ours, theirs) -> None:
     for name in ("input_ids", "offsets", "offset_mapping"):
         np.testing.assert_array_equal(getattr(ours.contexts, name), getattr(theirs.contexts, name))
     np.testing.assert_array_equal(ours.context_index, theirs.context_index)
-    chosen, expected = choose_windows(ours, 2), choose_windows(theirs, 2)
+    chosen, expected = choose_windows(ours, 2, tokenizer), choose_windows(theirs, 2, tokenizer)
     np.testing.assert_array_equal(chosen.examples.windows.window, expected.examples.windows.window)
     np.testing.assert_array_equal(chosen.prior, expected.prior)
 
@@ -93,7 +93,7 @@ def test_any_texts(family, pairs, repeat, gap) -> None:
     rows = np.arange(len(pairs)) * (1 + gap) + gap
     expected = built(tokenizer, questions, contexts)
     ours = restored(tokenizer, stored(expected, rows=rows), questions, contexts, rows=rows)
-    assert_alike(ours, expected)
+    assert_alike(ours, expected, tokenizer)
     has_windows = expected.windows.n_windows > 0
     # Only there does text behind the last token say that there were more: blanks may be tokens, or none.
     plain = np.array([q.isascii() and q.isprintable() and q == q.rstrip() for q in questions], dtype=bool)
@@ -110,7 +110,7 @@ def test_words_and_questions_asked_anew(family) -> None:
     ours = restored(
         tokenizer, stored(there, rows=[4, 7]), ["who", "what"], contexts, rows=[4, 7], anew=[True, False], words=True
     )
-    assert_alike(ours, expected)
+    assert_alike(ours, expected, tokenizer)
     np.testing.assert_array_equal(ours.contexts.word_ids, expected.contexts.word_ids)
 
 
@@ -194,7 +194,7 @@ def test_what_prep_wrote(family, folders) -> None:
         asked_anew=np.zeros(len(chosen), dtype=bool),
         words=False,
     )
-    assert_alike(ours, build_windows(questions, contexts, tokenizer=tokenizer, size=windows.size))
+    assert_alike(ours, build_windows(questions, contexts, tokenizer=tokenizer, size=windows.size), tokenizer)
 
 
 def _sizes() -> dict[str, int]:

@@ -17,15 +17,17 @@ from tokenizerhelpers import pair_tokenizer, questions, texts
 from qatool.windows.build import build_windows
 from qatool.windows.choose import (
     AUTO_GAP,
-    AUTO_WINDOWS,
+    AUTO_PASSAGES,
     PASSAGE_STRIDE,
     PASSAGE_TOKENS,
     PRIOR_WEIGHT,
+    SHORT_WINDOWS,
     choose_windows,
     passages,
 )
 from qatool.windows.cut import Windows, WindowSize, cut_windows
 from qatool.windows.relevance import K1, PAIR_WEIGHT, B, bm25
+from qatool.windows.terms import NO_TERM
 
 if TYPE_CHECKING:
     from qatool.windows.assemble import WindowedExamples
@@ -57,21 +59,27 @@ def tokens(examples: WindowedExamples, window: int) -> tuple[list[int], list[int
     return question, examples.contexts.input_ids[first + start : first + end].tolist()
 
 
-def slow_bm25(examples: WindowedExamples) -> list[float]:
+def slow_bm25(examples: WindowedExamples, tokenizer: PairTokenizer) -> list[float]:
     """BM25 as it is written down: term by term, window by window."""
     windows, scores = examples.windows, []
     split = [tokens(examples, window) for window in range(len(windows.overflow_to_sample_mapping))]
+
+    def telling(ids: list[int]) -> list[int]:
+        return [term for term in tokenizer.terms[ids].tolist() if term != NO_TERM] if ids else []
+
+    lengths = [len(text) for _, text in split]
+    split = [(telling(question), telling(text)) for question, text in split]
     terms = [Counter([*((one,) for one in text), *pairwise(text)]) for _, text in split]
     for window, sample in enumerate(windows.overflow_to_sample_mapping):
-        question, mine = split[window]
+        question, _ = split[window]
         others = range(windows.boundaries[sample], windows.boundaries[sample + 1])
-        mean = sum(len(split[other][1]) for other in others) / len(others)
+        mean = sum(lengths[other] for other in others) / len(others)
         score = 0.0
         for term in sorted({(one,) for one in question} | set(pairwise(question))):
             containing = sum(terms[other][term] > 0 for other in others)
             rarity = math.log1p((len(others) - containing + 0.5) / (containing + 0.5))
             found = terms[window][term]
-            gain = rarity * found * (K1 + 1) / (found + K1 * (1 - B + B * len(mine) / mean))
+            gain = rarity * found * (K1 + 1) / (found + K1 * (1 - B + B * lengths[window] / mean))
             score += gain * (PAIR_WEIGHT if len(term) == 2 else 1)
         scores.append(score)
     return scores
@@ -81,7 +89,7 @@ def test_vectorised_relevance_is_bm25(tokenizer: PairTokenizer) -> None:
     contexts = [text[:2_500] for text in texts()[::3]]
     asked = list(questions()[: len(contexts)])
     examples = build(tokenizer, asked, contexts)
-    np.testing.assert_allclose(bm25(examples), slow_bm25(examples), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(bm25(examples, tokenizer.terms), slow_bm25(examples, tokenizer), rtol=1e-9, atol=1e-12)
 
 
 def test_vectorised_relevance_of_passages_is_bm25(tokenizer: PairTokenizer) -> None:
@@ -89,7 +97,7 @@ def test_vectorised_relevance_of_passages_is_bm25(tokenizer: PairTokenizer) -> N
     examples = build_windows(list(questions()[: len(contexts)]), contexts, tokenizer=tokenizer, size=WIDE)
     parts = replace(examples, windows=passages(examples.windows))
     assert len(parts.windows) > len(examples.windows)
-    np.testing.assert_allclose(bm25(parts), slow_bm25(parts), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(bm25(parts, tokenizer.terms), slow_bm25(parts, tokenizer), rtol=1e-9, atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,8 +109,9 @@ def test_vectorised_relevance_of_passages_is_bm25(tokenizer: PairTokenizer) -> N
     )
 )
 def test_relevance_of_any_text(pairs: list[tuple[str, str]]) -> None:
-    examples = build(pair_tokenizer("wordpiece"), [one for one, _ in pairs], [two for _, two in pairs])
-    np.testing.assert_allclose(bm25(examples), slow_bm25(examples), rtol=1e-9, atol=1e-12)
+    tokenizer = pair_tokenizer("wordpiece")
+    examples = build(tokenizer, [one for one, _ in pairs], [two for _, two in pairs])
+    np.testing.assert_allclose(bm25(examples, tokenizer.terms), slow_bm25(examples, tokenizer), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 10_000, "all", "auto"])
@@ -110,23 +119,23 @@ def test_the_most_relevant_windows_are_kept_in_order(tokenizer: PairTokenizer, l
     asked = ["How deep is the lagoon at its deepest point?", "Who had given the barometer?", "money"]
     contexts = [LONG[0], LONG[1], "Short. The money is gone."]
     examples = build(tokenizer, asked, contexts)
-    chosen = choose_windows(examples, limit)
+    chosen = choose_windows(examples, limit, tokenizer)
     windows, every = chosen.examples.windows, examples.windows
-    relevance = bm25(examples)
+    relevance = bm25(examples, tokenizer.terms)
     assert (windows.n_cut == every.n_windows).all()
     for sample in range(len(asked)):
         mine = slice(windows.boundaries[sample], windows.boundaries[sample + 1])
         n_all = int(every.n_windows[sample])
-        wanted = n_all if limit == "all" else min(n_all, AUTO_WINDOWS if limit == "auto" else int(limit))
+        wanted = n_all if limit == "all" else min(n_all, AUTO_PASSAGES if limit == "auto" else int(limit))
         kept = windows.window[mine].tolist()
         assert kept == sorted(kept)
         own = relevance[every.boundaries[sample] : every.boundaries[sample + 1]]
         best_first = sorted(range(n_all), key=lambda at: (-own[at], at))[:wanted]
-        if limit == "auto" and n_all > AUTO_WINDOWS:
+        if limit == "auto" and n_all > SHORT_WINDOWS:
             best_first = [at for at in best_first if own[at] > own.max() - AUTO_GAP]
         assert kept == sorted(best_first)
         prior = np.zeros(len(windows)) if chosen.prior is None else chosen.prior
-        expected = PRIOR_WEIGHT * (own[kept] - own.max()) if n_all > AUTO_WINDOWS else np.zeros(len(kept))
+        expected = PRIOR_WEIGHT * (own[kept] - own.max()) if n_all > SHORT_WINDOWS else np.zeros(len(kept))
         np.testing.assert_allclose(prior[mine], expected)
 
 
@@ -134,17 +143,17 @@ def test_auto_reads_only_the_window_that_stands_out(tokenizer: PairTokenizer) ->
     needle = " The quarrelsome zebra xylophonist juggled quinces."
     context = LONG[0] + needle + LONG[1]
     examples = build(tokenizer, ["Which quarrelsome zebra xylophonist juggled quinces?"], [context])
-    windows = choose_windows(examples, "auto").examples.windows
-    relevance = np.sort(bm25(examples))[::-1]
-    assert len(windows) == int((relevance[:AUTO_WINDOWS] > relevance[0] - AUTO_GAP).sum())
-    assert 1 <= len(windows) < AUTO_WINDOWS
-    assert len(choose_windows(examples, AUTO_WINDOWS).examples.windows) == AUTO_WINDOWS
+    windows = choose_windows(examples, "auto", tokenizer).examples.windows
+    relevance = np.sort(bm25(examples, tokenizer.terms))[::-1]
+    assert len(windows) == int((relevance[:AUTO_PASSAGES] > relevance[0] - AUTO_GAP).sum())
+    assert 1 <= len(windows) < AUTO_PASSAGES
+    assert len(choose_windows(examples, AUTO_PASSAGES, tokenizer).examples.windows) == AUTO_PASSAGES
 
 
 def test_short_documents_are_left_alone(tokenizer: PairTokenizer) -> None:
     examples = build(tokenizer, ["Where?", "Who?"], [LONG[0][:300], LONG[1][:300]])
-    assert examples.windows.n_windows.max() <= AUTO_WINDOWS
-    chosen = choose_windows(examples, "auto")
+    assert examples.windows.n_windows.max() <= SHORT_WINDOWS
+    chosen = choose_windows(examples, "auto", tokenizer)
     assert chosen.examples is examples
     assert chosen.prior is None
 
@@ -153,12 +162,12 @@ def test_short_documents_are_left_alone(tokenizer: PairTokenizer) -> None:
 def test_a_question_that_shares_nothing_is_not_decided_by_noise(tokenizer: PairTokenizer, question: str) -> None:
     examples = build(tokenizer, [question], [LONG[0]])
     n_windows = int(examples.windows.n_windows[0])
-    assert bm25(examples).max() < 1
-    chosen = choose_windows(examples, "auto")
+    assert bm25(examples, tokenizer.terms).max() < 1
+    chosen = choose_windows(examples, "auto", tokenizer)
     assert len(chosen.examples.windows) == n_windows
     assert chosen.prior is not None
     assert (chosen.prior == 0).all()
-    spread = choose_windows(examples, 5).examples.windows.window.tolist()
+    spread = choose_windows(examples, 5, tokenizer).examples.windows.window.tolist()
     assert len(spread) == 5
     assert spread[0] == 0
     assert max(np.diff(spread)) - min(np.diff(spread)) <= 1
@@ -168,7 +177,7 @@ def test_a_question_that_shares_nothing_is_not_decided_by_noise(tokenizer: PairT
 @pytest.mark.parametrize("index", range(len(texts())))
 def test_no_kept_window_is_changed(tokenizer: PairTokenizer, index: int) -> None:
     examples = build(tokenizer, [questions()[index]], [texts()[index]])
-    kept = choose_windows(examples, 3).examples
+    kept = choose_windows(examples, 3, tokenizer).examples
     by_number = {int(number): row for row, number in enumerate(examples.windows.window)}
     for row, number in enumerate(kept.windows.window):
         assert tokens(kept, row) == tokens(examples, by_number[int(number)])
@@ -176,9 +185,9 @@ def test_no_kept_window_is_changed(tokenizer: PairTokenizer, index: int) -> None
 
 def test_one_context_of_many_questions_is_chosen_for_each(tokenizer: PairTokenizer) -> None:
     asked = list(questions()[:10])
-    together = choose_windows(build(tokenizer, asked, [LONG[0]] * 10), "auto")
+    together = choose_windows(build(tokenizer, asked, [LONG[0]] * 10), "auto", tokenizer)
     for sample, question in enumerate(asked):
-        alone = choose_windows(build(tokenizer, [question], [LONG[0]]), "auto")
+        alone = choose_windows(build(tokenizer, [question], [LONG[0]]), "auto", tokenizer)
         windows = together.examples.windows
         mine = slice(windows.boundaries[sample], windows.boundaries[sample + 1])
         assert windows.window[mine].tolist() == alone.examples.windows.window.tolist()
@@ -220,13 +229,13 @@ def test_auto_reads_the_most_relevant_passages(tokenizer: PairTokenizer) -> None
     contexts = [LONG[0] * 3, LONG[1] * 3, "Short. The money is gone."]
     examples = build_windows(asked, contexts, tokenizer=tokenizer, size=WIDE)
     every = passages(examples.windows)
-    relevance = bm25(replace(examples, windows=every))
-    chosen = choose_windows(examples, "auto")
+    relevance = bm25(replace(examples, windows=every), tokenizer.terms)
+    chosen = choose_windows(examples, "auto", tokenizer)
     windows = chosen.examples.windows
     assert windows.n_windows.tolist()[1:] == examples.windows.n_windows.tolist()[1:]
     assert windows.n_cut.tolist() == examples.windows.n_windows.tolist()
     own = relevance[: every.boundaries[1]]
-    best_first = sorted(range(len(own)), key=lambda at: (-own[at], at))[:AUTO_WINDOWS]
+    best_first = sorted(range(len(own)), key=lambda at: (-own[at], at))[:AUTO_PASSAGES]
     kept = sorted(at for at in best_first if own[at] > own.max() - AUTO_GAP)
     mine = slice(0, windows.boundaries[1])
     assert 0 < len(kept) == windows.n_windows[0]
