@@ -24,8 +24,8 @@ def quantize(graph: Any, batches: Sequence[WindowBatch]) -> Any:
     """Return a graph most of whose matrix products are of int8.
 
     Post-training quantisation by NNCF: SmoothQuant (Xiao et al., 2022), symmetric weights, asymmetric activations,
-    bias correction. What follows an activation function stays as it was, and so does attention: their numbers range
-    far, and with them in int8 scores move by more than half as much again.
+    bias correction. Attention stays as it was, and so does what follows an activation function in the first half of
+    the layers: their numbers range far, and what goes wrong early goes wrong in all that follows.
 
     :param graph: an ``openvino.Model``, see :func:`~qatool.models.conversion.convert`
     :param batches: of real windows, from which the ranges of activations are taken
@@ -42,17 +42,18 @@ def quantize(graph: Any, batches: Sequence[WindowBatch]) -> Any:
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=nncf.IgnoredScope(
-                names=_behind_activations(graph), types=["ScaledDotProductAttention"], validate=False
+                names=_early_behind_activations(graph), types=["ScaledDotProductAttention"], validate=False
             ),
             subset_size=len(batches),
         )
 
 
-def _behind_activations(graph: Any) -> list[str]:
-    """Return the names of the products that take what an activation function gives."""
-    return [
+def _early_behind_activations(graph: Any) -> list[str]:
+    """Return the names of the products behind an activation function, those of the first half of the layers."""
+    names = [
         operation.get_friendly_name()
-        for operation in graph.get_ops()
+        for operation in graph.get_ordered_ops()
         if operation.get_type_name() == "MatMul"
         and operation.input_value(0).get_node().get_type_name() in _ACTIVATIONS
     ]
+    return names[: (len(names) + 1) // 2]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from jobs_tools import rows, write_rows
 from crewtools import begun
+from jobs_tools import rows, write_rows
 
 TWO = ("--device", "cpu", "--devices", "2", "--workers", "1")
 TROUBLE = {"patch": "jobs_patches:troubled_workers"}

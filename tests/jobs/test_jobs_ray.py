@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from jobs_tools import add_node, rows, write_rows
 from crewtools import begun
+from jobs_tools import add_node, rows, write_rows
 
 pytest.importorskip("ray")
 
