@@ -69,12 +69,26 @@ def test_int8_is_held_against_the_model(model, capsys) -> None:
     found = answers("out")
     summary = json.loads((model.parent / "a.parquet.summary.json").read_text())
     assert (summary["backend"], summary["precision"], len(found)) == ("openvino", "int8", 36)
-    graph = (model.parent / "out" / "openvino_model.xml").read_text()
-    assert "FakeQuantize" in graph
+    assert _products_behind_gelu(model.parent / "out" / "openvino_model.xml") == ["f32", "int8"]
     assert "is quantised" in _error(
         capsys, ["extract", "dev.jsonl", "-o", "b.parquet", "--model", "out", "--precision", "fp32"], 4
     )
     assert "is exported already" in _error(capsys, ["export", "out", "-o", "again"], 4)
+
+
+def _products_behind_gelu(graph: Path) -> list[str]:
+    """The arithmetic of each, from the first layer to the last."""
+    import openvino
+
+    found = []
+    for operation in openvino.Core().read_model(graph).get_ordered_ops():
+        way = [operation]
+        while way[-1].get_type_name() in ("MatMul", "FakeQuantize", "Multiply"):
+            way.append(way[-1].input_value(0).get_node())
+        kinds = [one.get_type_name() for one in way]
+        if kinds[0] == "MatMul" and kinds[-1] == "Gelu":
+            found.append("int8" if "FakeQuantize" in kinds else "f32")
+    return found
 
 
 def test_nothing_is_written_when_f1_falls(model, monkeypatch) -> None:
