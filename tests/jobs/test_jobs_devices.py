@@ -25,7 +25,14 @@ def two_cores() -> None:
 
 def gone(pids: set[int]) -> bool:
     """Whether processes have ended; of one that nobody has asked for its exit code there is no command line left."""
-    return not any(path.exists() and path.read_bytes() for path in (Path(f"/proc/{pid}/cmdline") for pid in pids))
+
+    def words(pid: int) -> bytes:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return b""
+
+    return not any(map(words, pids))
 
 
 def test_two_processes_give_the_bytes_of_one(runner, whole) -> None:
