@@ -20,6 +20,7 @@ from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
 from qatool.spans.calibration import Calibration
 from qatool.spans.decode import decoder
 from qatool.spans.joint import JointScores
+from qatool.windows.choose import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,6 +172,7 @@ def _identity_of(
         "stride": size.stride,
         "max_question_length": size.question_budget,
         "max_windows": options.window_limit,
+        "rules_of_windows": RULES,
         "max_answer_length": options.answer_length,
         "decode": options.decode,
         "top_k": options.top_k,

@@ -25,7 +25,8 @@ def quantize(graph: Any, batches: Sequence[WindowBatch]) -> Any:
 
     Post-training quantisation by NNCF: SmoothQuant (Xiao et al., 2022), symmetric weights, asymmetric activations,
     bias correction. Attention stays as it was, and so does what follows an activation function in the first half of
-    the layers: their numbers range far, and what goes wrong early goes wrong in all that follows.
+    the layers: their numbers range far, and what goes wrong early goes wrong in all that follows. Of layers built
+    otherwise than BERT's, whose products do not follow such a function at once, all products are of int8.
 
     :param graph: an ``openvino.Model``, see :func:`~qatool.models.conversion.convert`
     :param batches: of real windows, from which the ranges of activations are taken
@@ -49,7 +50,7 @@ def quantize(graph: Any, batches: Sequence[WindowBatch]) -> Any:
 
 
 def _early_behind_activations(graph: Any) -> list[str]:
-    """Return the names of the products behind an activation function, those of the first half of the layers."""
+    """Return the names of the products right behind an activation function, the earlier half of them."""
     names = [
         operation.get_friendly_name()
         for operation in graph.get_ordered_ops()

@@ -3,7 +3,7 @@
 Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009). The collection is
 the example's own windows: a word that stands in every window of a document says nothing of where the answer is.
 Terms are what the question's tokens stand for (:mod:`qatool.windows.terms`), each once, and each pair of neighbours
-among them once. What says nothing ("the", a comma) neither counts nor keeps neighbours apart.
+among them once. What says nothing ("the", a comma, a symbol) neither counts nor keeps neighbours apart.
 """
 
 from __future__ import annotations

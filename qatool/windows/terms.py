@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -26,40 +26,69 @@ what when where which who whom whose why with
 """
 FUNCTION_WORDS = frozenset(_ENGLISH.split())
 """Words that stand everywhere, and those that ask; of other languages none are known."""
-_WORD_BEGINS = "Ġ▁"
-_WORD_GOES_ON = "##"
+_SPACE_OF_BYTES, _SPACE = "Ġ", "▁"
+"""How a token that begins a word is marked, in vocabularies of bytes and of SentencePiece."""
+_PIECE = "##"
+"""How one that does not is, in those of WordPiece."""
 _SAYS_NOTHING = "PSZC"
 """Unicode's categories of punctuation, symbols, spaces and controls."""
 
 
-def terms_of(vocabulary: Mapping[str, int]) -> NDArray[np.int64]:
+def terms_of(
+    vocabulary: Mapping[str, int], *, of_bytes: bool = False, special: Collection[int] = ()
+) -> NDArray[np.int64]:
     """Return the term that each token stands for: ``(highest id + 1,)``, ``NO_TERM`` where it says nothing.
 
-    A term goes by the lowest id of its tokens. Case counts for nothing, nor does what follows the first
-    ``STEM_LETTERS`` letters of a word in a script that has upper and lower case.
+    Tokens of like spelling are one term, which goes by the lowest of their ids. Case does not count, nor, in a word
+    of letters that have upper and lower case, what follows the first ``STEM_LETTERS``. WordPiece's pieces stay whole.
 
     :param vocabulary: ids by token, as ``get_vocab`` of a tokenizer gives them
+    :param of_bytes: its letters stand for bytes, as RoBERTa's do
+    :param special: ids that no text is made of, and the unknown token's
     """
     terms = np.arange(max(vocabulary.values(), default=-1) + 1)
-    of_bytes = any(token.startswith("Ġ") for token in vocabulary)
+    mark = _SPACE_OF_BYTES if of_bytes else _SPACE if any(token[:1] == _SPACE for token in vocabulary) else ""
     first: dict[str, int] = {}
     for token, number in sorted(vocabulary.items(), key=itemgetter(1)):
-        term = _term(token, of_bytes=of_bytes)
+        word = token.lstrip(mark) if mark else token
+        spelt = _decoded(word) if of_bytes else word
+        # The first word of a text, or one behind a quotation mark, may do without.
+        begins = word != token or not mark or (spelt or "")[:1].isupper()
+        whole = word if spelt is None else _term(spelt, begins=begins)
+        term = None if number in special else whole
         terms[number] = NO_TERM if term is None else first.setdefault(term, number)
     return terms
 
 
-def _term(token: str, *, of_bytes: bool) -> str | None:
+def _term(spelt: str, *, begins: bool) -> str | None:
     """Return what is left of a token, ``None`` where nothing is.
 
-    :param of_bytes: letters beyond ASCII stand for bytes, so their case and kind mean nothing
+    :param begins: whether it begins a word
     """
-    word = token.lstrip(_WORD_BEGINS)
-    if of_bytes and not word.isascii():
-        return token
-    word = word.casefold()
-    spelt = word.removeprefix(_WORD_GOES_ON)
-    if word in FUNCTION_WORDS or all(unicodedata.category(letter)[0] in _SAYS_NOTHING for letter in spelt):
+    word = spelt.casefold()
+    if begins and word in FUNCTION_WORDS:
         return None
-    has_case = word != word.upper()
-    return word[:STEM_LETTERS] if has_case and word.isalpha() else word
+    if all(unicodedata.category(letter)[0] in _SAYS_NOTHING for letter in word.removeprefix(_PIECE)):
+        return None
+    return word[:STEM_LETTERS] if word.isalpha() and word != word.upper() else word
+
+
+def _decoded(word: str) -> str | None:
+    """Return what a token of a vocabulary of bytes spells, ``None`` where that is no whole letter."""
+    try:
+        return bytes(map(_BYTES.__getitem__, word)).decode()
+    except (KeyError, UnicodeDecodeError):
+        return None
+
+
+def _byte_letters() -> dict[str, int]:
+    """Return the byte that each letter stands for in a vocabulary of bytes (Radford et al., 2019).
+
+    A byte that is a printable character of Latin-1 is that character; the others are those from U+0100 on, in order.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_letters()

@@ -145,7 +145,13 @@ class PairTokenizer:
     @cached_property
     def terms(self) -> NDArray[np.int64]:
         """The term that each token id stands for in a search: ``(vocabulary,)``, see :mod:`qatool.windows.terms`."""
-        return terms_of(self._backend.get_vocab(with_added_tokens=True))
+        from tokenizers.decoders import ByteLevel
+
+        return terms_of(
+            self._backend.get_vocab(with_added_tokens=True),
+            of_bytes=isinstance(self._backend.decoder, ByteLevel),
+            special={number for number, token in self._backend.get_added_tokens_decoder().items() if token.special},
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from dataclasses import fields, replace
 from itertools import pairwise
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizerhelpers import pair_tokenizer, questions, texts
+from tokenizerhelpers import FAMILIES, pair_tokenizer, questions, texts
 
 from qatool.windows.build import build_windows
 from qatool.windows.choose import (
@@ -100,6 +101,18 @@ def test_vectorised_relevance_of_passages_is_bm25(tokenizer: PairTokenizer) -> N
     np.testing.assert_allclose(bm25(parts, tokenizer.terms), slow_bm25(parts, tokenizer), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pairs_reach_over_what_says_nothing(family: str) -> None:
+    """Neighbours with commas and function words between them, in windows that begin and end anywhere."""
+    tokenizer, dice = pair_tokenizer(family), random.Random(3)
+    words = ["river", "keeper", "lagoon", "barometer", "money", ",", "the", "of", "—", "Where", "is"]
+    contexts = [" ".join(dice.choices(words, k=300)) for _ in range(4)]
+    asked = [" ".join(dice.choices(words, k=9)) for _ in contexts]
+    size = WindowSize(max_length=40, stride=3, question_budget=24)
+    examples = build_windows(asked, contexts, tokenizer=tokenizer, size=size)
+    np.testing.assert_allclose(bm25(examples, tokenizer.terms), slow_bm25(examples, tokenizer), rtol=1e-9, atol=1e-12)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -150,6 +163,20 @@ def test_auto_reads_only_the_window_that_stands_out(tokenizer: PairTokenizer) ->
     assert len(choose_windows(examples, AUTO_PASSAGES, tokenizer).examples.windows) == AUTO_PASSAGES
 
 
+@pytest.mark.parametrize("n_windows", [SHORT_WINDOWS, SHORT_WINDOWS + 1])
+def test_where_long_documents_begin(tokenizer: PairTokenizer, n_windows: int) -> None:
+    question = "How deep is the lagoon at its deepest point?"
+    context = next(
+        LONG[0][:end]
+        for end in range(50, 4_000, 5)
+        if build(tokenizer, [question], [LONG[0][:end]]).windows.n_windows[0] == n_windows
+    )
+    examples = build(tokenizer, [question], [context])
+    for limit in ("auto", "all", n_windows):
+        prior = choose_windows(examples, limit, tokenizer).prior
+        assert (prior is not None and prior.min() < 0) == (n_windows > SHORT_WINDOWS)
+
+
 def test_short_documents_are_left_alone(tokenizer: PairTokenizer) -> None:
     examples = build(tokenizer, ["Where?", "Who?"], [LONG[0][:300], LONG[1][:300]])
     assert examples.windows.n_windows.max() <= SHORT_WINDOWS
@@ -158,7 +185,9 @@ def test_short_documents_are_left_alone(tokenizer: PairTokenizer) -> None:
     assert chosen.prior is None
 
 
-@pytest.mark.parametrize("question", ["长城有多长？", "zzz", "the of"])
+@pytest.mark.parametrize(
+    "question", ["长城有多长？", "zzz", "the of", "តើនរណា?", "\U0001f600?", "What is it, the —?"]
+)
 def test_a_question_that_shares_nothing_is_not_decided_by_noise(tokenizer: PairTokenizer, question: str) -> None:
     examples = build(tokenizer, [question], [LONG[0]])
     n_windows = int(examples.windows.n_windows[0])
