@@ -1,6 +1,6 @@
 """Time and memory of an extraction as the input grows, in rows, in windows a document and in questions a document.
 
-    python tests/benchmarks/growth.py [rows|windows|questions ...] [--model DIR] [--rows N ...]
+    python tests/benchmarks/growth.py [rows|windows|questions ...] [--model DIR] [--rows N ...] [--words N]
 
 Uses the backend without a model, so that only reading, tokenising, windows, spans and files cost. Each size runs in a
 process of its own; start-up is left out of the time.
@@ -36,8 +36,8 @@ print(json.dumps([memory, told["seconds"], told["windows"], told["windows_read"]
 """
 
 
-def write_rows(path: Path, rows: int) -> None:
-    """Write a Parquet file of made-up rows, each with a context of its own, some 700 characters long."""
+def write_rows(path: Path, rows: int, *, words: int) -> None:
+    """Write a Parquet file of made-up rows, each with a context of its own, some 5 characters a word."""
     schema = pa.schema([("id", pa.string()), ("question", pa.string()), ("context", pa.string())])
     with pq.ParquetWriter(path, schema) as writer:
         for first in range(0, rows, 5_000):
@@ -45,7 +45,7 @@ def write_rows(path: Path, rows: int) -> None:
             columns = [
                 [f"row-{n}" for n in numbers],
                 [f"What does example {n} keep?" for n in numbers],
-                [f"{n}: " + " ".join(WORDS[n % 17 :]) for n in numbers],
+                [f"{n}: " + " ".join(WORDS[n % 17 :][:words]) for n in numbers],
             ]
             writer.write_table(pa.table(columns, schema=schema))
 
@@ -67,11 +67,11 @@ def measured(corpus: Path, **options: object) -> tuple[float, float, int, int, i
     return memory, seconds, windows, read, examples
 
 
-def of_rows(folder: Path, model: Path, sizes: list[int]) -> None:
+def of_rows(folder: Path, model: Path, sizes: list[int], *, words: int) -> None:
     """Measure more and more rows."""
     print("      rows      MB   ms an example")
     for rows in sizes:
-        write_rows(folder / "rows.parquet", rows)
+        write_rows(folder / "rows.parquet", rows, words=words)
         memory, seconds, *_ = measured(folder / "rows.parquet", model=str(model))
         print(f"{rows:>10,} {memory:>7,.0f} {1e3 * seconds / rows:>15.3f}", flush=True)
 
@@ -113,13 +113,14 @@ def main() -> None:
     parser.add_argument("what", nargs="*", choices=["rows", "windows", "questions", []], default=[])
     parser.add_argument("--model", type=Path, default=MODEL, help="whose tokenizer to use")
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--words", type=int, default=len(WORDS), help="words of a row's context, at most")
     options = parser.parse_args()
     print(machine())
     wanted = options.what or ["rows", "windows", "questions"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "rows" in wanted:
-            of_rows(folder, options.model, options.rows)
+            of_rows(folder, options.model, options.rows, words=options.words)
         if "windows" in wanted:
             of_windows(folder, options.model)
         if "questions" in wanted:
