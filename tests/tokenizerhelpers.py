@@ -110,9 +110,10 @@ FAMILIES: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
 
 
 @cache
-def pair_tokenizer(family: str) -> PairTokenizer:
+def pair_tokenizer(family: str, *, added: tuple[str, ...] = ()) -> PairTokenizer:
     """Return qatool's tokenizer of a family; the one below it is its own, truncating nothing."""
     backend = Tokenizer.from_str(FAMILIES[family]().backend_tokenizer.to_str())
+    backend.add_tokens(list(added))
     return PairTokenizer(_like(FAMILIES[family](), backend), name=family)
 
 

@@ -1,4 +1,4 @@
-"""How relevant each window is to its question, told from shared tokens alone: BM25 within a document.
+"""How relevant each window is to its question, told from shared terms alone: BM25 within a document.
 
 Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009). The collection is
 the example's own windows: a word that stands in every window of a document says nothing of where the answer is.

@@ -30,6 +30,8 @@ _SPACE_OF_BYTES, _SPACE = "Ġ", "▁"
 """How a token that begins a word is marked, in vocabularies of bytes and of SentencePiece."""
 _PIECE = "##"
 """How one that does not is, in those of WordPiece."""
+_BROKEN = "\ufffd"
+"""What bytes that are no whole letter are decoded to."""
 _SAYS_NOTHING = "PSZC"
 """Unicode's categories of punctuation, symbols, spaces and controls."""
 
@@ -46,16 +48,20 @@ def terms_of(
     :param of_bytes: its letters stand for bytes, as RoBERTa's do
     :param special: ids that no text is made of, and the unknown token's
     """
+    from tokenizers.decoders import ByteLevel
+
+    decoder = ByteLevel()
     terms = np.arange(max(vocabulary.values(), default=-1) + 1)
     mark = _SPACE_OF_BYTES if of_bytes else _SPACE if any(token[:1] == _SPACE for token in vocabulary) else ""
     first: dict[str, int] = {}
     for token, number in sorted(vocabulary.items(), key=itemgetter(1)):
         word = token.lstrip(mark) if mark else token
-        spelt = _decoded(word) if of_bytes else word
+        spelt = decoder.decode([word]) if of_bytes else word
         # The first word of a text, or one behind a quotation mark, may do without.
-        begins = word != token or not mark or (spelt or "")[:1].isupper()
-        whole = word if spelt is None else _term(spelt, begins=begins)
-        term = None if number in special else whole
+        begins = word != token or not mark or spelt[:1].isupper()
+        term: str | None = word if _BROKEN in spelt else _term(spelt, begins=begins)
+        if number in special:
+            term = None
         terms[number] = NO_TERM if term is None else first.setdefault(term, number)
     return terms
 
@@ -71,24 +77,3 @@ def _term(spelt: str, *, begins: bool) -> str | None:
     if all(unicodedata.category(letter)[0] in _SAYS_NOTHING for letter in word.removeprefix(_PIECE)):
         return None
     return word[:STEM_LETTERS] if word.isalpha() and word != word.upper() else word
-
-
-def _decoded(word: str) -> str | None:
-    """Return what a token of a vocabulary of bytes spells, ``None`` where that is no whole letter."""
-    try:
-        return bytes(map(_BYTES.__getitem__, word)).decode()
-    except (KeyError, UnicodeDecodeError):
-        return None
-
-
-def _byte_letters() -> dict[str, int]:
-    """Return the byte that each letter stands for in a vocabulary of bytes (Radford et al., 2019).
-
-    A byte that is a printable character of Latin-1 is that character; the others are those from U+0100 on, in order.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(0x100) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
-
-
-_BYTES = _byte_letters()

@@ -10,6 +10,8 @@ from backendhelpers import ArithmeticBackend
 from extractionhelpers import extractor, shard_of
 from tokenizerhelpers import FAMILIES, pair_tokenizer, questions, texts
 
+from qatool.extraction import setup
+from qatool.options import ExtractOptions
 from qatool.windows.choose import AUTO_PASSAGES, PASSAGE_TOKENS, SHORT_WINDOWS
 
 LONG = [text for text in texts() if len(text.split()) > 3_000]
@@ -43,3 +45,11 @@ def test_answers_of_passages_stand_in_their_windows(family: str) -> None:
             number = windows.boundaries[example] + found["window"]
             assert first[number] <= found["answer_start"] < found["answer_end"] <= last[number]
     assert rows[0]["n_windows"] > SHORT_WINDOWS
+
+
+def test_other_rules_are_other_work(tiny_model, monkeypatch) -> None:
+    options = ExtractOptions(inputs=("-",), output="-", model=str(tiny_model), backend="constant")
+    before = setup.prepare(options, planned={}, kept={})
+    assert setup.prepare(options, planned={}, kept={}).identity == before.identity
+    monkeypatch.setattr(setup, "RULES", setup.RULES + 1)
+    assert setup.prepare(options, planned={}, kept={}).identity != before.identity

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tokenizerhelpers import FAMILIES, _like, pair_tokenizer
-from tokenizers import Tokenizer
+from tokenizerhelpers import FAMILIES, pair_tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 from qatool.models.named import BUNDLED
@@ -87,10 +86,7 @@ def test_ids_with_gaps_and_none_at_all() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_tokenizer_has_terms_for_all_that_it_makes(family: str) -> None:
-    made_by = pair_tokenizer(family)._backend.to_str()
-    backend = Tokenizer.from_str(made_by)
-    backend.add_tokens(["zebrafish"])
-    tokenizer = PairTokenizer(_like(FAMILIES[family](), backend), name=family)
+    tokenizer = pair_tokenizer(family, added=("zebrafish",))
     made = tokenizer.tokenize(["A zebrafish", "Where is the ?, of: —"])
     terms = tokenizer.terms[made.input_ids]
     assert (terms[: made.offsets[1]] != NO_TERM).any()
