@@ -263,7 +263,7 @@ class _Training:
         return told
 
     def _all_features(self) -> list[tuple[str, FeaturesFolder]]:
-        """Return each input and its features, checked against the model."""
+        """Return each input and its features."""
         options, base = self._options, self._base
         found = []
         for name in options.inputs:
@@ -276,8 +276,6 @@ class _Training:
                 stop=self._stop,
                 observer=self._observer,
             )
-            folder.check_tokenizer(base.tokenizer)
-            folder.check_limit(base.limit)
             found.append((name, folder))
         return found
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qatool.errors import EnvironmentUnfitError, UsageError
+from qatool.errors import EnvironmentUnfitError, InputError, UsageError
+from qatool.features.layout import is_features
+from qatool.features.reader import FeaturesFolder
 from qatool.models.companions import load_config
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings, longest_input
@@ -31,19 +33,21 @@ class StartingModel:
     limit: int
     """Longest window it reads, in tokens."""
     size: WindowSize
+    """Of the windows to learn from: as features among the inputs have it, else as it was asked for."""
 
     @classmethod
     def load(cls, options: FinetuneOptions) -> StartingModel:
         """Load tokenizer and configuration and resolve the size of windows.
 
         :raises EnvironmentUnfitError: tokenizer or configuration do not load
-        :raises UsageError: windows larger than the model reads
+        :raises InputError: features were made for another model, or with windows of several sizes
+        :raises UsageError: windows larger than the model reads, or other ones than the features have
         """
         name = model_name(options.model)
         tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
         config = load_config(name, trust_remote_code=options.trust_remote_code)
         limit = longest_input(config, tokenizer.model_max_length)
-        size = resolve_size(
+        size = _size_of_features(options, tokenizer, limit) or resolve_size(
             options,
             ModelSettings.load(name),
             n_special=tokenizer.template.n_special,
@@ -78,6 +82,29 @@ class StartingModel:
                 load_config(name, trust_remote_code=options.trust_remote_code)
         if problems:
             raise UsageError(*problems)
+
+
+def _size_of_features(options: FinetuneOptions, tokenizer: PairTokenizer, limit: int) -> WindowSize | None:
+    """Return how the windows of the features among the inputs were cut, ``None`` where all inputs are raw.
+
+    :raises InputError: they do not suit the model, or each other
+    :raises UsageError: other windows are asked for
+    """
+    folders = [FeaturesFolder(Path(name)) for name in options.inputs if is_features(Path(name))]
+    for folder in folders:
+        folder.check_tokenizer(tokenizer)
+        folder.check_limit(limit)
+        folder.check_size(options, n_special=tokenizer.template.n_special)
+        if folder.size != folders[0].size:
+            raise InputError(
+                f"{folder.path}: holds windows of other sizes than {folders[0].path} ({_told(folder.size)} and "
+                f"{_told(folders[0].size)}); make one of them again like the other"
+            )
+    return folders[0].size if folders else None
+
+
+def _told(size: WindowSize) -> str:
+    return f"--max-length {size.max_length} --stride {size.stride} --max-question-length {size.question_budget}"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatool.commands import prep
-from qatool.errors import LockedError, OutputError
+from qatool.errors import LockedError, OutputError, UsageError
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
 from qatool.files.cache import CACHE_VARIABLE, cache_folder
@@ -45,9 +45,12 @@ def features_of(
     :param name: a folder of features, or anything that ``qatool prep`` reads
     :raises InputError: the input cannot be used
     :raises OutputError: the cache cannot be written
+    :raises UsageError: a part of some features is asked for
     """
     if is_features(Path(name)):
         made = FeaturesFolder(Path(name))
+        if options.limit is not None:
+            raise UsageError(f"--limit {options.limit}: the features in {name} are all read; drop it")
         as_made = {share: getattr(made.manifest, share) for share in options.negatives}
         if options.negatives not in (as_made, dict.fromkeys(as_made, 0.0)):
             log_event("features stay as they were made", level=logging.WARNING, folder=name, **as_made)

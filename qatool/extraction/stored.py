@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qatool.errors import InputError, UsageError
+from qatool.errors import InputError
 from qatool.features.restore import UnlikeTextsError, restore_windows
-from qatool.windows.cut import WindowSize, question_budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,14 +31,10 @@ class FeatureWindows:
 
     def __init__(self, folder: FeaturesFolder, tokenizer: PairTokenizer, options: ExtractOptions) -> None:
         folder.check_tokenizer(tokenizer)
-        manifest = folder.manifest
+        folder.check_size(options, n_special=tokenizer.template.n_special)
         self._folder = folder
         self._tokenizer = tokenizer
-        self.size = WindowSize(
-            max_length=manifest.max_length, stride=manifest.stride, question_budget=manifest.max_question_length
-        )
-        if problems := self._problems(options):
-            raise UsageError(*problems)
+        self.size = folder.size
 
     def check_limit(self, limit: int) -> None:
         """Make sure that a model can read the windows.
@@ -81,26 +76,3 @@ class FeatureWindows:
                 f"{self._folder.path} rows {rows[0]} to {rows[-1]}: their windows are not those of their texts "
                 f"({error}); make the features again"
             ) from error
-
-    def _problems(self, options: ExtractOptions) -> list[str]:
-        """Return which sizes are asked for that the windows do not have."""
-        size = self.size
-        asked = options.max_question_length
-        if asked is not None:
-            asked = question_budget(
-                max_length=size.max_length,
-                stride=size.stride,
-                n_special=self._tokenizer.template.n_special,
-                max_question_length=asked,
-            )
-        sizes = (
-            ("max-length", options.max_length, options.max_length, size.max_length),
-            ("stride", options.stride, options.stride, size.stride),
-            ("max-question-length", options.max_question_length, asked, size.question_budget),
-        )
-        return [
-            f"--{name} {given}: the windows in {self._folder.path} were cut with {held}; drop it, or make the "
-            f"features again with --{name} {given}"
-            for name, given, resolved, held in sizes
-            if resolved is not None and resolved != held
-        ]

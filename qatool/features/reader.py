@@ -11,15 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qatool.errors import InputError
+from qatool.errors import InputError, UsageError
 from qatool.features.layout import Manifest, examples_name, features_name
 from qatool.features.restore import StoredWindows
+from qatool.windows.cut import WindowSize, question_budget
 from qatool.windows.ragged import Ints, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from qatool.options import WindowOptions
     from qatool.windows.tokenizer import PairTokenizer
 
 WINDOW_COLUMNS = (
@@ -70,6 +72,38 @@ class FeaturesFolder:
     def parts(self) -> int:
         """How many files of features there are."""
         return len(self.manifest.files)
+
+    @property
+    def size(self) -> WindowSize:
+        """How the windows were cut."""
+        made = self.manifest
+        return WindowSize(max_length=made.max_length, stride=made.stride, question_budget=made.max_question_length)
+
+    def check_size(self, options: WindowOptions, *, n_special: int) -> None:
+        """Make sure that no other windows are asked for than the folder holds.
+
+        :param n_special: special tokens of a window
+        :raises UsageError: a size is asked for that they do not have
+        """
+        size = self.size
+        asked = options.max_question_length
+        if asked is not None:
+            asked = question_budget(
+                max_length=size.max_length, stride=size.stride, n_special=n_special, max_question_length=asked
+            )
+        sizes = (
+            ("max-length", options.max_length, options.max_length, size.max_length),
+            ("stride", options.stride, options.stride, size.stride),
+            ("max-question-length", options.max_question_length, asked, size.question_budget),
+        )
+        problems = [
+            f"--{name} {given}: the windows in {self.path} were cut with {held}; drop it, or make the "
+            f"features again with --{name} {given}"
+            for name, given, resolved, held in sizes
+            if resolved is not None and resolved != held
+        ]
+        if problems:
+            raise UsageError(*problems)
 
     def check_tokenizer(self, tokenizer: PairTokenizer) -> None:
         """Make sure that the windows were cut with a tokenizer.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import needs_shared
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
+from qatool.models.named import BUNDLED
 from qatool.windows import words
 from qatool.windows.light import LightTokenizer, load_light
 from qatool.windows.tokenizer import PairTokenizer
@@ -89,9 +92,22 @@ def test_a_tokenizer_that_looks_across_words_is_left_to_itself(tiny_model) -> No
         assert not tokenizer._words.is_exact
 
 
-@pytest.mark.parametrize("place", [("models", "minilm-qa"), ("tokenizers", "roberta-base")])
-def test_the_light_tokenizer_is_the_one_of_transformers(place) -> None:
-    folder = needs_shared(*place)
+@pytest.fixture(
+    params=[("models", "minilm-qa"), ("tokenizers", "roberta-base"), ("bundled",), ("saved anew",)],
+    ids="-".join,
+)
+def folder_of_tokenizer(request, tmp_path) -> Path:
+    """A folder as one release of transformers or another writes it."""
+    if request.param == ("bundled",):
+        return BUNDLED
+    if request.param == ("saved anew",):
+        AutoTokenizer.from_pretrained(needs_shared("tokenizers", "roberta-base")).save_pretrained(tmp_path)
+        return tmp_path
+    return needs_shared(*request.param)
+
+
+def test_the_light_tokenizer_is_the_one_of_transformers(folder_of_tokenizer) -> None:
+    folder = folder_of_tokenizer
     full, light = (PairTokenizer.load(str(folder), light=light) for light in (False, True))
     assert isinstance(light._hf, LightTokenizer)
     for name in ("fingerprint", "template", "uses_token_types", "model_max_length", "pad_token_id"):
@@ -106,3 +122,19 @@ def test_settings_that_change_a_tokenizer_are_left_to_transformers(tmp_path) -> 
     for change in ({}, *changes):
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | change))
         assert (load_light(tmp_path) is None) == bool(change)
+
+
+def test_special_tokens_that_only_the_settings_name_are_left_to_transformers(tmp_path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((BUNDLED / name).read_bytes())
+    assert load_light(tmp_path) is not None
+    config = json.loads((tmp_path / "tokenizer_config.json").read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"mask_token": "<hole>"}))
+    assert load_light(tmp_path) is None
+
+
+def test_a_definition_that_cannot_be_read_is_left_to_transformers(tmp_path) -> None:
+    (tmp_path / "tokenizer_config.json").write_bytes((BUNDLED / "tokenizer_config.json").read_bytes())
+    made = json.loads((BUNDLED / "tokenizer.json").read_bytes())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(made | {"model": {"type": "Unheard"}}))
+    assert load_light(tmp_path) is None

@@ -306,6 +306,31 @@ def test_features_of_another_tokenizer(options, tmp_path) -> None:
         run(options(inputs=(str(folder),)))
 
 
+def test_features_tell_the_size_of_windows(options, labelled, tiny_model, tmp_path) -> None:
+    """What ``qatool.json`` says of the windows is what was learnt from, whether or not it was asked for."""
+    for name, length in (("short", 48), ("long", 80)):
+        prep.run(
+            PrepOptions(
+                inputs=(str(labelled),),
+                output=str(tmp_path / name),
+                model=str(tiny_model),
+                max_length=length,
+                stride=12,
+            )
+        )
+    short, long = str(tmp_path / "short"), str(tmp_path / "long")
+    folder = run(options(inputs=(short, str(labelled)), max_length=None, stride=None)).folder
+    settings = json.loads((folder / "qatool.json").read_text())
+    assert (settings["max_length"], settings["stride"]) == (48, 12)
+
+    with pytest.raises(UsageError, match=r"--max-length 96: the windows in .*short were cut with 48; drop it"):
+        run(options(inputs=(short,), stride=None))
+    with pytest.raises(InputError, match=r"long: holds windows of other sizes than .*short .*--max-length 80 .* 48 "):
+        run(options(inputs=(short, long), max_length=None, stride=None))
+    with pytest.raises(UsageError, match=r"--limit 3: the features in .*short are all read; drop it"):
+        run(options(inputs=(short,), max_length=None, stride=None, limit=3))
+
+
 def test_windows_longer_than_the_model_reads(options) -> None:
     with pytest.raises(UsageError, match="--max-length 512: the model reads at most 128 tokens; lower it"):
         run(options(max_length=512, stride=16))
