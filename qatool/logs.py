@@ -236,6 +236,7 @@ class PlainObserver:
         """Start the clock."""
         with self._lock:
             self._total, self._doing = total_examples, message
+            self._examples = self._windows = 0
             self._since = self._last = self._clock()
 
     def advanced(self, examples: int, windows: int) -> None:
@@ -310,6 +311,7 @@ class BarObserver:
         )
 
         self.finished()
+        self._examples = self._windows = 0
         self._since = self._clock()
         measure = (SpinnerColumn(),) if total_examples is None else (BarColumn(bar_width=None),)
         self._progress = Progress(

@@ -100,7 +100,7 @@ def test_commands(page: str, calls: list[str], workplace: Path, capfd: pytest.Ca
 
 @pytest.mark.parametrize(("page", "block"), list(blocks("python")))
 def test_python(page: str, block: str, workplace: Path) -> None:
-    exec(compile(block, page, "exec"), {})
+    exec(compile(block, page, "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

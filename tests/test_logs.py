@@ -157,6 +157,16 @@ def test_plain_lines_every_30_seconds_and_one_at_the_end() -> None:
     ]  # fmt: skip
 
 
+def test_each_of_several_inputs_counts_from_nothing() -> None:
+    stream = io.StringIO()
+    observer = PlainObserver(stream, clock=Clock())
+    for name in ("first", "second"):
+        observer.started(1_000, name)
+        observer.advanced(1_000, 1_000)
+    observer.finished()
+    assert "1,000 of 1,000 examples (100.0 %)" in stream.getvalue().splitlines()[-1]
+
+
 def test_plain_lines_without_a_total() -> None:
     stream, clock = io.StringIO(), Clock()
     observer = PlainObserver(stream, clock=clock)

@@ -29,7 +29,7 @@ from qatool.logs import SilentObserver
 from qatool.models.companions import load_config, save_tokenizer
 from qatool.models.identity import is_exported
 from qatool.models.loading import load_backend
-from qatool.models.settings import SETTINGS_FILE, ModelSettings
+from qatool.models.settings import SETTINGS_FILE, ModelSettings, settings_path
 from qatool.options import ExtractOptions
 
 if TYPE_CHECKING:
@@ -204,9 +204,9 @@ def _save_companions(options: ExportOptions, folder: Path) -> None:
 
 def _save_account(options: ExportOptions, folder: Path, setup: Setup, precision: str, comparison: Comparison) -> None:
     """Write ``qatool.json``, with what that of the original says, and a card."""
-    own = Path(options.model) / SETTINGS_FILE
+    own = settings_path(options.model)
     ModelSettings.load(options.model)
-    values: dict[str, Any] = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    values: dict[str, Any] = json.loads(own.read_text(encoding="utf-8")) if own and own.is_file() else {}
     told = {
         name: round(value, 4) if isinstance(value, float) else value for name, value in comparison._asdict().items()
     }

@@ -33,7 +33,9 @@ def save_tokenizer(model: str, folder: Path, *, trust_remote_code: bool = False)
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(
+        model, local_files_only=Path(model).is_dir(), trust_remote_code=trust_remote_code
+    )
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)

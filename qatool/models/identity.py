@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.models.hub import hub_folder
 
 EXPORTED_GRAPH = "openvino_model.xml"
 """What an exported model has instead of weights for torch; the name that Optimum uses, too."""
@@ -24,9 +25,11 @@ def is_exported(model: str) -> bool:
 def model_fingerprint(model: str) -> str:
     """Return the SHA-256 (hex) of the configuration and the weight files of ``model``, a folder or a hub id.
 
-    :raises EnvironmentUnfitError: the files cannot be read
+    Of a hub id all of them are fetched first: a configuration alone would pass for any weights.
+
+    :raises EnvironmentUnfitError: the files can be neither read nor fetched
     """
-    folder = Path(model) if Path(model).is_dir() else _cached(model)
+    folder = Path(model) if Path(model).is_dir() else hub_folder(model)
     digest = hashlib.sha256()
     weights = next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
     try:
@@ -40,13 +43,3 @@ def model_fingerprint(model: str) -> str:
             f"{error.filename}: cannot be read ({error.strerror}); check the model"
         ) from error
     return digest.hexdigest()
-
-
-def _cached(model: str) -> Path:
-    """Return the folder of the hub cache that holds a model already loaded."""
-    from transformers.utils.hub import cached_file
-
-    path = cached_file(model, "config.json")
-    if path is None:
-        raise EnvironmentUnfitError(f"{model}: its configuration cannot be found; name a folder")
-    return Path(path).parent

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.models.hub import hub_file
 from qatool.spans.calibration import Calibration
 
 SETTINGS_FILE = "qatool.json"
@@ -43,11 +44,13 @@ class ModelSettings:
 
     @classmethod
     def load(cls, model: str) -> ModelSettings:
-        """Read the settings of ``model``; a hub id or a folder without ``qatool.json`` has the defaults.
+        """Read the settings of ``model``, a folder or a hub id; without ``qatool.json`` it has the defaults.
 
         :raises EnvironmentUnfitError: the file is there and cannot be used
         """
-        path = Path(model) / SETTINGS_FILE
+        path = settings_path(model)
+        if path is None:
+            return cls()
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -91,6 +94,11 @@ class ModelSettings:
         for name, (is_sensible, wanted) in sensible.items():
             if not is_sensible:
                 raise EnvironmentUnfitError(f"{path}: {name} is {getattr(self, name)!r}, not {wanted}; mend it")
+
+
+def settings_path(model: str) -> Path | None:
+    """Return where the settings of a model, a folder or a hub id, would stand; ``None``: it has none on the hub."""
+    return Path(model) / SETTINGS_FILE if Path(model).is_dir() else hub_file(model, SETTINGS_FILE)
 
 
 def _is_number(value: object) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -68,3 +70,17 @@ def test_what_a_task_raises_is_raised_in_its_place() -> None:
 
 def inverse(number: int) -> float:
     return 1 / number
+
+
+def test_a_script_is_told_that_processes_read_it_again(tmp_path) -> None:
+    """Without the guard each of them would start the work once more, and end."""
+    script = tmp_path / "mine.py"
+    text = "from test_jobs_processes import die_at_once\nfrom qatool.jobs.inorder import in_order\n"
+    script.write_text(text + "list(in_order(die_at_once, [1, 2], workers=2, check=lambda: None))\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=50)
+    assert "If mine.py calls qatool outside of `if __name__ == '__main__':`, put the call there" in done.stderr
+
+
+def die_at_once(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

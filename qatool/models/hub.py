@@ -1,0 +1,54 @@
+"""Files of a model on the Hugging Face hub: from this machine's cache, fetched into it where they are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qatool.errors import EnvironmentUnfitError
+
+_WEIGHTS = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+)  # fmt: skip
+"""In the order in which transformers looks for them."""
+
+
+def hub_file(model: str, name: str) -> Path | None:
+    """Return a file of a model on the hub; ``None`` where there is none, or none that can be found or fetched.
+
+    :param model: a hub id
+    """
+    from transformers.utils.hub import cached_file
+
+    try:
+        found = cached_file(model, name, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError):
+        return None
+    return None if found is None else Path(found)
+
+
+def hub_folder(model: str) -> Path:
+    """Return the folder of the cache with the configuration and all weights of a model.
+
+    :param model: a hub id
+    :raises EnvironmentUnfitError: they can be neither found nor fetched
+    """
+    if hub_file(model, "config.json") is None:
+        raise EnvironmentUnfitError(f"{model}: its configuration cannot be found; name a folder, or a hub id")
+    for name in _WEIGHTS:
+        found = hub_file(model, name)
+        if found is None:
+            continue
+        if found.suffix == ".json":
+            _fetch_shards(model, found)
+        return found.parent
+    raise EnvironmentUnfitError(f"{model}: its weights cannot be found; name a folder, or a hub id")
+
+
+def _fetch_shards(model: str, index: Path) -> None:
+    from transformers.utils.hub import get_checkpoint_shard_files
+
+    try:
+        get_checkpoint_shard_files(model, str(index))  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise EnvironmentUnfitError(f"{model}: its weights cannot be found ({reason}); name a folder") from None
