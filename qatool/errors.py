@@ -13,6 +13,11 @@ from qatool.redaction import redacted
 EXIT_DONE = 0
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the first line of what an error of a library says, else the name of its class."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 class QatoolError(Exception):
     """Base of all failures qatool reports itself; anything else that surfaces is a bug (exit code 1).
 

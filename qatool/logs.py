@@ -366,6 +366,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody looks at ``stream`` who can be shown colours, bars and panels."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def make_observer(options: ScreenOptions, stderr: TextIO) -> Observer:
     """Return the progress display that was asked for and that ``stderr`` can show.
 
@@ -373,7 +378,7 @@ def make_observer(options: ScreenOptions, stderr: TextIO) -> Observer:
     """
     if options.quiet or options.progress == "none":
         return SilentObserver()
-    if options.progress == "plain" or not stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if options.progress == "plain" or not is_terminal(stderr):
         return PlainObserver(stderr)
     from rich.console import Console
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from qatool.logs import duration, harmless
+from qatool.logs import duration, harmless, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +43,7 @@ def show_summary(summary: Mapping[str, Any], samples: Sequence[Sample], *, strea
         ``precision``
     """
     lines = [harmless(line) for line in summary_lines(summary)]
-    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+    if not is_terminal(stream):
         stream.writelines(f"{line}\n" for line in lines)
         stream.flush()
         return

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work
-from qatool.logs import duration, harmless
+from qatool.logs import duration, harmless, is_terminal
 from qatool.options import FinetuneOptions
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def finetune(options: FinetuneOptions) -> None:
     """Import what the work needs only now, so that help and errors come at once."""
     wants_bar = not options.quiet and options.progress in {"auto", "bar"}
-    bar = wants_bar and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    bar = wants_bar and is_terminal(sys.stderr)
     with at_work(options) as observer:
         from qatool.commands.finetune import run
 

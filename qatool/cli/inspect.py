@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.inspectanswer import show_answer
-from qatool.logs import harmless
+from qatool.logs import harmless, is_terminal
 from qatool.options import InspectOptions
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def inspect(options: InspectOptions) -> None:
         show_answer(example)
         return
     lines = _head(example)
-    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+    if not is_terminal(sys.stdout):
         for window in example.windows:
             lines += ["", _title(window), _plain(window)]
         sys.stdout.writelines(f"{harmless(line)}\n" for line in lines)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from qatool.logs import harmless
+from qatool.logs import harmless, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +21,7 @@ def show_answer(shown: InspectedAnswer) -> None:
     """Show the question, the decision, the candidates and, if known, their context on standard output."""
     lines = _lines(shown)
     context = shown.context
-    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+    if not is_terminal(sys.stdout):
         if context is not None:
             lines += ["", "".join(map(_plain, context))]
         sys.stdout.writelines(f"{harmless(line)}\n" for line in lines)

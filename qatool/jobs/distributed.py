@@ -13,15 +13,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from qatool.errors import EnvironmentUnfitError, QatoolError
+from qatool.errors import EnvironmentUnfitError
 from qatool.jobs.ahead import ahead
 from qatool.jobs.crew import IN_HAND, Advanced, Failure, Lost, Outcome, Returned
-from qatool.jobs.work import Finished, U, Unreadable
+from qatool.jobs.work import Finished, HandingOut, U, Unreadable, handed_out
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from qatool.errors import QatoolError
     from qatool.jobs.course import Course, Store
     from qatool.jobs.crew import Crew, Event
     from qatool.jobs.work import Part
@@ -39,16 +38,11 @@ _BEHIND = 4
 """With parts in order, how many more units than hands may wait for an earlier one."""
 
 
-class DistributedWork(Protocol[U, Q_co]):
-    """A job as its run sees it; the work itself is done by :class:`~qatool.jobs.crew.Worker` elsewhere."""
+class DistributedWork(HandingOut[U, Q_co], Protocol[U, Q_co]):
+    """A job as its run sees it; the work itself is done by :class:`~qatool.jobs.crew.Worker` elsewhere.
 
-    def units(self) -> Iterator[U]:
-        """Yield all units in order; the same input gives the same units."""
-        ...
-
-    def hand_out(self, unit: U) -> Q_co:
-        """Return what a worker gets: all that it needs, as it may be on another machine. Called in a thread."""
-        ...
+    What is handed out holds all that a worker needs, as it may be on another machine.
+    """
 
     def received(self, unit: U, part: Part) -> None:
         """Look at a part that came back, before it is written; may raise to stop."""
@@ -106,7 +100,7 @@ class _Run(Generic[U, Q]):
 
     def go(self) -> None:
         unreadable: QatoolError | None = None
-        with ahead(self._read(), poll=lambda: self._look(0)) as items:
+        with ahead(handed_out(self._work, self._store), poll=lambda: self._look(0)) as items:
             for item in items:
                 self._look(0)
                 if isinstance(item, Finished):
@@ -116,7 +110,7 @@ class _Run(Generic[U, Q]):
                     unreadable = item.error
                     break
                 else:
-                    self._give(item)
+                    self._give(_UnderWay(item.unit, item.task))
             while self._out or self._again:
                 self._look(POLL_S)
         if unreadable is not None:
@@ -124,17 +118,6 @@ class _Run(Generic[U, Q]):
         if self._problems:
             told, more = self._problems[:_PROBLEMS_TOLD], len(self._problems) - _PROBLEMS_TOLD
             raise EnvironmentUnfitError(*told, *([f"and {more:,} more shards"] if more > 0 else []))
-
-    def _read(self) -> Iterator[_UnderWay[U, Q] | Finished | Unreadable]:
-        try:
-            for unit in self._work.units():
-                marker = self._store.finished(unit)
-                if marker is not None:
-                    yield Finished(unit.index, marker)
-                else:
-                    yield _UnderWay(unit, self._work.hand_out(unit))
-        except QatoolError as error:
-            yield Unreadable(error)
 
     def _give(self, one: _UnderWay[U, Q]) -> None:
         """Hand a unit out as soon as somebody has a hand free; those that came back go first."""

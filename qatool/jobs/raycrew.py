@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
-from qatool.errors import EnvironmentUnfitError
+from qatool.errors import EnvironmentUnfitError, reason_of
 from qatool.jobs.crew import (
     IN_HAND,
     STARTS,
@@ -347,7 +347,7 @@ class _Connection:
         try:
             connecting.result()
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = reason_of(error)
             where = f"--ray-address {self._address}" if self._address else "--engine ray"
             raise EnvironmentUnfitError(
                 f"{where}: cannot be reached ({reason}); check the address and that Ray and Python have the "

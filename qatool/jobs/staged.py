@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from qatool.errors import QatoolError
 from qatool.jobs.ahead import ahead
-from qatool.jobs.work import Finished, Part, Unit, Unreadable
+from qatool.jobs.work import Finished, HandedOut, HandingOut, Part, Unit, Unreadable, handed_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from qatool.errors import QatoolError
     from qatool.jobs.course import Course, Store
 
 U = TypeVar("U", bound=Unit)
@@ -37,16 +37,8 @@ class Made:
     """Seconds by stage; they overlap with those of other units."""
 
 
-class StagedWork(Protocol[U, Q]):
+class StagedWork(HandingOut[U, Q], Protocol[U, Q]):
     """Work that several units share a device and processes for."""
-
-    def units(self) -> Iterator[U]:
-        """Yield all units in order; the same input gives the same units."""
-        ...
-
-    def hand_out(self, unit: U) -> Q:
-        """Return all that it takes to do a unit. Called in a thread."""
-        ...
 
     def parts(self, tasks: Iterator[Q], *, check: Callable[[], None]) -> Generator[Made]:
         """Turn units that were handed out into their parts, in order; closing the iterator leaves nothing behind.
@@ -54,11 +46,6 @@ class StagedWork(Protocol[U, Q]):
         :param check: called often; may raise to stop
         """
         ...
-
-
-@dataclass(frozen=True)
-class _Task(Generic[Q]):
-    task: Q
 
 
 def run_staged(work: StagedWork[U, Q], store: Store, course: Course) -> None:
@@ -69,20 +56,12 @@ def run_staged(work: StagedWork[U, Q], store: Store, course: Course) -> None:
         course.check()
         course.tick(0)
 
-    def handed_out() -> Iterator[_Task[Q] | Finished | Unreadable]:
-        try:
-            for unit in work.units():
-                marker = store.finished(unit)
-                yield _Task(work.hand_out(unit)) if marker is None else Finished(unit.index, marker)
-        except QatoolError as error:
-            yield Unreadable(error)
-
     unreadable: list[QatoolError] = []
 
-    def unfinished(items: Iterator[_Task[Q] | Finished | Unreadable]) -> Iterator[Q]:
+    def unfinished(items: Iterator[HandedOut[U, Q] | Finished | Unreadable]) -> Iterator[Q]:
         for item in items:
             checked()
-            if isinstance(item, _Task):
+            if isinstance(item, HandedOut):
                 yield item.task
                 continue
             if isinstance(item, Unreadable):
@@ -91,7 +70,7 @@ def run_staged(work: StagedWork[U, Q], store: Store, course: Course) -> None:
                 return
             course.resumed(item)
 
-    with ahead(handed_out(), poll=checked) as items, ExitStack() as stack:
+    with ahead(handed_out(work, store), poll=checked) as items, ExitStack() as stack:
         last = began
         # Closed here: an error while a part is written must not leave processes behind.
         for made in stack.enter_context(closing(work.parts(unfinished(items), check=checked))):

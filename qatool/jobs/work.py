@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from qatool.errors import QatoolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
-    from qatool.errors import QatoolError
+    from qatool.jobs.course import Store
     from qatool.jobs.markers import Marker
 
 
@@ -55,6 +57,38 @@ class Unreadable:
 
 U = TypeVar("U", bound=Unit)
 P = TypeVar("P")
+Q = TypeVar("Q")
+Q_co = TypeVar("Q_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class HandedOut(Generic[U, Q]):
+    """A unit still to be done, with all that it takes to do it."""
+
+    unit: U
+    task: Q
+
+
+class HandingOut(Protocol[U, Q_co]):
+    """Work that is done elsewhere than where its units are read."""
+
+    def units(self) -> Iterator[U]:
+        """Yield all units in order; the same input gives the same units."""
+        ...
+
+    def hand_out(self, unit: U) -> Q_co:
+        """Return all that it takes to do a unit. Called in a thread."""
+        ...
+
+
+def handed_out(work: HandingOut[U, Q], store: Store) -> Iterator[HandedOut[U, Q] | Finished | Unreadable]:
+    """Yield all units in order, finished ones by their marker; where the input breaks off, why."""
+    try:
+        for unit in work.units():
+            marker = store.finished(unit)
+            yield HandedOut(unit, work.hand_out(unit)) if marker is None else Finished(unit.index, marker)
+    except QatoolError as error:
+        yield Unreadable(error)
 
 
 class Work(Protocol[U, P]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qatool.errors import EnvironmentUnfitError
+from qatool.errors import EnvironmentUnfitError, reason_of
 
 
 def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
@@ -20,7 +20,7 @@ def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
             model, local_files_only=Path(model).is_dir(), trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = reason_of(error)
         raise EnvironmentUnfitError(
             f"{model}: its configuration does not load ({reason}); name a folder with config.json, or a hub id"
         ) from None

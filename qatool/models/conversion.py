@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qatool.errors import EnvironmentUnfitError, OutputError
+from qatool.errors import EnvironmentUnfitError, OutputError, reason_of
 from qatool.files.atomic import temporary_name
 from qatool.files.cache import CACHE_VARIABLE, cache_folder
 from qatool.files.writefailures import reporting
@@ -81,7 +81,7 @@ def convert(model: str, *, allow_pickle: bool = False, trust_remote_code: bool =
             warnings.simplefilter("ignore")
             graph = openvino.convert_model(_Logits(loaded), example_input=example)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = reason_of(error)
         raise EnvironmentUnfitError(
             f"{model}: cannot be converted for OpenVINO ({reason[:200]}); use --backend torch"
         ) from error
@@ -102,7 +102,7 @@ def save_graph(graph: Any, folder: Path) -> None:
     try:
         openvino.save_model(graph, path, compress_to_fp16=_fits_half(graph))
     except RuntimeError as error:
-        raise OSError(None, str(error).strip().partition("\n")[0], str(path)) from None
+        raise OSError(None, reason_of(error), str(path)) from None
 
 
 def _fits_half(graph: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qatool.errors import EnvironmentUnfitError
+from qatool.errors import EnvironmentUnfitError, reason_of
 
 _WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
@@ -50,5 +50,5 @@ def _fetch_shards(model: str, index: Path) -> None:
     try:
         get_checkpoint_shard_files(model, str(index))  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = reason_of(error)
         raise EnvironmentUnfitError(f"{model}: its weights cannot be found ({reason}); name a folder") from None

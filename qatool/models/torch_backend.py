@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from qatool.errors import EnvironmentUnfitError
+from qatool.errors import EnvironmentUnfitError, reason_of
 from qatool.models.lanes import lane_of
 from qatool.models.memory import card_batch_tokens, telling_too_large, unless_full
 from qatool.models.packed import packed
@@ -248,7 +248,7 @@ def load_weights(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_re
             output_loading_info=True,
         )
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = reason_of(error)
         raise EnvironmentUnfitError(
             f"{model}: the model does not load ({reason}); name a folder with config.json and "
             "model.safetensors, or a hub id"

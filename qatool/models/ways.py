@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.nn import functional
 
+from qatool.errors import reason_of
 from qatool.logs import log_event
 from qatool.models.packed import PackedBatch
 
@@ -180,7 +181,7 @@ def _distance(way: Way, model: Any, batch: PackedBatch, expected: Tensor, *, att
         _attend_by(model, attention)
         return distance(_filled(way, model, batch), expected)
     except Exception as error:  # noqa: BLE001  (whatever a model says to inputs it does not know)
-        reason = str(error).partition("\n")[0]
+        reason = reason_of(error)
         log_event("a way to run the model fails", level=logging.DEBUG, way=way.name, reason=reason)
         return torch.inf
 
@@ -260,6 +261,6 @@ class _Compiled:
                 log_event(
                     "torch.compile does not take the model; it is run as it is",
                     level=logging.WARNING,
-                    reason=str(error).strip().partition("\n")[0],
+                    reason=reason_of(error),
                 )
         return self._model(**inputs)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from qatool.errors import reason_of
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class StepGraphs:
             # What was cast in a recording has not been computed, and one that fails leaves its stream behind.
             torch.clear_autocast_cache()
             torch.cuda.set_stream(computing)
-            self._give_up(str(error).strip().partition("\n")[0])
+            self._give_up(reason_of(error))
             return None
         self._pool = self._pool or graph.pool()
         self._recorded[batch.shape] = _Recorded(graph=graph, batch=batch, loss=loss)

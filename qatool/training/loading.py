@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from qatool.errors import EnvironmentUnfitError
+from qatool.errors import EnvironmentUnfitError, reason_of
 
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout",
@@ -46,7 +46,7 @@ def load_base(model: str, *, dropout: float | None, seed: int, on_card: bool, tr
             **common,
         )
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = reason_of(error)
         raise EnvironmentUnfitError(
             f"{model}: the model does not load ({reason}); name a folder with config.json and "
             "model.safetensors, or a hub id"

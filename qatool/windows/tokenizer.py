@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qatool.errors import EnvironmentUnfitError
+from qatool.errors import EnvironmentUnfitError, reason_of
 from qatool.windows.light import load_light
 from qatool.windows.ragged import offsets_of
 from qatool.windows.terms import terms_of
@@ -125,7 +125,7 @@ class PairTokenizer:
             )
         except Exception as error:
             raise EnvironmentUnfitError(
-                f"{model}: its tokenizer does not load ({_first_line(error)}); "
+                f"{model}: its tokenizer does not load ({reason_of(error)}); "
                 "name a folder with config.json, model.safetensors and tokenizer.json, or a hub id"
             ) from error
         return cls(tokenizer, name=model)
@@ -235,7 +235,3 @@ def _named_class(folder: Path) -> Any | None:
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerFast):
             return found
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
