@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, device_problems, option
-from qatool.options.shared import ScreenOptions
+from qatool.options.shared import (
+    DEVICE,
+    JSON,
+    MODEL,
+    ScreenOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,19 +21,12 @@ class DoctorOptions(ScreenOptions):
     :raises UsageError: a value makes no sense.
     """
 
-    model: str | None = option(
-        Flag(
-            "Model folder or hub id; without it the one that ships with qatool [env: QATOOL_MODEL].",
-            "Model",
-            metavar="DIR|HUB_ID",
-            env="QATOOL_MODEL",
-        )
-    )
-    device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
+    model: str | None = option(MODEL)
+    device: str = option(DEVICE, default="auto")
     speed: bool = option(
         Flag("Measure how fast this machine reads; takes about a minute.", "Measuring"), default=True
     )
-    json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
+    json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
         if problems := device_problems(self.device):

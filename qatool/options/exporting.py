@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, required
-from qatool.options.shared import RowOptions
+from qatool.options.shared import (
+    ALLOW_PICKLE,
+    JSON,
+    TRUST_REMOTE_CODE,
+    RowOptions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +37,9 @@ class ExportOptions(RowOptions):
         Flag("Write nothing and fail (exit code 10) when F1 falls by more than this, in per cent.", "Model"),
         default=0.5,
     )
-    allow_pickle: bool = option(Flag("Load weights that are not safetensors.", "Model"), default=False)
-    trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
-    json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
+    allow_pickle: bool = option(ALLOW_PICKLE, default=False)
+    trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
+    json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
         problems = [*below(self, 1, "limit"), *below(self, 0, "max_errors", "max_f1_drop")]

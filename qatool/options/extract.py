@@ -19,7 +19,12 @@ from qatool.options.flags import (
     seconds_of,
 )
 from qatool.options.shared import (
+    ALLOW_PICKLE,
+    BATCH_TOKENS,
     DEFAULT_NO_ANSWER_THRESHOLD,
+    DEVICE,
+    MODEL,
+    TRUST_REMOTE_CODE,
     Backend,
     Decode,
     Engine,
@@ -73,14 +78,7 @@ class ExtractOptions(WindowOptions):
         Flag("Carry this input column into the output; repeatable.", "Input", metavar="COLUMN"), default=()
     )
 
-    model: str | None = option(
-        Flag(
-            "Model folder or hub id; without it the one that ships with qatool [env: QATOOL_MODEL].",
-            "Model",
-            metavar="DIR|HUB_ID",
-            env="QATOOL_MODEL",
-        )
-    )
+    model: str | None = option(MODEL)
     backend: Backend = option(
         Flag(
             "What runs the model; auto: openvino for a CPU where it is installed; constant: no model, for tests.",
@@ -88,14 +86,14 @@ class ExtractOptions(WindowOptions):
         ),
         default="auto",
     )
-    device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
+    device: str = option(DEVICE, default="auto")
     devices: str | None = option(
         Flag("Cards of this machine to use, a process each; with --engine ray: workers.", "Model", metavar="N|all")
     )
     precision: Precision = option(
         Flag("Arithmetic of the model; int8: of one that was exported so.", "Model"), default="auto"
     )
-    batch_tokens: int | None = option(Flag("Tokens a batch, padding included.", "Model", metavar="auto|N", auto=True))
+    batch_tokens: int | None = option(BATCH_TOKENS)
     workers: int | None = option(
         Flag(
             "Batches a CPU reads at once, one thread each [default: one a core]; for a card, processes that tokenise "
@@ -107,8 +105,8 @@ class ExtractOptions(WindowOptions):
     compile: bool = option(
         Flag("Compile the model for a card: a minute or so at the start, faster after that.", "Model"), default=False
     )
-    allow_pickle: bool = option(Flag("Load weights that are not safetensors.", "Model"), default=False)
-    trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
+    allow_pickle: bool = option(ALLOW_PICKLE, default=False)
+    trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
 
     max_windows: str | None = option(
         Flag(

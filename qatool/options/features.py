@@ -9,6 +9,7 @@ from typing import Literal
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, required
 from qatool.options.negatives import NegativeOptions
+from qatool.options.shared import TRUST_REMOTE_CODE
 
 Answers = Literal["first", "all"]
 
@@ -34,7 +35,7 @@ class PrepOptions(NegativeOptions):
             env="QATOOL_MODEL",
         )
     )
-    trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
+    trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
 
     answers: Answers = option(
         Flag("Of several answers, label the first or all of them (as lists besides).", "Labels"), default="first"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, rename_problems, required
+from qatool.options.shared import JSON
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,7 @@ class StatusOptions:
     """Options of ``qatool status``."""
 
     output: str = argument(Flag("The output of an extraction: what its -o names.", "Output", metavar="OUTPUT"))
-    json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
+    json: bool = option(JSON, default=False)
 
 
 @dataclass(frozen=True, kw_only=True)

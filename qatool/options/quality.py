@@ -8,6 +8,11 @@ from typing import Literal
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, rename_problems, required
 from qatool.options.shared import (
+    ALLOW_PICKLE,
+    BATCH_TOKENS,
+    DEVICE,
+    JSON,
+    TRUST_REMOTE_CODE,
     Backend,
     Precision,
     WindowOptions,
@@ -60,7 +65,7 @@ class EvaluateOptions:
         )
     )
 
-    json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
+    json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
         problems = [*below(self, 100, "resamples"), *rename_problems(self.column)]
@@ -94,16 +99,16 @@ class CalibrateOptions(WindowOptions):
     )
     max_answer_length: int | None = option(Flag("Tokens an answer may have [default: 30].", "Fitting", metavar="N"))
     dry_run: bool = option(Flag("Fit and show, but store nothing.", "Fitting"), default=False)
-    json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
+    json: bool = option(JSON, default=False)
 
     backend: Backend = option(
         Flag("What runs the model; auto: openvino for a CPU where it is installed.", "Model"), default="auto"
     )
-    device: str = option(Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE"), default="auto")
+    device: str = option(DEVICE, default="auto")
     precision: Precision = option(Flag("Arithmetic of the model.", "Model"), default="auto")
-    batch_tokens: int | None = option(Flag("Tokens a batch, padding included.", "Model", metavar="auto|N", auto=True))
-    allow_pickle: bool = option(Flag("Load weights that are not safetensors.", "Model"), default=False)
-    trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
+    batch_tokens: int | None = option(BATCH_TOKENS)
+    allow_pickle: bool = option(ALLOW_PICKLE, default=False)
+    trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
 
     def __post_init__(self) -> None:
         problems = [

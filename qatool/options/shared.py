@@ -19,6 +19,18 @@ DEFAULT_MAX_LENGTH = 384
 DEFAULT_STRIDE = 128
 DEFAULT_NO_ANSWER_THRESHOLD = 0.5
 
+MODEL = Flag(
+    "Model folder or hub id; without it the one that ships with qatool [env: QATOOL_MODEL].",
+    "Model",
+    metavar="DIR|HUB_ID",
+    env="QATOOL_MODEL",
+)
+DEVICE = Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE")
+BATCH_TOKENS = Flag("Tokens a batch, padding included.", "Model", metavar="auto|N", auto=True)
+ALLOW_PICKLE = Flag("Load weights that are not safetensors.", "Model")
+TRUST_REMOTE_CODE = Flag("Run code that comes with the model.", "Model")
+JSON = Flag("Print one JSON object.", "Screen and logs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenOptions:

@@ -9,6 +9,7 @@ from typing import Literal
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, required, seconds_of
 from qatool.options.negatives import NegativeOptions
+from qatool.options.shared import TRUST_REMOTE_CODE
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 DEFAULT_TEACHER_WEIGHT = 0.5
@@ -79,7 +80,7 @@ class FinetuneOptions(NegativeOptions):
         )
     )
     half: bool = option(Flag("Write the weights in half precision.", "Model"), default=False)
-    trust_remote_code: bool = option(Flag("Run code that comes with the model.", "Model"), default=False)
+    trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
 
     epochs: float = option(Flag("Times that all windows are read.", "Training", metavar="E"), default=1.0)
     learning_rate: float = option(Flag("The highest, after the warm-up.", "Training"), default=3e-5)
