@@ -42,8 +42,12 @@ if TYPE_CHECKING:
     from qatool.schema import Example
     from qatool.training.batches import StepPlan
     from qatool.training.callbacks import Entry
+    from qatool.training.data import QuestionAnsweringData
     from qatool.training.fit import Fitted
     from qatool.training.launch import Launch
+    from qatool.training.module import Recipe
+    from qatool.training.teachers import Teachers
+    from qatool.training.validation import Validator
     from qatool.training.windows import TrainingWindows
 
 CPU_BATCH_TOKENS, CARD_BATCH_TOKENS = 16_384, 65_536
@@ -153,57 +157,29 @@ class _Training:
 
     def fit(self, *, bar: bool) -> Fitted:
         """Train; afterwards the model has the weights to keep."""
-        import torch
-
         from qatool.training.averaging import OtherWeights
-        from qatool.training.data import QuestionAnsweringData
-        from qatool.training.fit import fit
+        from qatool.training.fit import Run, fit
         from qatool.training.loading import load_base
-        from qatool.training.module import QuestionAnsweringModule, Recipe
-        from qatool.training.teachers import Teachers
+        from qatool.training.module import QuestionAnsweringModule
         from qatool.training.validation import Validator
 
         options, base = self._options, self._base
-        validator = teachers = others = None
-        on_card = self._accelerator != "cpu"
+        validator = others = None
         with self._stop.at_once():
             self._model = load_base(
                 base.name,
                 dropout=options.dropout,
                 seed=options.seed,
-                on_card=on_card,
+                on_card=self._accelerator != "cpu",
                 trust_remote_code=options.trust_remote_code,
             )
-            if options.teacher:
-                teachers = Teachers.load(
-                    options.teacher,
-                    dtype=torch.bfloat16
-                    if self._precision == "bf16" and self._accelerator == "cuda"
-                    else torch.float32,
-                    trust_remote_code=options.trust_remote_code,
-                )
+            teachers = self._teachers()
             if options.average:
                 others = OtherWeights.load(options.averages, self._model, trust_remote_code=options.trust_remote_code)
             if self._examples:
                 validator = Validator(
                     self._model, self._examples, tokenizer=base.tokenizer, size=base.size, max_length=base.limit
                 )
-        recipe = Recipe(
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-            clip=options.clip,
-            steps=self.plan.steps,
-            warmup_steps=round(options.warmup * self.plan.steps),
-            seed=options.seed,
-            teacher_weight=options.taught,
-        )
-        tokens = CPU_BATCH_TOKENS if self._accelerator == "cpu" else CARD_BATCH_TOKENS
-        data = QuestionAnsweringData(
-            self._windows,
-            self.plan,
-            batch_tokens=options.batch_tokens or tokens,
-            shards=validator.shards if validator else (),
-        )
         log_event(
             "training",
             windows=int(self.plan.weights.sum()),
@@ -214,17 +190,58 @@ class _Training:
         )
         self._observer.finished()
         return fit(
-            QuestionAnsweringModule(self._model, recipe, validator, teachers, compile=options.compile),
-            data,
+            QuestionAnsweringModule(self._model, self._recipe(), validator, teachers, compile=options.compile),
+            self._data(validator),
             options,
-            launch=self._launch,
-            folder=self._folder,
-            steps=self.plan.steps,
-            stop=self._stop,
-            accelerator=self._accelerator,
-            precision=self._precision,
-            bar=bar,
-            others=others,
+            Run(
+                launch=self._launch,
+                folder=self._folder,
+                steps=self.plan.steps,
+                stop=self._stop,
+                accelerator=self._accelerator,
+                precision=self._precision,
+                bar=bar,
+            ),
+            others,
+        )
+
+    def _teachers(self) -> Teachers | None:
+        if not self._options.teacher:
+            return None
+        import torch
+
+        from qatool.training.teachers import Teachers
+
+        in_half = self._precision == "bf16" and self._accelerator == "cuda"
+        return Teachers.load(
+            self._options.teacher,
+            dtype=torch.bfloat16 if in_half else torch.float32,
+            trust_remote_code=self._options.trust_remote_code,
+        )
+
+    def _recipe(self) -> Recipe:
+        from qatool.training.module import Recipe
+
+        options, steps = self._options, self.plan.steps
+        return Recipe(
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            clip=options.clip,
+            steps=steps,
+            warmup_steps=round(options.warmup * steps),
+            seed=options.seed,
+            teacher_weight=options.taught,
+        )
+
+    def _data(self, validator: Validator | None) -> QuestionAnsweringData:
+        from qatool.training.data import QuestionAnsweringData
+
+        tokens = CPU_BATCH_TOKENS if self._accelerator == "cpu" else CARD_BATCH_TOKENS
+        return QuestionAnsweringData(
+            self._windows,
+            self.plan,
+            batch_tokens=self._options.batch_tokens or tokens,
+            shards=validator.shards if validator else (),
         )
 
     def save(self, fitted: Fitted) -> None:

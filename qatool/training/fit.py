@@ -38,6 +38,24 @@ _LAST, _BEST = "last.ckpt", "best.ckpt"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where a training takes place, and how far it goes."""
+
+    launch: Launch
+    """The processes that share the work, where a launcher started them."""
+    folder: Path
+    """Holds the checkpoints; a run whose checkpoint is there continues from it."""
+    steps: int
+    """Of the whole run."""
+    stop: Stop
+    accelerator: str
+    precision: str
+    """``fp32``, ``bf16`` or ``fp16``."""
+    bar: bool
+    """Whether to show a bar, for a terminal."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fitted:
     """How a run went."""
 
@@ -84,29 +102,50 @@ def fit(
     module: QuestionAnsweringModule,
     data: QuestionAnsweringData,
     options: FinetuneOptions,
-    *,
-    launch: Launch,
-    folder: Path,
-    steps: int,
-    stop: Stop,
-    accelerator: str,
-    precision: str,
-    bar: bool,
+    run: Run,
     others: OtherWeights | None = None,
 ) -> Fitted:
     """Train to the end, or to where it must stop; afterwards the module has the best weights.
 
-    :param launch: the processes that share the work, where a launcher started them
-    :param folder: holds the checkpoints; a run whose checkpoint is there continues from it
-    :param steps: of the whole run
-    :param bar: show a bar, for a terminal
     :param others: weights that those kept are averaged with, and then validated again
     :raises Interrupted: and others of :class:`~qatool.jobs.stopping.Stop`, after a checkpoint
     :raises EnvironmentUnfitError: the device has too little memory, or numbers became infinite
     """
-    validates = options.validation is not None
-    record = Record(folder / "metrics.csv", steps_per_epoch=steps / options.epochs)
-    best = ModelCheckpoint(
+    record = Record(run.folder / "metrics.csv", steps_per_epoch=run.steps / options.epochs)
+    best = _best_checkpoint(run.folder) if options.validation is not None else None
+    averaging = None if options.moving_average is None else MovingAverage(options.moving_average)
+    last = run.folder / _LAST
+    with _quietly():
+        trainer = _trainer(options, run, [record, *_callbacks(options, run, best, averaging)])
+        if last.exists():
+            log_event("training continues from its checkpoint", checkpoint=str(last))
+        with _telling(run.folder):
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    if averaging is not None:
+        averaging.exchange(module)
+    found = None
+    if best is not None:
+        with run.launch.together():  # the first process removes the file in the end
+            kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(kept["state_dict"])
+        found = record.validation(kept["global_step"])
+    if others is not None:
+        others.average_into(module.model)
+        if best is not None:
+            with _quietly(), _telling(run.folder):
+                trainer.validate(module, datamodule=data, verbose=False)
+            found = record.entries[-1]
+    return Fitted(
+        record=record,
+        steps=trainer.global_step,
+        best=found,
+        is_main=trainer.is_global_zero,
+        device=str(trainer.strategy.root_device),
+    )
+
+
+def _best_checkpoint(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
         dirpath=folder,
         filename=_BEST.removesuffix(".ckpt"),
         monitor="f1",
@@ -116,69 +155,48 @@ def fit(
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [record]
-    if validates:
-        callbacks.append(best)
+
+
+def _callbacks(
+    options: FinetuneOptions, run: Run, best: ModelCheckpoint | None, averaging: MovingAverage | None
+) -> Iterator[Callback]:
+    """Yield what goes along with the training, in the order in which it is called."""
+    if best is not None:
+        yield best
         if options.patience is not None:
-            callbacks.append(
-                EarlyStopping("f1", mode="max", patience=options.patience, check_on_train_epoch_end=False)
-            )
-    if bar:
-        callbacks.append(RichProgressBar())
-    elif launch.is_main and not options.quiet and options.progress != "none":
-        callbacks.append(PlainLines(sys.stderr))
-    callbacks.append(OwnSignals())
-    averaging = None if options.moving_average is None else MovingAverage(options.moving_average)
+            yield EarlyStopping("f1", mode="max", patience=options.patience, check_on_train_epoch_end=False)
+    if run.bar:
+        yield RichProgressBar()
+    elif run.launch.is_main and not options.quiet and options.progress != "none":
+        yield PlainLines(sys.stderr)
+    yield OwnSignals()
     if averaging is not None:
-        callbacks.append(averaging)
+        yield averaging
     # Behind the other checkpoint, and so last of all: it saves what the others made of the step.
-    callbacks.append(Checkpoints(folder / _LAST, stop))
-    with _quietly():
-        trainer = Trainer(
-            accelerator=accelerator,
-            devices=_devices(options.devices or str(launch.devices)),
-            num_nodes=launch.nodes,
-            strategy="ddp" if launch.world > 1 and options.strategy == "auto" else options.strategy,
-            plugins=[launch.environment] if launch.environment is not None else None,
-            precision=_LIGHTNING_PRECISION[precision],
-            max_epochs=1,
-            max_steps=steps,
-            val_check_interval=steps // (options.validations if validates else 1),
-            limit_val_batches=1.0 if validates else 0,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=True,
-            enable_model_summary=False,
-            enable_progress_bar=bar,
-            default_root_dir=folder,
-        )
-        last = folder / _LAST
-        if last.exists():
-            log_event("training continues from its checkpoint", checkpoint=str(last))
-        with _telling(folder):
-            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    if averaging is not None:
-        averaging.exchange(module)
-    found = None
-    if validates:
-        with launch.together():  # the first process removes the file in the end
-            kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        module.load_state_dict(kept["state_dict"])
-        found = record.validation(kept["global_step"])
-    if others is not None:
-        others.average_into(module.model)
-        if validates:
-            with _quietly(), _telling(folder):
-                trainer.validate(module, datamodule=data, verbose=False)
-            found = record.entries[-1]
-    return Fitted(
-        record=record,
-        steps=trainer.global_step,
-        best=found,
-        is_main=trainer.is_global_zero,
-        device=str(trainer.strategy.root_device),
+    yield Checkpoints(run.folder / _LAST, run.stop)
+
+
+def _trainer(options: FinetuneOptions, run: Run, callbacks: list[Callback]) -> Trainer:
+    launch, validates = run.launch, options.validation is not None
+    return Trainer(
+        accelerator=run.accelerator,
+        devices=_devices(options.devices or str(launch.devices)),
+        num_nodes=launch.nodes,
+        strategy="ddp" if launch.world > 1 and options.strategy == "auto" else options.strategy,
+        plugins=[launch.environment] if launch.environment is not None else None,
+        precision=_LIGHTNING_PRECISION[run.precision],
+        max_epochs=1,
+        max_steps=run.steps,
+        val_check_interval=run.steps // (options.validations if validates else 1),
+        limit_val_batches=1.0 if validates else 0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=True,
+        enable_model_summary=False,
+        enable_progress_bar=run.bar,
+        default_root_dir=run.folder,
     )
 
 
