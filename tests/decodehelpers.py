@@ -192,7 +192,7 @@ def slow_script(windows: list[SlowWindow], *, top_k: int, longest: int) -> tuple
     found = []
     null = min((sum(window.null) for window in windows), default=math.nan)
     for number, window in enumerate(windows):
-        for span in script_spans(*window.logits, window.first, len(window.starts), longest)[:20]:
+        for span in script_spans(*window.logits, window.first, len(window.starts), longest):
             start, end = window.offsets[span.start][0], window.offsets[span.end - 1][1]
             found.append(Found(start, end, 0.0, span.logit, null, number))
     found.sort(key=lambda span: -span.span_logit)

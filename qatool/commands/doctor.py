@@ -39,15 +39,22 @@ if TYPE_CHECKING:
     from qatool.options import DoctorOptions
     from qatool.windows.assemble import WindowBatch
 
-_NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "click", "rich")
+_NEEDED = (
+    "torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "fsspec", "ijson", "zstandard", "click",
+    "rich",
+)  # fmt: skip
 _EXTRAS = {
     "openvino": ("openvino", "faster extraction on a CPU"),
     "nncf": ("openvino", "export --int8"),
     "lightning": ("train", "finetune"),
     "datasets": ("train", "finetune"),
     "matplotlib": ("report", "report, and finetune's curve"),
+    "ray": ("ray", "extract --engine ray"),
+    "s3fs": ("s3", "s3:// URIs"),
 }
 """Library: the extra that installs it, and what it is for."""
+_UNADVISED = {"datasets", "ray", "s3fs"}
+"""Comes with another, or is for those who have a cluster or a store."""
 _SECONDS = 5.0
 """How long each way to run the model is measured."""
 _MOST_EXAMPLES = 4_096
@@ -278,7 +285,7 @@ def _advice(told: Mapping[str, Any]) -> list[str]:
     advice = [
         f"{use}: pip install 'qatool[{extra}]'"
         for name, (extra, use) in _EXTRAS.items()
-        if told["extras"][name] is None and name != "datasets"
+        if told["extras"][name] is None and name not in _UNADVISED
     ]
     devices, speed = told["devices"], told["speed"]
     if devices["threads"] < devices["cores"] and not devices["cuda"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def _summary(path: Location) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        log_event("the summary cannot be read", file=str(beside), reason=str(error))
+        log_event("the summary cannot be read", level=logging.WARNING, file=str(beside), reason=str(error))
         return {}
     return values if isinstance(values, dict) else {}
 

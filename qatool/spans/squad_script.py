@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ScriptDecoder:
     """Ranks spans by their raw logit sums.
 
-    :param top_k: candidates of an example, at most 20
+    :param top_k: candidates of an example; the script pairs 20 starts and ends of a window, and so has at most 400
     :param max_answer_length: longest answer in tokens
     """
 
@@ -32,7 +32,9 @@ class ScriptDecoder:
 
     def __init__(self, *, top_k: int, max_answer_length: int) -> None:
         self.top_k = top_k
-        self.search = SpanSearch(top_k=SCRIPT_N_BEST, max_answer_length=max_answer_length, script=True)
+        # Spans of one window may stand for the same characters: there are several tokens to an emoji.
+        kept = SCRIPT_N_BEST * min(top_k, SCRIPT_N_BEST)
+        self.search = SpanSearch(top_k=kept, max_answer_length=max_answer_length, script=True)
 
     def rank(self, read: ReadWindows) -> RankedSpans:
         """Return the best spans of every example."""

@@ -182,7 +182,7 @@ def test_pipeline(family, longest, top_k) -> None:
         assert ranks.no_answer_score[example] == pytest.approx(nothing, abs=1e-5, nan_ok=True)
 
 
-@pytest.mark.parametrize(("longest", "top_k"), [(1, 1), (4, 20), (30, 3)])
+@pytest.mark.parametrize(("longest", "top_k"), [(1, 1), (4, 20), (4, 60), (30, 3)])
 @pytest.mark.parametrize("family", ["wordpiece", "byte-level-bpe", "xlnet"])
 def test_script(family, longest, top_k) -> None:
     examples, held = example_windows(family)

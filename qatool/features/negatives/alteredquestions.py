@@ -188,7 +188,6 @@ def _names(text: str) -> Iterator[_Found]:
 def _words_and_breaks(text: str) -> Iterator[_Found | None]:
     """Yield words, and ``None`` between two that more than a blank parts."""
     words = (_Found(*word.span(), word[0]) for word in _WORD.finditer(text))
-    last = None
     for last, word in pairwise([_Found(0, 0, ""), *words]):
         if last.text and not _BLANKS.fullmatch(text, last.end, word.start):
             yield None
