@@ -139,6 +139,7 @@ class _PlainRows:
             if "id" in columns.renames:
                 require(source, reader, columns, ("id",))
             require_text(source, reader, columns, ("question", "context"))
+            reader.arrow_type(columns.of("id"))  # a doubled column is told before the first row is read
 
     def kept_fields(self) -> dict[str, pa.DataType | None]:
         return {field: declared_type(self._sources, self._columns.of(field)) for field in self._columns.keep}

@@ -154,6 +154,7 @@ class AskedDocuments:
             reader = open_reader(source)
             require(source, reader, columns, ("context",))
             require_text(source, reader, columns, ("context",))
+            reader.arrow_type(_id_column(columns, reader))  # a doubled column is told before the first row is read
             missing = [field for field in columns.keep if not self._questions_may_have(columns.of(field))]
             if "id" in columns.renames and not self._questions_may_have(columns.of("id")):
                 missing.append("id")

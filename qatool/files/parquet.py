@@ -59,17 +59,17 @@ class ParquetReader:
 
         :raises InputError: the footer cannot be read, or two columns have the name
         """
-        places = self._arrow_schema().get_all_field_indices(column)
-        if len(places) > 1:
-            raise InputError(f"{self.source.path}: has {len(places)} columns {excerpt(column)}; rename them")
-        return _value_type(self._arrow_schema().field(places[0]).type) if places else None
+        place = self._place(column)
+        return None if place is None else _value_type(self._arrow_schema().field(place).type)
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
         """Yield the rows; text that is not UTF-8 makes a bad row.
 
-        :raises InputError: the file cannot be read
+        :raises InputError: the file cannot be read, or two of the columns needed have one name
         """
         names = [name for name in self.columns() if columns is None or name in columns]
+        for name in names:
+            self._place(name)
         with reading(self.source), open_parquet(self.source.path, bounded=True) as file:
             if not names:
                 yield from (Row(number, None, {}) for number in range(file.metadata.num_rows))
@@ -78,6 +78,16 @@ class ParquetReader:
             for batch in file.iter_batches(_batch_rows(file.metadata, names), columns=names):
                 yield from _batch(batch, names, start)
                 start += batch.num_rows
+
+    def _place(self, column: str) -> int | None:
+        """Return where a column stands, ``None`` without such a column.
+
+        :raises InputError: two columns have the name
+        """
+        places = self._arrow_schema().get_all_field_indices(column)
+        if len(places) > 1:
+            raise InputError(f"{self.source.path}: has {len(places)} columns {excerpt(column)}; rename them")
+        return places[0] if places else None
 
     def _arrow_schema(self) -> pa.Schema:
         return footer(self.source).schema

@@ -100,6 +100,16 @@ def test_columns_that_are_not_text(tmp_path):
     assert "column 'context' is binary, not text" in problem(path, question=("q",))
 
 
+def test_columns_that_are_there_twice(tmp_path):
+    path, questions = tmp_path / "a.parquet", tmp_path / "q.parquet"
+    names = ["question", "context", "id", "id"]
+    pq.write_table(pa.table([["a"], ["b"], ["x"], ["y"]], names=names), path)
+    assert problem(path) == problem(path, question=("q",)) == f"{path}: has 2 columns 'id'; rename them"
+    pq.write_table(pa.table([["a"], ["d1"], ["d2"]], names=["question", "document_id", "document_id"]), questions)
+    documents = write_rows(tmp_path / "d.jsonl", DOCUMENTS)
+    assert problem(documents, questions=questions) == f"{questions}: has 2 columns 'document_id'; rename them"
+
+
 def test_usage_errors_are_told_together(tmp_path):
     path = write_rows(tmp_path / "a.jsonl", [{"question": "a", "context": "b"}])
     assert problem(path, keep=("score", "document_id", "x"), column=("question=a", "question=b")) == (

@@ -146,6 +146,17 @@ def test_parquet_types_and_invalid_utf8(tmp_path):
     assert [row.values for row in reader.rows(set())] == [{}, {}, {}]
 
 
+def test_parquet_columns_of_one_name(tmp_path):
+    """Which of them is meant is anybody's guess; those that nobody asks for may be there twice."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table([["x"], ["y"], ["z"]], names=["id", "id", "question"]), path)
+    assert [row.values for row in rows_of(path, {"question"})] == [{"question": "z"}]
+    for asked in ({"id", "question"}, None):
+        with pytest.raises(InputError) as caught:
+            rows_of(path, asked)
+        assert str(caught.value) == f"{path}: has 2 columns 'id'; rename them"
+
+
 def test_parquet_batches_follow_the_size_of_rows(tmp_path):
     from qatool.files.parquet import _batch_rows
 
