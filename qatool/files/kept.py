@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
+from qatool.files.arrowvalue import ArrowValue
 from qatool.files.jsonlines import python_values
 
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ def kept_array(values: Sequence[Any], declared: pa.DataType | None) -> pa.Array:
     """
     if declared is None and _mixes_bool(values):
         return _json_texts(values)
+    held = values
+    if ArrowValue in set(map(type, values)):
+        held = [value.scalar if isinstance(value, ArrowValue) else value for value in values]
     try:
-        array = _inferred(values) if declared is None else pa.array(values, declared)
+        array = _inferred(held) if declared is None else pa.array(held, declared)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError):
         return _json_texts(values)
     return array if declared is not None or _is_storable(array.type) else _json_texts(values)
@@ -146,7 +150,7 @@ def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if types.is_string(kind):
         if types.is_large_string(array.type) or types.is_string_view(array.type):
             return array.cast(kind)
-        return _json_texts(python_values(array, strict=False))
+        return pa.array(list(map(_json, python_values(array, strict=False))), kind)
     if types.is_list(kind):
         lengths = array.value_lengths().fill_null(0).to_numpy()
         return _list_array(lengths, _cast(array.flatten(), kind.value_type), array.is_null())
@@ -162,13 +166,25 @@ def _json_texts(values: Sequence[Any]) -> pa.Array:
     return pa.array([_json_text(value) for value in values], pa.string())
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, ArrowValue):
+        return value.plain()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
 def _json_text(value: Any) -> str | None:
     """Return text as it is and anything else as JSON; ``None`` for null and what is nested too deeply."""
+    return _valid(value) if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str):
-        try:
-            value = json.dumps(value, ensure_ascii=False, default=str)
-        except (RecursionError, ValueError, TypeError):
-            return None
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    try:
+        return _valid(json.dumps(value, ensure_ascii=False, default=_plain))
+    except (RecursionError, ValueError, TypeError):
+        return None
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

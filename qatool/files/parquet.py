@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from qatool.errors import InputError
+from qatool.files.arrowvalue import ArrowValue
+from qatool.files.jsonlines import UNFIT
 from qatool.files.objects import ObjectPath
 from qatool.files.rows import Row, excerpt
 from qatool.files.streams import reading
@@ -212,13 +214,19 @@ def _cells(column: pa.Array) -> Cells:
         return _cells(pa.array(column.to_pylist(), declared.value_type))
     if isinstance(declared, pa.BaseExtensionType):
         return _cells(column.storage)
-    # Too fine for Python's types: these stay Arrow scalars.
-    if getattr(declared, "unit", None) == "ns":
-        return Cells([cell if cell.is_valid else None for cell in column], {})
+    if _is_fine(declared):
+        valid = column.is_valid().to_pylist()
+        return Cells([ArrowValue(column, row) if ok else None for row, ok in enumerate(valid)], {})
     try:
         return Cells(column.to_pylist(), {})
-    except UnicodeDecodeError:
+    except UNFIT:
         return _cell_by_cell(column)
+
+
+def _is_fine(declared: pa.DataType) -> bool:
+    """Return whether there are times in it that are finer than Python's."""
+    inner = (declared.field(place).type for place in range(declared.num_fields))
+    return getattr(declared, "unit", None) == "ns" or any(map(_is_fine, inner))
 
 
 def _cell_by_cell(column: pa.Array) -> Cells:
@@ -230,4 +238,6 @@ def _cell_by_cell(column: pa.Array) -> Cells:
         except UnicodeDecodeError as error:
             values.append(None)
             broken[row] = f"is not valid UTF-8 (byte {error.start + 1} of the text)"
+        except UNFIT:
+            values.append(ArrowValue(column, row))
     return Cells(values, broken)
