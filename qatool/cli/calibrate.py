@@ -52,7 +52,7 @@ def _lines(result: CalibrateResult) -> Iterator[str]:
         yield "no-answer threshold not fitted: every question has an answer"
     else:
         yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
-        yield f"no-answer threshold {result.no_answer_threshold:.6g}"
+        yield f"no-answer threshold {result.no_answer_threshold:.9g}"
     yield ""
     yield "              before     after"
     for label, name, digits in (

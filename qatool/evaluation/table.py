@@ -68,7 +68,7 @@ def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
     for name, label in (("f1", "F1"), ("exact", "exact")):
         yield (
             f"best threshold for {label}: {found[f'best_{name}']:.2f} with no answer above "
-            f"{found[f'best_{name}_thresh']:.6g}"
+            f"{found[f'best_{name}_thresh']:.9g}"
         )
     areas = ", ".join(f"{found[f'pr_{name}_ap']:.2f} by {name}" for name in ("exact", "f1", "oracle"))
     yield f"area under precision and recall, by no-answer score: {areas}"
