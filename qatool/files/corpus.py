@@ -76,7 +76,7 @@ class Corpus:
         return sorted(self._columns.unseen)
 
     def missing_documents(self) -> list[Question]:
-        """Return the questions that name a document which is not there; reads the ids of all documents.
+        """Return the questions that name a document which is not there; reads ids until all of those are found.
 
         :raises InputError: a file cannot be read or breaks off
         """

@@ -191,6 +191,30 @@ def test_questions_of_named_documents(tmp_path):
     assert [example.where for example in corpus.examples()][-1] == "q.csv:7"
 
 
+def test_ids_are_read_until_all_named_documents_are_found(tmp_path):
+    documents = [write_rows(tmp_path / f"{name}.jsonl", [{"id": name, "context": "c"}]) for name in "abc"]
+    questions = write_rows(tmp_path / "q.csv", [{"document_id": "b", "question": "a"}])
+    corpus = corpus_of(*documents, questions=questions)
+    documents[2].unlink()
+    assert corpus.missing_documents() == []
+    documents[1].unlink()
+    with pytest.raises(InputError):
+        corpus.missing_documents()
+
+
+def test_lines_are_counted_where_all_files_together_are_small(tmp_path, monkeypatch):
+    rows = [{"question": "q", "context": "c"}] * 3
+    paths = [write_rows(tmp_path / f"{name}.jsonl", rows) for name in "abc"]
+    size = paths[0].stat().st_size
+    for limit, total in ((3 * size, 9), (3 * size - 1, None)):
+        monkeypatch.setattr("qatool.files.counting.COUNTED_BYTES", limit)
+        assert corpus_of(*paths).total() == total
+    csv = write_rows(tmp_path / "a.csv", rows)
+    assert corpus_of(csv).total() is None
+    parquet = write_rows(tmp_path / "a.parquet", rows)
+    assert corpus_of(parquet).total() == 3
+
+
 def test_bad_documents(tmp_path):
     documents = write(tmp_path / "d.jsonl", '{"id": "d1"}\n{]\n{"id": 1.5, "context": "c"}\n')
     corpus = corpus_of(documents, question=("a", "b"))

@@ -13,6 +13,7 @@ import zstandard
 from filehelpers import rows_of, write
 
 from qatool.errors import InputError
+from qatool.files import delimited
 from qatool.files.formats import open_reader
 from qatool.files.kept import kept_array
 from qatool.files.paths import resolve
@@ -106,6 +107,18 @@ def test_csv_bad_header(tmp_path, content, message):
     with pytest.raises(InputError) as caught:
         open_reader(resolve([str(path)])[0]).columns()
     assert str(caught.value) == f"{path}:{message}"
+
+
+def test_csv_quote_that_is_never_closed(tmp_path, monkeypatch):
+    """Python collects a field at 4 bytes a character."""
+    assert delimited.FIELD_CHARACTERS * 4 <= 256 << 20
+    monkeypatch.setattr(delimited, "FIELD_CHARACTERS", 1000)
+    path = write(tmp_path / "a.csv", 'a,b\n1,2\n1,"2\n' + "3,4\n" * 400)
+    rows = told(path)
+    assert rows[:2] == [
+        (0, 2, {"a": "1", "b": "2"}, None),
+        (1, 3, None, "invalid CSV (field larger than field limit (1000))"),
+    ]
 
 
 def test_text_is_untouched(tmp_path):
