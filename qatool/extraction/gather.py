@@ -43,7 +43,7 @@ class PickedRows:
 
     def __init__(self, tables: Iterable[pa.Table], wanted: NDArray[np.int64]) -> None:
         self._wanted = wanted
-        self._blocks = list(_blocks(_picked(tables, wanted)))
+        self._blocks = list(blocks(_picked(tables, wanted), rows=BLOCK_ROWS, size=BLOCK_BYTES))
         self._begins = np.cumsum([0, *(block.num_rows for block in self._blocks)])
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
@@ -62,19 +62,19 @@ def _picked(tables: Iterable[pa.Table], wanted: NDArray[np.int64]) -> Iterator[p
         first += table.num_rows
 
 
-def _blocks(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Put tables together."""
+def blocks(tables: Iterable[pa.Table], *, rows: int, size: int) -> Iterator[pa.Table]:
+    """Put tables together until they have so many rows or bytes."""
     held: list[pa.Table] = []
-    rows = size = 0
+    held_rows = held_bytes = 0
     for table in tables:
         held.append(table)
-        rows += table.num_rows
-        size += table.nbytes
-        is_full = rows >= BLOCK_ROWS or size >= BLOCK_BYTES
+        held_rows += table.num_rows
+        held_bytes += table.nbytes
+        is_full = held_rows >= rows or held_bytes >= size
         if is_full or len(held) == SMALL_TABLES:
             held = [pa.concat_tables(held).combine_chunks()]
         if is_full:
             yield held.pop()
-            rows = size = 0
+            held_rows = held_bytes = 0
     if held:
         yield pa.concat_tables(held).combine_chunks()
