@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work
@@ -52,7 +53,7 @@ def _lines(result: CalibrateResult) -> Iterator[str]:
         yield "no-answer threshold not fitted: every question has an answer"
     else:
         yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
-        yield f"no-answer threshold {result.no_answer_threshold:.6g}"
+        yield f"no-answer threshold {np.float32(result.no_answer_threshold)!s}"
     yield ""
     yield "              before     after"
     for label, name, digits in (

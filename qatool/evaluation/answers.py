@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import types
 
 from qatool.errors import InputError
 from qatool.files.formats import open_reader
@@ -45,6 +46,8 @@ class AnswerSet:
     """``(n,)``: of the best text, NaN where there is none; ``None`` when the file has no scores."""
     no_answer_score: NDArray[np.float64] | None
     """``(n,)``, or ``None`` when the file has none."""
+    is_single: bool = False
+    """Whether no-answer scores are of single precision, in which ``extract`` compares them with its threshold."""
     n_windows: NDArray[np.float64] | None
     """``(n,)``, or ``None`` when the file does not tell."""
     candidates: list[pa.Array]
@@ -61,7 +64,8 @@ class AnswerSet:
         scores = self.no_answer_score
         if scores is None:
             raise ValueError("no no-answer scores to decide by")
-        none = (scores > threshold) | np.isnan(scores)
+        exceeds = scores.astype(np.float32) > np.float32(threshold) if self.is_single else scores > threshold
+        none = exceeds | np.isnan(scores)
         decided = [None if no else text for no, text in zip(none.tolist(), self.best, strict=True)]
         return replace(self, decided=decided)
 
@@ -69,7 +73,8 @@ class AnswerSet:
         """Return only these rows, in this order."""
         places = rows.tolist()
         candidates = [pa.chunked_array(self.candidates).take(pa.array(rows))] if self.candidates else []
-        return AnswerSet(
+        return replace(
+            self,
             ids=[self.ids[row] for row in places],
             decided=[self.decided[row] for row in places],
             best=[self.best[row] for row in places],
@@ -123,6 +128,7 @@ class _Rows:
         self.extra: dict[str, list[Any]] = {name: [] for name in extra}
         self.absent = {"candidates", *_NUMBERS, *extra}
         """Columns that no file has had so far."""
+        self.is_single = True
 
     def answers(self) -> AnswerSet:
         numbers = {
@@ -141,6 +147,7 @@ class _Rows:
             best=best,
             rejected=np.array([error is not None for error in self.texts["error"]], dtype=np.bool_),
             candidates=lists,
+            is_single=self.is_single,
             questions=self.texts["question"],
             extra={name: values for name, values in self.extra.items() if name not in self.absent},
             **numbers,
@@ -163,6 +170,8 @@ def _read_parquet(source: Source, found: _Rows) -> None:
         simple = [name for name in (*_TEXTS, *_NUMBERS, *found.extra) if name in there]
         wanted = [*simple, _CANDIDATES] if "candidates" in there else simple
         found.absent.difference_update(there)
+        if "no_answer_score" in there:
+            found.is_single &= types.is_float32(file.schema_arrow.field("no_answer_score").type)
         for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
             rows = batch.num_rows
             for column in (found.texts, found.extra):

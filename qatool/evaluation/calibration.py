@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qatool.evaluation.curves import Threshold, applicable_threshold
+from qatool.evaluation.curves import Threshold, applicable_threshold, between
 from qatool.evaluation.reliability import Bin, calibration_error, reliability_bins
 from qatool.evaluation.scoring import score
 
@@ -169,7 +169,7 @@ def fit_precision(outcome: Outcome, expected: Sequence[Expected], precision: flo
         raise UnreachableError(float(share[last].max(initial=0.0)))
     place = int(reached[-1])
     above = ordered[place + 1] if place + 1 < len(ordered) else 1.0
-    return Threshold(100.0 * float(share[place]), float((ordered[place] + above) / 2))
+    return Threshold(100.0 * float(share[place]), between(ordered[place], above))
 
 
 def decided(outcome: Outcome, threshold: float | None) -> list[str | None]:
@@ -179,7 +179,7 @@ def decided(outcome: Outcome, threshold: float | None) -> list[str | None]:
     """
     given = _answered(outcome)
     if threshold is not None:
-        given &= outcome.no_answer_score <= threshold
+        given &= outcome.no_answer_score.astype(np.float32) <= np.float32(threshold)  # as extract decides
     return [text if is_given else None for text, is_given in zip(outcome.best, given.tolist(), strict=True)]
 
 

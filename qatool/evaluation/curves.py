@@ -85,7 +85,13 @@ def applicable_threshold(
     best = int(places[len(places) - 1 - np.argmax(totals[places][::-1])])
     below = ordered[best - 1] if best else 0.0
     above = ordered[best] if best < len(ordered) else 1.0
-    return Threshold(100.0 * float(totals[best]) / len(scores), float((below + above) / 2))
+    return Threshold(100.0 * float(totals[best]) / len(scores), between(below, above))
+
+
+def between(below: float, above: float) -> float:
+    """Return the threshold half-way between two no-answer scores, that tells them apart in single precision, too."""
+    middle = float(below + above) / 2
+    return middle if np.float32(middle) < np.float32(above) else float(below)
 
 
 def precision_recall(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qatool.squad import normalize
+from qatool.squad import normalize, word_f1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +63,7 @@ def score(texts: Iterable[str | None], expected: Sequence[Expected], rules: Rule
             f1.append(1.0 if answer else empty_f1)
         else:
             exact.append(0.0)
-            f1.append(max(_f1(answer.split(), other.split()) for other in right.texts) if answer else 0.0)
+            f1.append(max(word_f1(answer.split(), other.split()) for other in right.texts) if answer else 0.0)
     return Scores(np.array(exact), np.array(f1))
 
 
@@ -85,16 +85,3 @@ def hit_ranks(
 
 def _first_match(texts: list[str], right: tuple[str, ...]) -> int:
     return next((rank for rank, text in enumerate(texts) if normalize(text) in right), -1)
-
-
-def _f1(found: list[str], expected: list[str]) -> float:
-    left = list(expected)
-    shared = 0
-    for word in found:
-        if word in left:
-            left.remove(word)
-            shared += 1
-    if not shared:
-        return 0.0
-    precision, recall = shared / len(found), shared / len(expected)
-    return 2 * precision * recall / (precision + recall)

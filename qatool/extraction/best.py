@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from qatool.extraction.gather import PickedRows
 from qatool.windows.ragged import offsets_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qatool.spans.joint import JointScores
+
+ROWS_AT_ONCE = 1_024
+"""Of the tables yielded."""
 
 
 class _Standing(NamedTuple):
@@ -46,11 +50,11 @@ class _Question:
 def best_per_question(
     tables: Callable[[], Iterator[pa.Table]], *, top_k: int, joint: JointScores | None = None
 ) -> Iterator[pa.Table]:
-    """Yield one table a question, in order of the questions' first appearance: its ``top_k`` best rows.
+    """Yield the ``top_k`` best rows of each question, in order of the questions' first appearance.
 
     Rows with an answer come first, by ``score``; a question that no document answers keeps its single best row,
     which says so. Rejected rows are kept as they are, at the end. Two passes are made over ``tables``; in memory
-    stand the best rows only, so it grows with the number of questions, not of documents.
+    stand the best rows and the rejected ones only, so it grows with the number of questions, not of documents.
 
     :param tables: returns the parts' tables from the start
     :param joint: makes ``score`` that of a span among all documents' spans; ``None``: it stays as it is
@@ -76,16 +80,20 @@ def best_per_question(
             else:
                 heapq.heappushpop(held.best, standing)
         first += table.num_rows
-    chosen = [(_chosen(held.best), held.mass) for held in questions.values()]
-    rows = _rows(tables(), {kept.row for several, _ in chosen for kept in several}.union(rejected))
-    for several, mass_of_all in chosen:
-        best = pa.concat_tables([rows[kept.row] for kept in several]).combine_chunks()
-        if joint is not None:
-            margin = np.array([kept.value for kept in several])
-            best = _rescored(best, joint.score(margin, mass_of_all))
-        yield best
-    if rejected:
-        yield pa.concat_tables([rows[row] for row in rejected]).combine_chunks()
+    chosen = [(kept.row, kept.value, held.mass) for held in questions.values() for kept in _chosen(held.best)]
+    best = np.array([row for row, _, _ in chosen], dtype=np.int64)
+    margin, mass_of_all = (np.array([one[place] for one in chosen], dtype=np.float64) for place in (1, 2))
+    last = np.array(rejected, dtype=np.int64)
+    rows = PickedRows(tables(), np.sort(np.concatenate([best, last])))
+    for some in _slices(len(best)):
+        found = rows.take(best[some])
+        yield found if joint is None else _rescored(found, joint.score(margin[some], mass_of_all[some]))
+    for some in _slices(len(last)):
+        yield rows.take(last[some])
+
+
+def _slices(count: int) -> Iterator[slice]:
+    return (slice(first, first + ROWS_AT_ONCE) for first in range(0, count, ROWS_AT_ONCE))
 
 
 def _values(table: pa.Table, joint: JointScores | None) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -100,18 +108,6 @@ def _chosen(held: list[_Standing]) -> list[_Standing]:
     """Return the answered ones, best first, or the single best of the unanswered."""
     ranked = sorted(held, reverse=True)
     return [one for one in ranked if one.answered] or ranked[:1]
-
-
-def _rows(tables: Iterator[pa.Table], wanted: set[int]) -> dict[int, pa.Table]:
-    """Return the wanted rows of the whole, each a table."""
-    rows: dict[int, pa.Table] = {}
-    first = 0
-    for table in tables:
-        for row in range(first, first + table.num_rows):
-            if row in wanted:
-                rows[row] = table.take([row - first])  # a slice would hold the whole part
-        first += table.num_rows
-    return rows
 
 
 def _rescored(table: pa.Table, score: NDArray[np.float64]) -> pa.Table:

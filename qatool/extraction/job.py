@@ -12,6 +12,7 @@ from qatool.screen import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from qatool.extraction.answering import Answerer, Begun
     from qatool.extraction.columns import Columns
@@ -39,6 +40,7 @@ class ExtractionJob:
     """A corpus to be answered, whoever does it; see :class:`qatool.jobs.distributed.DistributedWork`.
 
     :param earlier: returns the files whose answers may be taken over; asked before every shard
+    :param spool: returns where such answers may be copied to, see :class:`PreviousAnswers`
     :param skip_errors: whether bad rows become rejected rows instead of ending the run
     """
 
@@ -49,12 +51,14 @@ class ExtractionJob:
         limits: ShardLimits,
         *,
         earlier: Callable[[], list[Location]],
+        spool: Callable[[], Path | None] = lambda: None,
         skip_errors: bool,
     ) -> None:
         self._corpus = corpus
         self._columns = columns
         self._limits = limits
         self._earlier = earlier
+        self._spool = spool
         self._skip_errors = skip_errors
         self._previous: tuple[list[Location], PreviousAnswers | None] = ([], None)
         self.in_hand = InHand(examples=0, windows=0)
@@ -76,7 +80,7 @@ class ExtractionJob:
         """
         paths = self._earlier()
         if paths != self._previous[0]:
-            self._previous = paths, PreviousAnswers(paths)
+            self._previous = paths, PreviousAnswers(paths, self._spool)
         previous = self._previous[1]
         taken = None if previous is None else previous.taken(unit.fingerprints, self._columns.answers)
         return Task(shard=unit, taken=taken, kept=self._columns.kept)

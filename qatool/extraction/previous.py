@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from qatool.errors import InputError
+from qatool.extraction.gather import blocks, gather
 from qatool.files.parquet import open_parquet
+from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,17 +36,27 @@ class TakenAnswers:
     """With the columns of :func:`qatool.extraction.answers.pair_table`."""
 
 
+BLOCK_BYTES = 64 << 20
+"""Of the copy, and of memory while it is made. A shard takes a few rows of each block where rows are in any order."""
+
+
 class PreviousAnswers:
     """Rows of earlier parts or outputs; 24 bytes a row are held in memory.
 
+    Of rows asked for in their order, a row group is read once. Where that comes to two readings of them all, they are
+    copied to where any row is at hand.
+
     :param paths: Parquet files with the columns of ``answers.parquet``; rejected rows in them are passed over
+    :param spool: returns where the copy may stand, ``None`` for the system's place for such files
     :raises InputError: a file cannot be read
     """
 
-    def __init__(self, paths: Sequence[Location]) -> None:
+    def __init__(self, paths: Sequence[Location], spool: Callable[[], Path | None] = lambda: None) -> None:
         self._paths = list(paths)
+        self._spool = spool
         keys, places = [], []
         self._groups: list[tuple[int, int]] = []
+        starts = [0]
         for number, path in enumerate(self._paths):
             try:
                 with open_parquet(path) as file:
@@ -51,6 +67,7 @@ class PreviousAnswers:
                         keys.append(_keys(table["fingerprint"].combine_chunks().take(pa.array(row)).to_pylist()))
                         places.append(np.stack([np.full(len(row), len(self._groups)), row], axis=1))
                         self._groups.append((number, group))
+                        starts.append(starts[-1] + table.num_rows)
             except (OSError, pa.ArrowException, KeyError) as error:
                 raise InputError(f"{path}: no answers can be taken from it ({str(error).splitlines()[0]})") from error
         key = np.concatenate(keys) if keys else np.empty((0, 2), np.uint64)
@@ -59,7 +76,10 @@ class PreviousAnswers:
         # Two arrays, each in one piece: a search in a column of one array would copy the column every time.
         self._head, self._tail = key[order, 0], key[order, 1]
         self._place = place[order].astype(np.int32)
+        self._starts = np.array(starts)
         self._held: tuple[int, pa.Table] | None = None
+        self._readings = 0
+        self._copy: _Copy | None = None
 
     def __len__(self) -> int:
         return len(self._head)
@@ -91,30 +111,69 @@ class PreviousAnswers:
         return found
 
     def take(self, found: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        """Return ``columns`` of the earlier rows ``found (n,)``, in that order; none of them is ``-1``."""
-        place = self._place[found]
-        tables, order = [], []
-        for group in np.unique(place[:, 0]):
-            chosen = np.flatnonzero(place[:, 0] == group)
-            table = self._read(int(group), columns)
-            tables.append(table.take(pa.array(place[chosen, 1])))
-            order.append(chosen)
-        joined = pa.concat_tables(tables).combine_chunks()
-        return joined.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+        """Return ``columns`` of the earlier rows ``found (n,)``, in that order; none of them is ``-1``.
 
-    def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        :param columns: the same every time
+        :raises OutputError: the copy cannot be written
+        """
+        group, row = self._place[found].T
+        if self._copy is None and self._readings >= 2 * len(self._groups):
+            self._held = None
+            self._copy = _Copy((self._read(one, columns) for one in range(len(self._groups))), self._spool())
+        if self._copy is not None:
+            return self._copy.take(self._starts[group] + row)
+        return gather(lambda one: self._kept(one, columns), group, row)
+
+    def _kept(self, group: int, columns: Sequence[str]) -> pa.Table:
         """Read a row group, or have it at hand: neighbours are asked for one after the other."""
         if self._held is None or self._held[0] != group:
-            path, number = self._paths[self._groups[group][0]], self._groups[group][1]
-            try:
-                with open_parquet(path) as file:
-                    self._held = group, file.read_row_group(number, columns=list(columns))
-            except (OSError, pa.ArrowException) as error:
-                raise InputError(
-                    f"{path}: has changed while answers were taken from it ({str(error).splitlines()[0]}); "
-                    "start the same command again"
-                ) from error
-        return self._held[1].select(list(columns))
+            self._held = None  # before another is read
+            self._held = group, self._read(group, columns)
+            self._readings += 1
+        return self._held[1]
+
+    def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        path, number = self._paths[self._groups[group][0]], self._groups[group][1]
+        try:
+            with open_parquet(path) as file:
+                return file.read_row_group(number, columns=list(columns)).select(list(columns))
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{path}: has changed while answers were taken from it ({str(error).splitlines()[0]}); "
+                "start the same command again"
+            ) from error
+
+
+class _Copy:
+    """Tables in an uncompressed file without a name, mapped into memory so that a few rows of it cost little.
+
+    :param path: where to write it, ``None`` for the system's place for such files
+    :raises OutputError: it cannot be written
+    """
+
+    def __init__(self, tables: Iterable[pa.Table], path: Path | None) -> None:
+        begins = [0]
+        with ExitStack() as stack:
+            if path is None:
+                path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-"))) / "answers.arrow"
+            stack.callback(path.unlink, missing_ok=True)
+            with reporting(path), path.open("wb") as stream, ExitStack() as writing:
+                writer = None
+                for block in blocks(tables, rows=sys.maxsize, size=BLOCK_BYTES):
+                    writer = writer or writing.enter_context(pa.ipc.new_file(stream, block.schema))
+                    for batch in block.to_batches():
+                        writer.write_batch(batch)
+                        begins.append(begins[-1] + batch.num_rows)
+            self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._begins = np.array(begins)
+
+    def take(self, rows: NDArray[np.int64]) -> pa.Table:
+        """Return rows ``(n,)`` of all tables together, in the order asked for."""
+        block = np.searchsorted(self._begins, rows, side="right") - 1
+        return gather(self._block, block, rows - self._begins[block])
+
+    def _block(self, number: int) -> pa.Table:
+        return pa.Table.from_batches([self._file.get_batch(number)])
 
 
 def _keys(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:

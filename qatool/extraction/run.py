@@ -96,6 +96,7 @@ class ExtractionRun:
                 columns,
                 setup.shard_limits,
                 earlier=lambda: [*self._folder.previous_parts(), *reusable],
+                spool=self._folder.staging,
                 skip_errors=self._options.on_error == "skip",
             )
             load_seconds = time.monotonic() - began

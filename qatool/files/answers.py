@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from qatool.files.uploads import ObjectFile
 
 GROUP_ROWS, GROUP_BYTES = 16_384, 16 << 20
-"""Tables are collected into a row group until they have so many rows or bytes.
+"""Tables are collected into a row group, or a part of a folder, until they have so many rows or bytes.
 
 What Parquet notes of each row group is kept in memory until the file is closed: with one for every 512 rows, a
-gigabyte for ten million.
+gigabyte for ten million. A folder would have a file for every table.
 """
 REPEATING = ("question", "document_id", "question_id")
 """Columns worth a dictionary in Parquet; the others are near unique, and a dictionary only grows memory."""
@@ -57,7 +57,7 @@ class AnswerWriter:
         self._schema = schema
 
     def write(self, table: pa.Table) -> None:
-        """Write the rows of a table: in Parquet with others as a row group, in a folder as a part.
+        """Write the rows of a table, in Parquet with others as a row group, in a folder with others as a part.
 
         :raises OutputError: the disk is full, or the reader of standard output has gone
         :raises ValueError: the table is of another schema
@@ -109,11 +109,11 @@ def open_writer(
     if target.kind == "stdout":
         sink = _StdoutSink()
     elif target.kind == "folder":
-        sink = part_folder(target.path, metadata, staging=staging, confirm=confirm)
+        sink = _Collected(part_folder(target.path, metadata, staging=staging, confirm=confirm))
     elif target.kind == "jsonl":
         sink = _JsonlSink(whole_file(target.path, staging=staging, confirm=confirm), target.compression)
     else:
-        sink = _ParquetSink(whole_file(target.path, staging=staging, confirm=confirm), schema, metadata)
+        sink = _Collected(_ParquetSink(whole_file(target.path, staging=staging, confirm=confirm), schema, metadata))
     return AnswerWriter(sink, schema)
 
 
@@ -132,11 +132,42 @@ def parquet_writer(stream: BinaryIO, schema: pa.Schema, about: Mapping[bytes, by
     )
 
 
+class _Collected:
+    """Collects tables, and hands them on as one."""
+
+    def __init__(self, sink: _Sink) -> None:
+        self._sink = sink
+        self._pending: list[pa.Table] = []
+        self._rows = self._bytes = 0
+
+    def write(self, table: pa.Table) -> None:
+        self._pending.append(table)
+        self._rows += table.num_rows
+        self._bytes += table.nbytes
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        group, self._pending = pa.concat_tables(self._pending), []
+        self._rows = self._bytes = 0
+        self._sink.write(group)
+
+    def close(self) -> None:
+        try:
+            if self._pending:
+                self._hand_on()
+        except BaseException:
+            self.discard()
+            raise
+        self._sink.close()
+
+    def discard(self) -> None:
+        self._sink.discard()
+
+
 class _ParquetSink:
     def __init__(self, file: AtomicFile | ObjectFile, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
         self._file = file
-        self._pending: list[pa.Table] = []
-        self._rows = self._bytes = 0
         try:
             self._writer = parquet_writer(file.stream, schema, metadata)
         except BaseException:
@@ -144,22 +175,11 @@ class _ParquetSink:
             raise
 
     def write(self, table: pa.Table) -> None:
-        self._pending.append(table)
-        self._rows += table.num_rows
-        self._bytes += table.nbytes
-        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
-            self._write_group()
-
-    def _write_group(self) -> None:
-        group, self._pending = pa.concat_tables(self._pending), []
-        self._rows = self._bytes = 0
         with reporting(self._file.path):
-            self._writer.write_table(group, row_group_size=max(1, group.num_rows))
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
 
     def close(self) -> None:
         try:
-            if self._pending:
-                self._write_group()
             with reporting(self._file.path):
                 self._writer.close()
         except BaseException:

@@ -76,7 +76,7 @@ class Corpus:
         return sorted(self._columns.unseen)
 
     def missing_documents(self) -> list[Question]:
-        """Return the questions that name a document which is not there; reads the ids of all documents.
+        """Return the questions that name a document which is not there; reads ids until all of those are found.
 
         :raises InputError: a file cannot be read or breaks off
         """
@@ -139,6 +139,7 @@ class _PlainRows:
             if "id" in columns.renames:
                 require(source, reader, columns, ("id",))
             require_text(source, reader, columns, ("question", "context"))
+            reader.arrow_type(columns.of("id"))  # a doubled column is told before the first row is read
 
     def kept_fields(self) -> dict[str, pa.DataType | None]:
         return {field: declared_type(self._sources, self._columns.of(field)) for field in self._columns.keep}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from qatool.errors import InputError
@@ -14,32 +15,33 @@ if TYPE_CHECKING:
     from qatool.files.paths import Source
 
 COUNTED_BYTES = 256 << 20
-"""Lines of larger files are not counted beforehand."""
+"""Lines of files that are larger together are not counted beforehand."""
 
 
 def total_rows(sources: Sequence[Source]) -> int | None:
     """Return the rows of all files; ``None`` when one of them would have to be parsed, or cannot be read."""
-    total = 0
-    for source in sources:
-        rows = _rows(source)
-        if rows is None:
-            return None
-        total += rows
-    return total
-
-
-def _rows(source: Source) -> int | None:
     try:
-        if source.format == "text":
-            return 1
-        if source.format == "parquet":
-            return footer(source).num_rows
-        # An object would be fetched twice.
-        if source.format != "jsonl" or source.compression is not None or isinstance(source.path, ObjectPath):
+        if sum(map(_bytes_to_read, sources)) > COUNTED_BYTES:
             return None
-        if source.path.stat().st_size <= COUNTED_BYTES:
-            with source.path.open("rb") as stream:
-                return sum(1 for line in stream if line.strip())
+        return sum(map(_rows, sources))
     except (OSError, InputError):
         return None  # the reader will say what is wrong
-    return None
+
+
+def _bytes_to_read(source: Source) -> float:
+    """Return what it takes to count the rows of a file."""
+    if source.format in {"text", "parquet"}:
+        return 0
+    # An object would be fetched twice.
+    if source.format != "jsonl" or source.compression is not None or isinstance(source.path, ObjectPath):
+        return math.inf
+    return source.path.stat().st_size
+
+
+def _rows(source: Source) -> int:
+    if source.format == "text":
+        return 1
+    if source.format == "parquet":
+        return footer(source).num_rows
+    with source.path.open("rb") as stream:
+        return sum(1 for line in stream if line.strip())

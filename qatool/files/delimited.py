@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from qatool.files.paths import Source
 
-FIELD_BYTES = 1 << 30
-"""Longest field: far above any document, far below what an unclosed quote in a huge file would collect."""
+FIELD_CHARACTERS = 64 << 20
+"""Longest field, at 4 bytes a character in memory: far above any document, far below what an unclosed quote in a huge
+file would collect."""
 
 
 class DelimitedReader:
@@ -71,7 +72,7 @@ class DelimitedReader:
                     number += 1
 
     def _records(self, lines: Iterator[str]) -> Iterator[list[str]]:
-        csv.field_size_limit(FIELD_BYTES)
+        csv.field_size_limit(FIELD_CHARACTERS)
         delimiter = "\t" if self.source.format == "tsv" else ","
         return csv.reader(lines, delimiter=delimiter, strict=True)
 

@@ -154,6 +154,7 @@ class AskedDocuments:
             reader = open_reader(source)
             require(source, reader, columns, ("context",))
             require_text(source, reader, columns, ("context",))
+            reader.arrow_type(_id_column(columns, reader))  # a doubled column is told before the first row is read
             missing = [field for field in columns.keep if not self._questions_may_have(columns.of(field))]
             if "id" in columns.renames and not self._questions_may_have(columns.of("id")):
                 missing.append("id")
@@ -182,14 +183,19 @@ class AskedDocuments:
         return types
 
     def missing_documents(self) -> list[Question]:
-        """Return the questions that name a document which is not there, reading the ids of all documents.
+        """Return the questions that name a document which is not there, reading ids until all of those are found.
 
         :raises InputError: a file cannot be read or breaks off
         """
-        if self._questions.by_document is None:
+        missing = set(self._questions.by_document or ())
+        if not missing:
             return []
-        wanted = frozenset({"id", self._columns.of("id")})
-        return self._unasked({document.id for document in self._documents(wanted) if document.is_known})
+        for document in self._documents(frozenset({"id", self._columns.of("id")})):
+            if document.is_known:
+                missing.discard(document.id)
+                if not missing:
+                    break
+        return self._unasked(missing)
 
     def total(self) -> int | None:
         """Return how many examples there are, if the documents can be counted without reading them."""
@@ -202,20 +208,19 @@ class AskedDocuments:
         """Yield the examples of each document, then those of questions that could not be asked."""
         columns = self._columns
         by_document = self._questions.by_document
-        seen: set[str] = set()
+        missing = set(by_document or ())
         for document in self._documents(columns.named(("id", "context", *columns.keep)) | {"id"}):
             if by_document is None:
                 asked = self._questions.every
             elif document.is_known:
                 asked = by_document.get(document.id, [])
-                if asked:
-                    seen.add(document.id)
+                missing.discard(document.id)
             else:
                 asked = []
                 yield self._unidentified(document)
             for question in asked:
                 yield self._ask(document, question)
-        for question in self._unasked(seen):
+        for question in self._unasked(missing):
             reason = f"no document has the id {excerpt(question.document_id)}"
             yield self._never_asked(question, reason)
         for question in self._questions.bad:
@@ -234,9 +239,9 @@ class AskedDocuments:
                 shared = context
                 yield _document(source, row, self._columns, id_column, prefix)
 
-    def _unasked(self, seen: set[str]) -> list[Question]:
+    def _unasked(self, missing: set[str]) -> list[Question]:
         by_document = self._questions.by_document or {}
-        return [question for name, asked in by_document.items() if name not in seen for question in asked]
+        return [question for name, asked in by_document.items() if name in missing for question in asked]
 
     def _ask(self, document: Document, question: Question) -> Example:
         return Example(

@@ -7,6 +7,7 @@ import math
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
@@ -44,17 +45,69 @@ def python_values(column: pa.Array | pa.ChunkedArray, *, strict: bool = True) ->
         return [None if text is None else _number(float(text), strict=strict) for text in texts]
     if types.is_floating(kind):
         return [None if value is None else _number(value, strict=strict) for value in column.to_pylist()]
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+    if any(check(kind) for check in _BINARY):
         return [None if value is None else value.hex() for value in column.to_pylist()]
-    if types.is_list(kind) or types.is_large_list(kind):
+    if any(check(kind) for check in _LISTS):
         return _lists(column, strict=strict)
     if types.is_struct(kind):
         return _structs(column, strict=strict)
-    return list(column.to_pylist())
+    if (plainer := _plainer(column)) is not None:
+        return python_values(plainer, strict=strict)
+    return _maps(column, strict=strict) if types.is_map(kind) else _singles(column)
+
+
+_BINARY = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+_LISTS = (
+    types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view, types.is_large_list_view,
+)  # fmt: skip
+
+
+def _plainer(column: pa.Array) -> pa.Array | None:
+    """Return the values of an encoded column, ``None`` where they are not encoded."""
+    if types.is_dictionary(column.type):
+        return column.dictionary_decode()
+    if types.is_run_end_encoded(column.type):
+        return pc.run_end_decode(column)
+    return column.storage if isinstance(column.type, pa.BaseExtensionType) else None
 
 
 def _number(value: float, *, strict: bool) -> float | None:
     return None if strict and not math.isfinite(value) else value
+
+
+def _singles(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except UNFIT:
+        return [_single(cell) for cell in column]
+
+
+UNFIT = (OverflowError, ValueError, pa.ArrowException)
+"""What Arrow raises where Python's types do not reach: out of range, too fine, an unknown time zone."""
+
+
+def _single(cell: pa.Scalar) -> Any:
+    """Return a value; times that Python's types do not hold as text of the same form, in UTC."""
+    try:
+        return cell.as_py()
+    except UNFIT:
+        kind = cell.type
+        if types.is_duration(kind):
+            return str(np.timedelta64(cell.value, kind.unit))
+        if types.is_time(kind):
+            return str(np.datetime64(cell.value, kind.unit)).partition("T")[2]
+        if not types.is_temporal(kind):
+            raise
+        if types.is_date(kind):
+            return str(np.datetime64(cell.value, "D" if types.is_date32(kind) else "ms")).partition("T")[0]
+        text = str(np.datetime64(cell.value, kind.unit)).replace("T", " ")
+        return text if kind.tz is None else f"{text}+00:00"
+
+
+def _maps(column: pa.Array, *, strict: bool) -> list[Any]:
+    entry = pa.struct([column.type.key_field, column.type.item_field])
+    entries = python_values(column.cast(pa.list_(entry)), strict=strict)
+    return [None if pairs is None else [tuple(pair.values()) for pair in pairs] for pairs in entries]
 
 
 def _lists(column: pa.Array, *, strict: bool) -> list[Any]:

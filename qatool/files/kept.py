@@ -6,13 +6,17 @@ import json
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
+from qatool.files.arrowvalue import ArrowValue
 from qatool.files.jsonlines import python_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
 
 
 def kept_array(values: Sequence[Any], declared: pa.DataType | None) -> pa.Array:
@@ -20,12 +24,16 @@ def kept_array(values: Sequence[Any], declared: pa.DataType | None) -> pa.Array:
 
     :param declared: the type the input declares; ``None`` infers one. Values that no type holds together
         (text and numbers, truth values and numbers, integers above 64 bits, ``{}``) become text: JSON for
-        what is not text already. Lone surrogates, which Arrow's text cannot hold, are written as escapes.
+        what is not text already. Integers and floats become floats, in lists and objects, too. Lone surrogates,
+        which Arrow's text cannot hold, are written as escapes.
     """
     if declared is None and _mixes_bool(values):
         return _json_texts(values)
+    held = values
+    if ArrowValue in set(map(type, values)):
+        held = [value.scalar if isinstance(value, ArrowValue) else value for value in values]
     try:
-        array = pa.array(values, declared)
+        array = _inferred(held) if declared is None else pa.array(held, declared)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError):
         return _json_texts(values)
     return array if declared is not None or _is_storable(array.type) else _json_texts(values)
@@ -53,7 +61,10 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
     :param table: one of those unified, or one with the same columns
     """
-    columns = [_cast(table.column(field.name), field.type) for field in schema]
+    columns = [
+        pa.chunked_array([_cast(chunk, field.type) for chunk in table.column(field.name).chunks], field.type)
+        for field in schema
+    ]
     return pa.table(columns, schema=schema)
 
 
@@ -84,6 +95,33 @@ def _join_structs(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.struct(list(kinds.items()))
 
 
+def _inferred(values: Sequence[Any]) -> pa.Array:
+    """Return values as an array of the type that Arrow infers; floats take integers that they must round.
+
+    :raises ArrowException: no type holds them together
+    """
+    try:
+        return pa.array(values)
+    except pa.ArrowInvalid:
+        kinds = set(map(type, values)) - {type(None)}
+        missing = pa.array([value is None for value in values])
+        if kinds == {int, float}:
+            return pa.array([None if value is None else float(value) for value in values])
+        if kinds == {list}:
+            inner = _inferred([one for value in values for one in value or ()])
+            return _list_array([len(value or ()) for value in values], inner, missing)
+        if kinds == {dict}:
+            names = list(dict.fromkeys(name for value in values for name in value or ()))
+            fields = [_inferred([None if value is None else value.get(name) for value in values]) for name in names]
+            return pa.StructArray.from_arrays(fields, names=names, mask=missing)
+        raise
+
+
+def _list_array(lengths: ArrayLike, values: pa.Array, missing: pa.Array) -> pa.Array:
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=missing)
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind))
 
@@ -103,31 +141,50 @@ def _mixes_bool(values: Sequence[Any]) -> bool:
     return bool in kinds and len(kinds) > 1
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
-    if column.type == kind:
-        return column
-    if types.is_null(column.type):
-        return pa.nulls(len(column), kind)
-    if _is_number(column.type) and _is_number(kind):
-        return column.cast(kind, safe=False)
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return an array brought to a type that :func:`_join` made of its own; never raises."""
+    if array.type == kind:
+        return array
+    if types.is_null(array.type):
+        return pa.nulls(len(array), kind)
     if types.is_string(kind):
-        if types.is_large_string(column.type) or types.is_string_view(column.type):
-            return column.cast(kind)
-        return _json_texts(python_values(column, strict=False))
-    return pa.array(column.to_pylist(), kind)
+        if types.is_large_string(array.type) or types.is_string_view(array.type):
+            return array.cast(kind)
+        return pa.array(list(map(_json, python_values(array, strict=False))), kind)
+    if types.is_list(kind):
+        lengths = array.value_lengths().fill_null(0).to_numpy()
+        return _list_array(lengths, _cast(array.flatten(), kind.value_type), array.is_null())
+    if types.is_struct(kind):
+        own = {field.name: values for field, values in zip(array.type, array.flatten(), strict=True)}
+        absent = pa.nulls(len(array))
+        fields = [_cast(own.get(field.name, absent), field.type) for field in kind]
+        return pa.StructArray.from_arrays(fields, fields=list(kind), mask=array.is_null())
+    return array.cast(kind, safe=False)  # numbers
 
 
 def _json_texts(values: Sequence[Any]) -> pa.Array:
     return pa.array([_json_text(value) for value in values], pa.string())
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, ArrowValue):
+        return value.plain()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
 def _json_text(value: Any) -> str | None:
     """Return text as it is and anything else as JSON; ``None`` for null and what is nested too deeply."""
+    return _valid(value) if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str):
-        try:
-            value = json.dumps(value, ensure_ascii=False, default=str)
-        except (RecursionError, ValueError, TypeError):
-            return None
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    try:
+        return _valid(json.dumps(value, ensure_ascii=False, default=_plain))
+    except (RecursionError, ValueError, TypeError):
+        return None
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

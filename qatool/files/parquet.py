@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from qatool.errors import InputError
+from qatool.files.arrowvalue import ArrowValue
+from qatool.files.jsonlines import UNFIT
 from qatool.files.objects import ObjectPath
 from qatool.files.rows import Row, excerpt
 from qatool.files.streams import reading
@@ -59,17 +61,17 @@ class ParquetReader:
 
         :raises InputError: the footer cannot be read, or two columns have the name
         """
-        places = self._arrow_schema().get_all_field_indices(column)
-        if len(places) > 1:
-            raise InputError(f"{self.source.path}: has {len(places)} columns {excerpt(column)}; rename them")
-        return _value_type(self._arrow_schema().field(places[0]).type) if places else None
+        place = self._place(column)
+        return None if place is None else _value_type(self._arrow_schema().field(place).type)
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
         """Yield the rows; text that is not UTF-8 makes a bad row.
 
-        :raises InputError: the file cannot be read
+        :raises InputError: the file cannot be read, or two of the columns needed have one name
         """
         names = [name for name in self.columns() if columns is None or name in columns]
+        for name in names:
+            self._place(name)
         with reading(self.source), open_parquet(self.source.path, bounded=True) as file:
             if not names:
                 yield from (Row(number, None, {}) for number in range(file.metadata.num_rows))
@@ -78,6 +80,16 @@ class ParquetReader:
             for batch in file.iter_batches(_batch_rows(file.metadata, names), columns=names):
                 yield from _batch(batch, names, start)
                 start += batch.num_rows
+
+    def _place(self, column: str) -> int | None:
+        """Return where a column stands, ``None`` without such a column.
+
+        :raises InputError: two columns have the name
+        """
+        places = self._arrow_schema().get_all_field_indices(column)
+        if len(places) > 1:
+            raise InputError(f"{self.source.path}: has {len(places)} columns {excerpt(column)}; rename them")
+        return places[0] if places else None
 
     def _arrow_schema(self) -> pa.Schema:
         return footer(self.source).schema
@@ -202,13 +214,19 @@ def _cells(column: pa.Array) -> Cells:
         return _cells(pa.array(column.to_pylist(), declared.value_type))
     if isinstance(declared, pa.BaseExtensionType):
         return _cells(column.storage)
-    # Too fine for Python's types: these stay Arrow scalars.
-    if getattr(declared, "unit", None) == "ns":
-        return Cells([cell if cell.is_valid else None for cell in column], {})
+    if _is_fine(declared):
+        valid = column.is_valid().to_pylist()
+        return Cells([ArrowValue(column, row) if ok else None for row, ok in enumerate(valid)], {})
     try:
         return Cells(column.to_pylist(), {})
-    except UnicodeDecodeError:
+    except UNFIT:
         return _cell_by_cell(column)
+
+
+def _is_fine(declared: pa.DataType) -> bool:
+    """Return whether there are times in it that are finer than Python's."""
+    inner = (declared.field(place).type for place in range(declared.num_fields))
+    return getattr(declared, "unit", None) == "ns" or any(map(_is_fine, inner))
 
 
 def _cell_by_cell(column: pa.Array) -> Cells:
@@ -220,4 +238,6 @@ def _cell_by_cell(column: pa.Array) -> Cells:
         except UnicodeDecodeError as error:
             values.append(None)
             broken[row] = f"is not valid UTF-8 (byte {error.start + 1} of the text)"
+        except UNFIT:
+            values.append(ArrowValue(column, row))
     return Cells(values, broken)

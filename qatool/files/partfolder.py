@@ -155,8 +155,12 @@ class StorePartFolder:
 _PART = re.compile(r"part-[0-9]{5,}\.parquet")
 
 
+FIVE_DIGITS = 90_000
+
+
 def _part_name(part: int) -> str:
-    return f"part-{part:05d}.parquet"
+    """Return the name of a part; sorted as text, names are in order of the parts, however many there are."""
+    return f"part-{part:05d}.parquet" if part < FIVE_DIGITS else f"part-9{part - FIVE_DIGITS:07d}.parquet"
 
 
 def _seal(metadata: Mapping[bytes, bytes]) -> dict[str, object]:

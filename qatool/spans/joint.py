@@ -60,14 +60,14 @@ class JointScores:
         margin[there] = mass[there] + np.log(probability / answerable)
         return margin, mass
 
-    def score(self, margin: NDArray[np.float64], mass: float) -> NDArray[np.float64]:
+    def score(self, margin: NDArray[np.float64], mass: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Return the probability ``(n,)`` of spans among those of all documents.
 
         :param margin: ``(n,)``
-        :param mass: log of the sum of ``exp`` of the documents' masses
+        :param mass: ``(n,)``, or one for all: log of the sum of ``exp`` of the documents' masses
         """
-        if mass == -np.inf:
-            return np.zeros(len(margin))
+        nothing = np.isneginf(mass)
+        mass = np.where(nothing, 0.0, mass)
         log_odds = self.calibration.answerable_slope * mass + self.calibration.answerable_bias
-        probability: NDArray[np.float64] = np.exp(np.minimum(margin - mass, 0.0) - np.logaddexp(0.0, -log_odds))
-        return probability
+        probability = np.exp(np.minimum(margin - mass, 0.0) - np.logaddexp(0.0, -log_odds))
+        return np.where(nothing, 0.0, probability)

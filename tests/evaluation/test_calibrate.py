@@ -22,6 +22,7 @@ from qatool.evaluation.calibration import (
     likelihood,
     quality,
 )
+from qatool.evaluation.curves import between
 from qatool.evaluation.scoring import expected_answers
 
 
@@ -142,6 +143,14 @@ def test_the_threshold_of_the_best_f1() -> None:
     assert (found.value, found.threshold) == (50.0, pytest.approx(0.4))
     assert quality(FOUND, EXPECTED, found.threshold).f1 == 50.0
     assert quality(FOUND, EXPECTED, None).f1 == 25.0
+
+
+def test_a_threshold_between_neighbours() -> None:
+    """Extract compares in single precision, in which there is nothing between them."""
+    for below in np.float32([0.25, 0.4980807, np.nextafter(np.float32(0.4980807), np.float32(1))]):
+        above = np.nextafter(below, np.float32(1))
+        threshold = np.float32(between(float(below), float(above)))
+        assert below <= threshold < above
 
 
 def test_the_threshold_of_a_precision() -> None:

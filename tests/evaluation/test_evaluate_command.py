@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from evalhelpers import answer, reference, write_answers, write_json, write_refe
 from support import FIXTURES
 
 from qatool import cli
+from qatool.files.jsonlines import encode_lines
 
 ROWS = (
     answer("q1", "the cat", "the cat", "dog", score=0.9, no_answer_score=0.05),
@@ -86,7 +88,7 @@ def test_the_table(files, capsys) -> None:
         ["questions", "exact", "95", "%", "F1", "95", "%"],
         ["all", "4", "50.00", "0.0-100.0", "50.00", "0.0-100.0"],
     ]
-    assert "best threshold for F1: 75.00 with no answer above 0.05" in lines
+    assert "best threshold for F1: 75.00 with no answer above 0.0500000007" in lines
     assert "exact answers among the first candidates: 50.00 among 1, 100.00 among 2" in lines
 
 
@@ -162,6 +164,33 @@ def test_deciding_anew(files, capsys) -> None:
     assert figures(capsys, *words, "0.25")["NoAns_exact"] == 100.0
     found = figures(capsys, *words, "1")
     assert (found["answered"], found["NoAns_exact"], found["HasAns_exact"]) == (4, 0.0, 50.0)
+
+
+def test_deciding_anew_at_a_score_itself(files, capsys) -> None:
+    """In single precision, as extract decides: 0.4980807 is a little less than the score that is written so."""
+    score = np.float32(0.4980807)
+    assert float(score) > 0.4980807
+    rows = [row | {"no_answer_score": float(score)} for row in ROWS]
+    write_answers(files / "same.parquet", *rows)
+    table = pq.read_table(files / "same.parquet")
+    (files / "same.jsonl").write_bytes(encode_lines(table))
+    above = ("--no-answer-threshold", str(np.nextafter(score, np.float32(0))))
+    for name in ("same.parquet", "same.jsonl"):
+        for words, answered in ((("--no-answer-threshold", "0.4980807"), 4), (above, 0)):
+            assert figures(capsys, name, "--references", "ref.jsonl", *words)["answered"] == answered
+
+
+def test_thresholds_on_the_screen_are_those_that_decide(files, capsys) -> None:
+    write_answers(
+        files / "close.parquet",
+        ROWS[0] | {"no_answer_score": 0.4980807},
+        *(row | {"no_answer_score": 0.9} for row in ROWS[1:]),
+    )
+    words = ["evaluate", "close.parquet", "--references", "ref.jsonl"]
+    found = figures(capsys, *words[1:])
+    assert cli.run(words) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("best threshold for F1"))
+    assert np.float32(line.rpartition(" ")[2]) == np.float32(found["best_f1_thresh"])
 
 
 def test_no_answer_scores_beside_predictions(files, capsys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -85,6 +86,15 @@ def test_scores_at_the_edges(script, answer, references) -> None:
 def test_only_no_answer_is_right_for_an_unanswerable_question(answer) -> None:
     found = score([answer], expected_answers([()], "squad2.0"), "squad2.0")
     assert found.exact.tolist() == found.f1.tolist() == [float(answer != "cat")]
+
+
+def test_answers_of_many_words_take_no_longer_a_word() -> None:
+    words = " ".join(f"w{number}" for number in range(40_000))
+    began = time.process_time()
+    found = score([" ".join(reversed(words.split()))], expected_answers([(words,)], "squad2.0"), "squad2.0")
+    assert (found.exact[0], found.f1[0]) == (0.0, 1.0)
+    # When each word was looked for among all others, this took a minute.
+    assert time.process_time() - began < 5
 
 
 def loop_best_threshold(scores, doubt, answered, has_answer) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from filehelpers import write
 
 from qatool.errors import OutputError, UsageError
 from qatool.files.answers import open_writer
+from qatool.files.partfolder import _part_name
 from qatool.files.targets import Target, check_target, parse_target
 from qatool.schema import answers_schema
 
@@ -116,8 +117,25 @@ def test_another_schema_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_appears_sealed_and_replaces_its_like(tmp_path):
+def test_folder_collects_tables_into_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("qatool.files.answers.GROUP_ROWS", 4)
+    save(tmp_path / "out", *(answers(row, 1) for row in range(10)))
+    parts = sorted((tmp_path / "out").glob("*.parquet"))
+    assert [pq.read_table(part)["id"].to_pylist() for part in parts] == [list("0123"), list("4567"), list("89")]
+    assert [pq.read_metadata(part).num_row_groups for part in parts] == [1, 1, 1]
+
+
+def test_names_of_parts_sort_in_their_order():
+    some = [0, 1, 9, 10, 89_999, 90_000, 90_001, 99_999, 100_000, 1_000_000, 5_000_000]
+    names = [_part_name(part) for part in some]
+    assert names[:2] == ["part-00000.parquet", "part-00001.parquet"]
+    assert names == sorted(names)
+    assert len(set(names)) == len(names)
+
+
+def test_folder_appears_sealed_and_replaces_its_like(tmp_path, monkeypatch):
     folder = tmp_path / "out"
+    monkeypatch.setattr("qatool.files.answers.GROUP_ROWS", 1)
     save(folder, answers(0, 2), answers(2, 2), answers(4, 2))
     save(folder, answers(0, 3), answers(3, 1))
     assert sorted(entry.name for entry in folder.iterdir()) == [

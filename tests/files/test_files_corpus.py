@@ -100,6 +100,16 @@ def test_columns_that_are_not_text(tmp_path):
     assert "column 'context' is binary, not text" in problem(path, question=("q",))
 
 
+def test_columns_that_are_there_twice(tmp_path):
+    path, questions = tmp_path / "a.parquet", tmp_path / "q.parquet"
+    names = ["question", "context", "id", "id"]
+    pq.write_table(pa.table([["a"], ["b"], ["x"], ["y"]], names=names), path)
+    assert problem(path) == problem(path, question=("q",)) == f"{path}: has 2 columns 'id'; rename them"
+    pq.write_table(pa.table([["a"], ["d1"], ["d2"]], names=["question", "document_id", "document_id"]), questions)
+    documents = write_rows(tmp_path / "d.jsonl", DOCUMENTS)
+    assert problem(documents, questions=questions) == f"{questions}: has 2 columns 'document_id'; rename them"
+
+
 def test_usage_errors_are_told_together(tmp_path):
     path = write_rows(tmp_path / "a.jsonl", [{"question": "a", "context": "b"}])
     assert problem(path, keep=("score", "document_id", "x"), column=("question=a", "question=b")) == (
@@ -179,6 +189,30 @@ def test_questions_of_named_documents(tmp_path):
     ]
     assert [question.document_id for question in corpus.missing_documents()] == ["no\x1b", ""]
     assert [example.where for example in corpus.examples()][-1] == "q.csv:7"
+
+
+def test_ids_are_read_until_all_named_documents_are_found(tmp_path):
+    documents = [write_rows(tmp_path / f"{name}.jsonl", [{"id": name, "context": "c"}]) for name in "abc"]
+    questions = write_rows(tmp_path / "q.csv", [{"document_id": "b", "question": "a"}])
+    corpus = corpus_of(*documents, questions=questions)
+    documents[2].unlink()
+    assert corpus.missing_documents() == []
+    documents[1].unlink()
+    with pytest.raises(InputError):
+        corpus.missing_documents()
+
+
+def test_lines_are_counted_where_all_files_together_are_small(tmp_path, monkeypatch):
+    rows = [{"question": "q", "context": "c"}] * 3
+    paths = [write_rows(tmp_path / f"{name}.jsonl", rows) for name in "abc"]
+    size = paths[0].stat().st_size
+    for limit, total in ((3 * size, 9), (3 * size - 1, None)):
+        monkeypatch.setattr("qatool.files.counting.COUNTED_BYTES", limit)
+        assert corpus_of(*paths).total() == total
+    csv = write_rows(tmp_path / "a.csv", rows)
+    assert corpus_of(csv).total() is None
+    parquet = write_rows(tmp_path / "a.parquet", rows)
+    assert corpus_of(parquet).total() == 3
 
 
 def test_bad_documents(tmp_path):

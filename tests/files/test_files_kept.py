@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from qatool.files.kept import conform, kept_array, unify
 
+BIG, ROUNDED = 2**53 + 1, float(2**53)
+"""An integer that no float64 holds, and what becomes of it among floats."""
+
 
 @pytest.mark.parametrize(
     ("values", "kind", "expected"),
@@ -26,6 +29,15 @@ from qatool.files.kept import conform, kept_array, unify
         ([{"é": [1]}, "x"], pa.string(), ['{"é": [1]}', "x"]),
         (["a\ud800"], pa.string(), ["a\\ud800"]),
         ([{"text": [], "answer_start": []}], None, [{"text": [], "answer_start": []}]),
+        ([BIG, None, 0.5], pa.float64(), [ROUNDED, None, 0.5]),
+        ([[BIG], None, [0.5], []], pa.list_(pa.float64()), [[ROUNDED], None, [0.5], []]),
+        (
+            [{"a": [BIG, 0.5]}, None, {"b": BIG}],
+            None,
+            [{"a": [ROUNDED, 0.5], "b": None}, None, {"a": None, "b": BIG}],
+        ),
+        ([{"a": BIG}, {}, {"a": 0.5}], None, [{"a": ROUNDED}, {"a": None}, {"a": 0.5}]),
+        ([{"a": [BIG]}, {"a": [0.5, "x"]}], pa.string(), [f'{{"a": [{BIG}]}}', '{"a": [0.5, "x"]}']),
     ],
 )
 def test_inferred(values, kind, expected):
@@ -77,8 +89,32 @@ def test_conformed_values():
     assert [conform(part, schema)["x"].to_pylist() for part in parts] == [["1", None], ["a", "b"], ["[1.5]", None]]
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([[[BIG], None], [[0.5], []]], [[ROUNDED], None, [0.5], []]),
+        ([[{"a": BIG}, None], [{"a": 0.5, "b": BIG}]], [{"a": ROUNDED, "b": None}, None, {"a": 0.5, "b": BIG}]),
+        ([[[{"a": [BIG]}]], [[{"a": [0.5]}], None, [None]]], [[{"a": [ROUNDED]}], [{"a": [0.5]}], None, [None]]),
+        ([[[[]], [[None]]], [[[BIG]]], [[[0.5]]]], [[[]], [[None]], [[ROUNDED]], [[0.5]]]),
+    ],
+)
+def test_numbers_mix_inside_of_lists_and_objects(parts, expected):
+    """Wherever parts end."""
+    for several in (parts, [[value for part in parts for value in part]]):
+        tables = [pa.table({"x": kept_array(values, None)}) for values in several]
+        schema = unify([table.schema for table in tables])
+        found = pa.concat_tables([conform(table, schema) for table in tables])
+        found.validate(full=True)
+        assert found["x"].to_pylist() == expected
+
+
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(2**53, 2**64)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters()),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )

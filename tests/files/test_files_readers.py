@@ -13,7 +13,9 @@ import zstandard
 from filehelpers import rows_of, write
 
 from qatool.errors import InputError
+from qatool.files import delimited
 from qatool.files.formats import open_reader
+from qatool.files.kept import kept_array
 from qatool.files.paths import resolve
 
 
@@ -107,6 +109,18 @@ def test_csv_bad_header(tmp_path, content, message):
     assert str(caught.value) == f"{path}:{message}"
 
 
+def test_csv_quote_that_is_never_closed(tmp_path, monkeypatch):
+    """Python collects a field at 4 bytes a character."""
+    assert delimited.FIELD_CHARACTERS * 4 <= 256 << 20
+    monkeypatch.setattr(delimited, "FIELD_CHARACTERS", 1000)
+    path = write(tmp_path / "a.csv", 'a,b\n1,2\n1,"2\n' + "3,4\n" * 400)
+    rows = told(path)
+    assert rows[:2] == [
+        (0, 2, {"a": "1", "b": "2"}, None),
+        (1, 3, None, "invalid CSV (field larger than field limit (1000))"),
+    ]
+
+
 def test_text_is_untouched(tmp_path):
     text = "\ufeff a\r\nb\rc\n\n"
     assert told(write(tmp_path / "a.md", text)) == [(0, None, {"id": "a.md", "context": text}, None)]
@@ -142,8 +156,19 @@ def test_parquet_types_and_invalid_utf8(tmp_path):
     assert reader.arrow_type("large") == pa.large_string()
     assert reader.arrow_type("absent") is None
     cells = [row.values["ns"] for row in reader.rows({"ns"})]
-    assert pa.array(cells, pa.timestamp("ns")).equals(table["ns"].combine_chunks())
+    assert kept_array(cells, pa.timestamp("ns")).equals(table["ns"].combine_chunks())
     assert [row.values for row in reader.rows(set())] == [{}, {}, {}]
+
+
+def test_parquet_columns_of_one_name(tmp_path):
+    """Which of them is meant is anybody's guess; those that nobody asks for may be there twice."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table([["x"], ["y"], ["z"]], names=["id", "id", "question"]), path)
+    assert [row.values for row in rows_of(path, {"question"})] == [{"question": "z"}]
+    for asked in ({"id", "question"}, None):
+        with pytest.raises(InputError) as caught:
+            rows_of(path, asked)
+        assert str(caught.value) == f"{path}: has 2 columns 'id'; rename them"
 
 
 def test_parquet_batches_follow_the_size_of_rows(tmp_path):

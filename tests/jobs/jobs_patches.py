@@ -23,6 +23,13 @@ def slow() -> None:
     Answerer.finish = finish
 
 
+def small_parts() -> None:
+    """Let each shard be a part of its own in a folder of answers."""
+    from qatool.files import answers
+
+    answers.GROUP_ROWS = 1
+
+
 def hold() -> None:
     """Wait when ``HOLD`` shards are answered and another is in hand, until the test says so; hear signals."""
     from qatool.extraction.answering import Answerer

@@ -8,10 +8,12 @@ import signal
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from crewtools import begun
 from jobs_tools import rows, write_rows
+from processes import qatool
 
 TWO = ("--device", "cpu", "--devices", "2", "--workers", "1")
 TROUBLE = {"patch": "jobs_patches:troubled_workers"}
@@ -75,6 +77,34 @@ def test_standard_input_and_kept_columns(runner) -> None:
     one = runner.output.read_bytes()
     runner.done("-", "--keep", "extra", *TWO, stdin=str(runner.folder / "in.jsonl"))
     assert runner.output.read_bytes() == one
+
+
+def test_kept_columns_of_any_type(runner) -> None:
+    kept = {
+        "far": pa.array([2**62] * 200, pa.timestamp("us")),
+        "fine": pa.array(range(200), pa.timestamp("ns")),
+        "vector": pa.array([[0.1, float("nan")]] * 200, pa.list_(pa.float32(), 2)),
+    }
+    table = pa.table(pa.Table.from_pylist(rows(200)).to_pydict() | kept)
+    pq.write_table(table, runner.folder / "in.parquet")
+    words = ["in.parquet", *TWO, *(word for name in kept for word in ("--keep", name))]
+    runner.done(*words)
+    found = pq.read_table(runner.output)
+    assert all(found[name].equals(table[name]) for name in ("far", "fine"))
+    assert found["vector"].type == table["vector"].type
+    runner.done(*words, output="answers.jsonl")
+    lines = (runner.folder / "answers.jsonl").read_bytes()
+    last = json.loads(lines.splitlines()[-1])
+    assert last["far"] == "148108-07-06 14:00:27.387904"
+    assert last["fine"] == "1970-01-01 00:00:00.000000199"
+    assert last["vector"] == [0.1, None]
+    # Arrow makes pandas' objects of fine times where it is there, and refuses to where it is not.
+    (runner.folder / "pandas.py").write_text("raise ImportError")
+    environment = os.environ | {"PYTHONPATH": f"{runner.folder}:{os.environ['PYTHONPATH']}"}
+    words += ["-o", "without.jsonl", "--model", str(runner.model), *runner.words]
+    done = qatool("extract", *words, cwd=runner.folder, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (runner.folder / "without.jsonl").read_bytes() == lines
 
 
 def test_killed_and_continued_by_one_device(runner, whole) -> None:

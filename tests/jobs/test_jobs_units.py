@@ -308,6 +308,32 @@ def test_previous_answers(tmp_path) -> None:
     assert taken["answer"].to_pylist() == ["b 8", "a 1", "a 7", "a 5", f"a {1 << 64}"]
 
 
+@pytest.mark.parametrize("folder", [True, False])
+def test_previous_answers_in_any_order(tmp_path, monkeypatch, folder) -> None:
+    """Row groups are read three times at most, and the copy that is then made leaves no file behind."""
+    monkeypatch.setattr("qatool.extraction.previous.BLOCK_BYTES", 500)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    numbers = list(range(60))
+    path = answers(tmp_path / "a.parquet", numbers)
+    previous = PreviousAnswers([path], (lambda: tmp_path / "copy") if folder else (lambda: None))
+    readings, read = [], pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "read_row_group",
+        lambda file, group, **more: readings.append(group) or read(file, group, **more),
+    )
+    shuffled = np.random.default_rng(0).permutation(numbers).tolist()
+    for first in range(0, 60, 5):
+        wanted = shuffled[first : first + 5]
+        taken = previous.taken(marks(*wanted), ["answer"])
+        assert taken.table["answer"].to_pylist() == [f"a {number}" for number in wanted]
+    assert 20 < len(readings) <= 3 * 20 + 5
+    for number in numbers:
+        previous.taken(marks(number), ["answer"])
+    assert len(readings) <= 3 * 20 + 5
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_previous_answers_of_nothing(tmp_path) -> None:
     assert PreviousAnswers([]).find(marks(1)).tolist() == [-1]
     assert PreviousAnswers([answers(tmp_path / "a.parquet", [1])]).find([]).tolist() == []

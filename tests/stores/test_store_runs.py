@@ -72,7 +72,7 @@ def test_a_folder_is_whole_when_it_is_sealed(runner, store) -> None:
     runner.done("in.jsonl", output="answers/")
     local = sorted((runner.folder / "answers").iterdir())
     output = store.uri("answers/")
-    runner.done(store.uri("in.jsonl"), "--shard-rows", "7", output=output)
+    runner.done(store.uri("in.jsonl"), output=output, patch="jobs_patches:small_parts")
     assert len(store.names("answers/")) > len(local)
     runner.done(store.uri("in.jsonl"), output=output)
     assert store.names("answers/") == [f"answers/{path.name}" for path in local]
