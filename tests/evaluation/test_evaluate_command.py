@@ -88,7 +88,7 @@ def test_the_table(files, capsys) -> None:
         ["questions", "exact", "95", "%", "F1", "95", "%"],
         ["all", "4", "50.00", "0.0-100.0", "50.00", "0.0-100.0"],
     ]
-    assert "best threshold for F1: 75.00 with no answer above 0.0500000007" in lines
+    assert "best threshold for F1: 75.00 with no answer above 0.05" in lines
     assert "exact answers among the first candidates: 50.00 among 1, 100.00 among 2" in lines
 
 
