@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import sys
 import tempfile
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -19,12 +20,12 @@ from click.shell_completion import shell_complete
 import qatool
 from qatool.cli import calibrate, doctor, evaluate, export, extract, finetune, inspect, prep, report, status
 from qatool.cli.command import HELP_WIDTH, parse_problem
-from qatool.errors import EXIT_DONE, Interrupted, OutputError, QatoolError, UsageError
+from qatool.errors import EXIT_DONE, Interrupted, OutputError, QatoolError, Terminated, UsageError
 from qatool.jobs.ahead import LEFT_BEHIND
 from qatool.logs import harmless, log_crash
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PROGRAM = "qatool"
 _COMPLETE_VARIABLE = "_QATOOL_COMPLETE"
@@ -69,6 +70,33 @@ commands = _Commands(
 click.version_option(qatool.__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")(commands)
 
 
+class _TerminateNow(BaseException):
+    """SIGTERM came while nothing listened that could stop in good order, and nothing had to."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does, by an exception: with its exit code, and locks let go."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    already = False
+
+    def received(number: int, _frame: object) -> None:
+        nonlocal already
+        if already:
+            os._exit(128 + number)
+        already = True
+        raise _TerminateNow
+
+    signal.signal(signal.SIGTERM, received)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code.
 
@@ -87,12 +115,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def run(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code; every failure ends here, as lines on standard error."""
     try:
-        code = _dispatch(list(argv))
+        with _terminable():
+            code = _dispatch(list(argv))
         sys.stdout.flush()
     except QatoolError as error:
         return _complain(error, *error.lines())
     except (KeyboardInterrupt, click.Abort):
-        return _complain(Interrupted, "interrupted; the same command continues")
+        return _complain(Interrupted, "interrupted; start the same command again")
+    except _TerminateNow:
+        return _complain(Terminated, "terminated; start the same command again")
     except BrokenPipeError as error:
         if not _reader_is_gone():
             return _crashed(error)

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work
@@ -45,6 +44,8 @@ def calibrate(options: CalibrateOptions) -> None:
 
 
 def _lines(result: CalibrateResult) -> Iterator[str]:
+    import numpy as np
+
     left_out = f", {result.left_out:,} bad rows left out" if result.left_out else ""
     yield f"{result.questions:,} questions{left_out}"
     fitted = result.calibration

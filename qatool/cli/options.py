@@ -100,6 +100,8 @@ class Setting:
         :raises ValueError: says what the value must be
         """
         if self.repeatable:
+            if isinstance(value, str):
+                return self.from_words((value,))
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise ValueError('must be a list of texts, like ["a", "b"]')
             return self.from_words(tuple(value))
@@ -107,6 +109,8 @@ class Setting:
             return None
         if self.kind is float and type(value) is int:
             return float(value)
+        if self.kind is str and type(value) in (int, float):
+            return self._from_word(str(value))
         if type(value) is not self.kind:
             raise ValueError(self._must())
         return self._from_word(value) if isinstance(value, str) else value

@@ -102,7 +102,7 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
         from qatool.models.quantization import quantize
 
         observer.message("quantising")
-        graph = quantize(graph, _calibration_batches(setup, for_ranges))
+        graph = quantize(graph, _calibration_batches(setup, for_ranges), limit=setup.extractor.backend.max_length)
     staging = temporary_name(output)
     try:
         with reporting(staging):

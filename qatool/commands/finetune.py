@@ -73,6 +73,8 @@ class FinetuneResult:
     device: str
     is_main: bool
     """Whether this process wrote the model; of several devices' one does."""
+    rejected: int
+    """Rows that were bad, and not learnt from; of features they were told when those were made."""
 
 
 def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool = False) -> FinetuneResult:
@@ -120,6 +122,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
         seconds=time.monotonic() - began,
         device=fitted.device,
         is_main=fitted.is_main,
+        rejected=training.rejected,
     )
 
 
@@ -154,6 +157,12 @@ class _Training:
         self.plan = self._steps()
         self._continue_or_begin()
         self._model: Any = None
+
+    @property
+    def rejected(self) -> int:
+        """How many rows of raw inputs were bad."""
+        raw = (folder for name, folder in self._features if not is_features(Path(name)))
+        return sum(folder.manifest.counts["rejected"] for folder in raw)
 
     def fit(self, *, bar: bool) -> Fitted:
         """Train; afterwards the model has the weights to keep."""

@@ -100,7 +100,8 @@ def open_engine(
     )
     crew: Crew[Task]
     if options.engine == "ray":
-        crew = stack.enter_context(_ray_crew(maker, options))
+        with stop.at_once():
+            crew = stack.enter_context(_ray_crew(maker, options))
     else:
         crew = stack.enter_context(ProcessCrew(maker, places, preload=_PRELOAD))
     return _Crew(crew, crew.about(lambda: stop.check(may_run_out=False)), len(places) or None)

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from qatool import __version__
+from qatool.files.rows import reason_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -123,9 +124,4 @@ def summary(
 
 def reasons(markers: Iterable[Marker]) -> Counter[str]:
     """Count the reasons rows were rejected for; data quoted in them does not tell them apart."""
-    return Counter(_kind(reject["reason"]) for marker in markers for reject in marker.rejects)
-
-
-def _kind(reason: str) -> str:
-    """Return a reason without the particulars in brackets or behind a colon."""
-    return reason.partition(":")[0].partition(" (")[0]
+    return Counter(reason_kind(reject["reason"]) for marker in markers for reject in marker.rejects)

@@ -9,6 +9,7 @@ import numpy as np
 
 from qatool.features.maker import REPAIRS_SHOWN
 from qatool.files.labels import NEARBY
+from qatool.files.rows import reason_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,7 @@ class Audit:
     def add(self, report: Report) -> None:
         """Add the report of a shard."""
         self.counts.update(report.counts)
-        self.reasons.update(_kind(reject["reason"]) for reject in report.rejects)
+        self.reasons.update(reason_kind(reject["reason"]) for reject in report.rejects)
         self._lengths += report.lengths
         self._repairs += report.repairs[: REPAIRS_SHOWN - len(self._repairs)]
 
@@ -155,8 +156,3 @@ def _histogram_lines(bins: list[dict[str, int]]) -> list[str]:
 
 def _number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _kind(reason: str) -> str:
-    """Return a reason without the particulars in brackets or behind a colon."""
-    return reason.partition(":")[0].partition(" (")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def where(source: Source, row: Row) -> str:
 def printable(name: str) -> str:
     """Return the name, with control characters escaped: it may come from an archive and end on a terminal."""
     return name if name.isprintable() else repr(name)[1:-1]
+
+
+def reason_kind(reason: str) -> str:
+    """Return why a row is bad without its particulars: numbers, and what stands in brackets or behind a colon."""
+    return re.sub(r"\d+(?:,\d{3})*", "N", reason.partition(":")[0].partition(" (")[0])
 
 
 def excerpt(value: object, *, length: int = 40) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
+import socket
 import tempfile
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from qatool.errors import EnvironmentUnfitError, reason_of
+from qatool.jobs.ahead import LEFT_BEHIND
 from qatool.jobs.crew import (
     IN_HAND,
     STARTS,
@@ -43,6 +47,10 @@ PATIENCE_S = 30.0
 _OBJECT_STORE_BYTES = 512 << 20
 """Of a cluster of our own: shards and parts under way; Ray spills what is more to the disk."""
 _LOGS_KEPT = 100
+CONNECT_S = 120.0
+"""How long a cluster may take to be reached, or one of our own to start."""
+_LISTENS_S = 10.0
+"""How long a port may take to answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,7 +339,7 @@ class _Connection:
         self.is_own = self._address is None and not self.was_there
         """Whether the cluster lives as long as the run."""
         self._folder: str | None = None
-        self._pool = ThreadPoolExecutor(1)
+        self._connected: Future[None] = Future()
 
     def open(self) -> None:
         """Connect.
@@ -340,14 +348,15 @@ class _Connection:
         """
         if self.was_there:
             return
-        # In a thread: it takes seconds, signals are to be heard, and Ray leaves those alone there.
-        connecting = self._pool.submit(self._connect)
-        while not connecting.done():
-            time.sleep(POLL_S / 2)
         try:
-            connecting.result()
+            _ask_after(self._address)
+            # In a thread: it takes seconds, signals are to be heard, and Ray leaves those alone there. It may be
+            # deep in calls that never return.
+            threading.Thread(target=self._connect_told, name=LEFT_BEHIND, daemon=True).start()
+            self._connected.result(timeout=CONNECT_S)
         except Exception as error:
-            reason = reason_of(error)
+            told = self._connected.done() or not isinstance(error, TimeoutError)
+            reason = reason_of(error) if told else f"no answer in {CONNECT_S:.0f} s"
             where = f"--ray-address {self._address}" if self._address else "--engine ray"
             raise EnvironmentUnfitError(
                 f"{where}: cannot be reached ({reason}); check the address and that Ray and Python have the "
@@ -358,11 +367,18 @@ class _Connection:
 
     def close(self) -> None:
         """Leave the cluster, or end one of our own."""
-        self._pool.shutdown()  # a connection that was being made is there, or is not, afterwards
-        if not self.was_there:
+        if not self.was_there and self._connected.done():
             self._ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _connect_told(self) -> None:
+        try:
+            self._connect()
+        except BaseException as error:  # noqa: BLE001 it is told where the connection is waited for
+            self._connected.set_exception(error)
+        else:
+            self._connected.set_result(None)
 
     def _connect(self) -> None:
         common = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -379,6 +395,16 @@ class _Connection:
             _temp_dir=self._folder,
             **common,
         )
+
+
+def _ask_after(address: str | None) -> None:
+    """Make sure that somebody listens at ``host:port``: Ray asks for minutes, and does not hear signals meanwhile.
+
+    :raises OSError: nobody does
+    """
+    found = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or "")
+    if found is not None:
+        socket.create_connection((found[1], int(found[2])), timeout=_LISTENS_S).close()
 
 
 def _import_ray() -> Any:

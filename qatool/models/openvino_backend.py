@@ -86,7 +86,7 @@ class OpenVINOBackend:
         """Run the model; see :class:`~qatool.models.backend.Backend`."""
         request = self._request()
         try:
-            request.infer(inputs_of(batch, self._inputs), share_inputs=True)
+            request.infer(inputs_of(batch, self._inputs, limit=self.max_length), share_inputs=True)
         except RuntimeError as error:
             if "bad_alloc" in str(error) or "allocate" in str(error):
                 raise BatchTooLargeError(str(error)) from error
@@ -117,13 +117,14 @@ def _core(openvino: ModuleType) -> Any:
     return _CORES[process]
 
 
-def inputs_of(batch: WindowBatch, names: Collection[str]) -> dict[str, NDArray[np.int64]]:
+def inputs_of(batch: WindowBatch, names: Collection[str], *, limit: int) -> dict[str, NDArray[np.int64]]:
     """Return what a converted graph takes of a batch.
 
     :param names: of the graph's inputs
+    :param limit: longest window that the model has positions for, in tokens
     """
     count, tokens = batch.input_ids.shape
-    width = -(-tokens // _WIDTHS) * _WIDTHS
+    width = min(-(-tokens // _WIDTHS) * _WIDTHS, max(tokens, limit))
     inputs = {name: np.zeros((count, width), dtype=np.int64) for name in names}
     inputs["input_ids"][:, :tokens] = batch.input_ids
     # Behind the padding that the tokenizer knows comes some that the mask alone hides.

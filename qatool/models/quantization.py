@@ -20,7 +20,7 @@ CALIBRATION_WINDOWS = 300
 _ACTIVATIONS = {"Gelu", "Relu", "Swish"}
 
 
-def quantize(graph: Any, batches: Sequence[WindowBatch]) -> Any:
+def quantize(graph: Any, batches: Sequence[WindowBatch], *, limit: int) -> Any:
     """Return a graph most of whose matrix products are of int8.
 
     Post-training quantisation by NNCF: SmoothQuant (Xiao et al., 2022), symmetric weights, asymmetric activations,
@@ -30,6 +30,7 @@ def quantize(graph: Any, batches: Sequence[WindowBatch]) -> Any:
 
     :param graph: an ``openvino.Model``, see :func:`~qatool.models.conversion.convert`
     :param batches: of real windows, from which the ranges of activations are taken
+    :param limit: longest window that the model has positions for, in tokens
     :raises EnvironmentUnfitError: NNCF is not installed
     """
     nncf = import_extra("nncf")
@@ -39,7 +40,7 @@ def quantize(graph: Any, batches: Sequence[WindowBatch]) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
             graph,
-            nncf.Dataset(list(batches), lambda batch: inputs_of(batch, names)),
+            nncf.Dataset(list(batches), lambda batch: inputs_of(batch, names, limit=limit)),
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=nncf.IgnoredScope(

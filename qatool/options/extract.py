@@ -30,6 +30,7 @@ from qatool.options.shared import (
     Engine,
     Precision,
     WindowOptions,
+    precision_problems,
 )
 
 
@@ -178,6 +179,7 @@ class ExtractOptions(WindowOptions):
             *below(self, 1, "batch_tokens", "workers", "max_answer_length", "top_k", "shard_rows"),
             *below(self, 0, "snippet"),
             *self._row_problems(self.inputs),
+            *precision_problems(self.backend, self.precision),
         ]
         problems += [f"--question {text!r}: is blank; give a question" for text in self.question if not text.strip()]
         if self.question and self.questions is not None:

@@ -16,6 +16,7 @@ from qatool.options.shared import (
     Backend,
     Precision,
     WindowOptions,
+    precision_problems,
 )
 
 Rules = Literal["squad2.0", "squad1.1"]
@@ -115,6 +116,7 @@ class CalibrateOptions(WindowOptions):
             *self._range_problems(),
             *below(self, 1, "batch_tokens", "max_answer_length"),
             *self._row_problems((self.on,)),
+            *precision_problems(self.backend, self.precision),
             *self._combination_problems(),
         ]
         if self.on == "-":

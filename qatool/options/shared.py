@@ -32,6 +32,13 @@ TRUST_REMOTE_CODE = Flag("Run code that comes with the model.", "Model")
 JSON = Flag("Print one JSON object.", "Screen and logs")
 
 
+def precision_problems(backend: Backend, precision: Precision) -> list[str]:
+    """Return whether a backend cannot have a precision, whatever the model."""
+    if precision == "int8" and backend == "torch":
+        return ["--precision int8: is OpenVINO's alone; use --backend openvino, with a model exported so"]
+    return []
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScreenOptions:
     """What a command shows while it works, and where it logs. Shared by every long-running command."""

@@ -69,6 +69,12 @@ class TrainingBatch:
         return replace(self, **values)
 
 
+_NO_LABEL = (
+    "TRAIN: no row has a label; give each an answers column with text and answer_start, empty lists for unanswerable "
+    "questions"
+)
+
+
 class TrainingWindows:
     """Labelled windows of several folders of features, memory-mapped: a row each, in order of the folders.
 
@@ -91,16 +97,16 @@ class TrainingWindows:
                     "--answers all, or train with --answers first"
                 )
         self._pad = pad_token_id
-        tables = [_cached(folder, cache) for folder in folders]
-        self._dataset = concatenate_datasets(tables).with_format("arrow")
+        if not any(folder.parts for folder in folders):
+            raise InputError(_NO_LABEL)
+        # Each window goes by its folder's number, so one without any stands in its place.
+        tables = [_cached(folder, cache) if folder.parts else () for folder in folders]
+        self._dataset = concatenate_datasets([table for table in tables if len(table)]).with_format("arrow")
         column = self._dataset.data.column("start_positions")
         self.rows: NDArray[np.int64] = np.flatnonzero(column.is_valid().to_numpy())
         """``(n,)``: the rows that have a label, ``-1`` or above."""
         if not len(self.rows):
-            raise InputError(
-                "TRAIN: no row has a label; give each an answers column with text and answer_start, "
-                "empty lists for unanswerable questions"
-            )
+            raise InputError(_NO_LABEL)
         lengths = pc.list_value_length(self._dataset.data.column("input_ids")).to_numpy()
         self.lengths: NDArray[np.int64] = lengths[self.rows].astype(np.int64)
         """``(n,)``: tokens of each labelled window."""

@@ -100,8 +100,8 @@ def test_a_problem_says_where_an_untyped_value_comes_from(qatool, monkeypatch) -
         ('[extract]\ntop-k = "1"', ["qatool.toml [extract] top-k = '1': must be a whole number"]),
         ("[extract]\ntop_k = true", ["qatool.toml [extract] top_k = true: must be a whole number"]),
         ("[extract]\nquiet = 1", ["qatool.toml [extract] quiet = 1: must be true or false"]),
-        ("[extract]\nmodel = 1", ['qatool.toml [extract] model = 1: must be a text, like "a"']),
-        ("[extract]\nkeep = 'a'", [f"qatool.toml [extract] keep = 'a': {A_LIST}"]),
+        ("[extract]\nmodel = true", ['qatool.toml [extract] model = true: must be a text, like "a"']),
+        ("[extract]\nkeep = 1", [f"qatool.toml [extract] keep = 1: {A_LIST}"]),
         ("[extract]\nkeep = [1]", [f"qatool.toml [extract] keep = [1]: {A_LIST}"]),
         ("[extract]\nbest-per = 'x'", ["qatool.toml [extract] best-per = 'x': must be question"]),
         ("[extract]\nconfig = 'x'", ["qatool.toml [extract] config: no such option"]),
@@ -166,7 +166,7 @@ def test_every_failure_has_its_exit_code(qatool, work, kind) -> None:
 
 def test_interrupt(qatool, work) -> None:
     work.failure = KeyboardInterrupt()
-    assert qatool(*FINE) == (130, "", "Error: interrupted; the same command continues\n")
+    assert qatool(*FINE) == (130, "", "Error: interrupted; start the same command again\n")
 
 
 def test_a_bug_leaves_one_line_and_a_traceback_in_a_new_file(qatool, work, monkeypatch, tmp_path) -> None:

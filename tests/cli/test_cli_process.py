@@ -116,7 +116,14 @@ def test_ctrl_c() -> None:
     body = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)"
     done = run_stub(body, "extract", "in", "-o", "out")
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "Error: interrupted; the same command continues\n"
+    assert done.stderr == "Error: interrupted; start the same command again\n"
+
+
+def test_terminated_where_nothing_listens() -> None:
+    body = "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)"
+    done = run_stub(body, "extract", "in", "-o", "out")
+    assert (done.returncode, done.stdout) == (143, "")
+    assert done.stderr == "Error: terminated; start the same command again\n"
 
 
 def test_names_that_are_not_text_do_no_harm() -> None:

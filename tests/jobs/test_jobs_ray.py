@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -83,6 +84,30 @@ def test_more_workers_than_fit(runner) -> None:
     process = runner.run("in.jsonl", "--engine", "ray", "--cpus-per-worker", "999")
     assert process.wait() == 4
     assert process.error.startswith("Error: --engine ray: a worker of 999 CPUs and 0 GPUs does not fit")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_nobody_at_the_address(runner, address) -> None:
+    began = time.monotonic()
+    process = runner.run("in.jsonl", "--engine", "ray", "--ray-address", address)
+    assert process.wait() == 4
+    assert time.monotonic() - began < 40
+    assert process.error.startswith(f"Error: --ray-address {address}: cannot be reached (")
+    assert "check the address" in process.error
+
+
+def test_terminated_while_it_waits_for_a_cluster(runner) -> None:
+    """Somebody listens, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        process = runner.start("in.jsonl", "--engine", "ray", "--ray-address", address)
+        silent.settimeout(60)
+        silent.accept()
+        time.sleep(2)
+        began = time.monotonic()
+        process.send(signal.SIGTERM)
+        assert process.wait() == 143
+        assert time.monotonic() - began < 15
 
 
 def test_terminated(runner, whole, ray_words) -> None:

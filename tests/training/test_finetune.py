@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from traininghelpers import figures_of
 
+from qatool import cli
 from qatool.commands import extract, prep
 from qatool.commands.finetune import run
 from qatool.errors import (
@@ -277,6 +278,26 @@ def test_no_label_at_all(options, tmp_path) -> None:
     path.write_text('{"question": "q", "context": "some words"}\n')
     with pytest.raises(InputError, match="TRAIN: no row has a label; give each an answers column"):
         run(options(inputs=(str(path),)))
+
+
+def test_no_row_at_all(options, labelled, tmp_path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    with pytest.raises(InputError, match="TRAIN: no row has a label"):
+        run(options(inputs=(str(empty),)))
+    assert run(options(inputs=(str(empty), str(labelled)))).steps
+
+
+def test_bad_rows_are_told_of(options, labelled, tiny_model, tmp_path, capfd) -> None:
+    good = labelled.read_text()
+    bad = {"question": "Who?", "context": "Nobody.", "answers": {"text": ["Somebody"], "answer_start": [3]}}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(good + json.dumps(bad) + "\n")
+    words = ["finetune", str(path), "-o", str(tmp_path / "m"), "--model", str(tiny_model), "--max-length", "96"]
+    assert cli.run([*words, "--stride", "16", "--accelerator", "cpu", "--precision", "fp32", "-q"]) == 5
+    told = "Error: 1 row was rejected and not learnt from; qatool prep tells which, and why\n"
+    assert capfd.readouterr().err == told
+    assert (tmp_path / "m" / "model.safetensors").exists()
 
 
 def test_features_that_were_made_without_negatives(options, labelled, tiny_model, tmp_path, monkeypatch) -> None:
