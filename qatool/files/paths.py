@@ -183,7 +183,7 @@ def _listed(path: ObjectPath) -> Iterator[tuple[ObjectPath, str, ObjectStat]]:
     """Yield the objects under a prefix, or those that match a pattern: path, name below it, what was told of it."""
     folder = path
     pattern = None
-    if glob.has_magic(path.key):
+    if glob.has_magic(path.key) and not path.is_dir():
         folder = next(parent for parent in path.parents if not glob.has_magic(parent.key))
         pattern = key_pattern(path.key)
     for found, told in () if path.protocol in WEB else folder.walk():
