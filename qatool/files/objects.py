@@ -55,12 +55,14 @@ class ObjectPath:
     :param query: of a signed URL; part of what is asked for, never of what is shown
     """
 
-    __slots__ = ("_pure", "_query", "protocol")
+    __slots__ = ("_listed", "_pure", "_query", "protocol")
 
     def __init__(self, protocol: str, key: str | PurePosixPath, query: str = "") -> None:
         self.protocol = protocol
         self._pure = PurePosixPath(key)
         self._query = query
+        self._listed = ""
+        """The key as the store lists it, where slashes that follow each other or dots make it no path."""
 
     @classmethod
     def parse(cls, uri: str) -> Self:
@@ -79,7 +81,7 @@ class ObjectPath:
 
     def __str__(self) -> str:
         """Return the URI, for people: without what a signed one is signed with."""
-        return redacted(f"{self.protocol}://{self._pure}{self._query}")
+        return redacted(f"{self.protocol}://{self._bare_key}{self._query}")
 
     def __repr__(self) -> str:
         return f"ObjectPath({str(self)!r})"
@@ -97,14 +99,18 @@ class ObjectPath:
         return type(self)(self.protocol, self._pure / name)
 
     def _identity(self) -> tuple[str, str, str]:
-        return self.protocol, str(self._pure), self._query
+        return self.protocol, self._bare_key, self._query
+
+    @property
+    def _bare_key(self) -> str:
+        return self._listed or str(self._pure)
 
     @property
     def key(self) -> str:
         """What fsspec calls the object."""
         if self.protocol in WEB:
-            return f"{self.protocol}://{self._pure}{self._query}"
-        return f"/{self._pure}" if self.protocol == "memory" else str(self._pure)
+            return f"{self.protocol}://{self._bare_key}{self._query}"
+        return f"/{self._bare_key}" if self.protocol == "memory" else self._bare_key
 
     @property
     def name(self) -> str:
@@ -289,7 +295,9 @@ class ObjectPath:
             self._store.rm_file(key)
 
     def _of(self, key: str) -> Self:
-        return type(self)(self.protocol, key.strip("/"))
+        path = type(self)(self.protocol, bare := key.strip("/"))
+        path._listed = "" if bare == str(path._pure) else bare
+        return path
 
 
 class _Told(io.RawIOBase):

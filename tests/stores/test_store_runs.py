@@ -57,6 +57,13 @@ def test_an_output_with_brackets_in_its_name(runner, store, whole) -> None:
     assert [store.uri(key) for key in left] == [other]
 
 
+def test_keys_that_are_no_paths(runner, store) -> None:
+    for number, key in enumerate(("data/in.jsonl", "data//in.jsonl", "data/./in.jsonl", "data/a//b/in.jsonl")):
+        store.put(key, f"{json.dumps(rows(1, first=number)[0])}\n".encode())
+    runner.done(store.uri("data/"), "--on-error", "fail")
+    assert sorted(pq.read_table(runner.output)["id"].to_pylist()) == [row["id"] for row in rows(4)]
+
+
 def test_a_part_that_was_touched_is_computed_anew(runner, store, whole) -> None:
     output = store.uri("answers.parquet")
     runner.interrupted(store.uri("in.jsonl"), output=output, shards=3)
