@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
-from qatool.files.stores import WEB, ChangedError, asking, file_system, split_uri
+from qatool.files.stores import WEB, ChangedError, asking, file_system
+from qatool.places import split_uri
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
