@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from qatool.errors import OutputError
-from qatool.files.atomic import replacing, write_bytes, write_json
+from qatool.files.atomic import replacing, temporaries_in, temporaries_of, temporary_name, write_bytes, write_json
 from qatool.files.writefailures import output_error
 
 
@@ -36,6 +36,18 @@ def test_nothing_is_left_after_an_exception(tmp_path):
         stream.writelines([b"new", None])
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a.json", "a[1]*?.json", "n" * 51, "漢" * 85, "é" * 60 + "\udcff"])
+def test_temporary_names_are_found_again(tmp_path, name):
+    path = tmp_path / name
+    for other in {f"{name[:-1]}x", f"{name}x"[-255:], name[:50], name[:-1]} - {name}:
+        temporary_name(tmp_path / other).touch()
+    mine = sorted(temporary_name(path) for _ in range(3))
+    for one in mine:
+        one.touch()
+    assert temporaries_of(path) == mine
+    assert len(list(temporaries_in(tmp_path))) > len(mine)
 
 
 def test_missing_folder(tmp_path):
