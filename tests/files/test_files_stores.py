@@ -168,7 +168,8 @@ def test_inputs_are_found_as_on_a_disk(memory, tmp_path, monkeypatch) -> None:
         (tmp_path / "lake" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "lake" / name).write_bytes(b"{}\n")
     monkeypatch.chdir(tmp_path)
-    for below in ("", "/b", "/*.jsonl", "/**/*.jsonl", "/?/[a-c].jsonl", "/b/c.jsonl", "/[!b]*.jsonl"):
+    folders = ("", "/b", "/b/c.jsonl", "/?/[a-c].jsonl", "/[!b]*.jsonl", "/out.parquet.qatool/*.jsonl")
+    for below in (*folders, "/*.jsonl", "/*/*.jsonl", "/**", "/**/*.jsonl"):
         here, there = resolve([f"lake{below}"]), resolve([f"memory://lake{below}"])
         assert [source.name for source in there] == [source.name for source in here], below
     with pytest.raises(InputError, match="memory://lake/none: no such object, and nothing under it; check the URI"):
