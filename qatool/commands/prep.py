@@ -24,6 +24,7 @@ from qatool.files.atomic import write_bytes, write_json
 from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
 from qatool.files.locations import on_disk
+from qatool.files.parquet import arrow_source
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
 from qatool.files.targets import Target, check_target
@@ -286,7 +287,7 @@ def _files(folder: Path, parts: Sequence[Mapping[str, int]]) -> list[dict[str, i
 
     return [
         {
-            "features": int(parquet.read_metadata(folder / features_name(index, len(parts))).num_rows),
+            "features": int(parquet.read_metadata(arrow_source(folder / features_name(index, len(parts)))).num_rows),
             "examples": part["examples"],
         }
         for index, part in enumerate(parts)

@@ -171,7 +171,10 @@ def write_bytes(
 def write_json(path: Location, value: Any, *, confirm: Callable[[], None] | None = None) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically, with a newline at the end.
 
+    Half a surrogate pair, as the bytes of a path that are not UTF-8 become, is written as its escape, and read back.
+
     :param confirm: called directly before the rename, see :class:`AtomicFile`
     :raises OutputError: it cannot be written
     """
-    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode(), confirm=confirm)
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), confirm=confirm)

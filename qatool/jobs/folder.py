@@ -21,7 +21,7 @@ from qatool.files.atomic import sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
 from qatool.files.locations import Location, matching, move, remove_tree
 from qatool.files.objects import ObjectPath
-from qatool.files.parquet import open_parquet
+from qatool.files.parquet import arrow_source, open_parquet
 from qatool.files.paths import SPOOL_NAME
 from qatool.files.writefailures import reporting
 from qatool.jobs.leftovers import sweep_folder
@@ -348,7 +348,7 @@ def _read_back(path: Location, *, rows: int, size: int) -> str:
             is_whole, version = told.st_size == size, told.version
         else:
             try:
-                is_whole = pq.read_metadata(path).num_rows == rows
+                is_whole = pq.read_metadata(arrow_source(path)).num_rows == rows
             except pa.ArrowException:
                 is_whole = False
         if not is_whole:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,13 @@ def test_write_json_replaces(tmp_path):
     write_json(path, {"é": 1})
     assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_write_json_takes_paths_that_are_not_utf8(tmp_path):
+    value = {"output": "a\udcff\\\udcfe.parquet"}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_bytes()) == value
+    assert b"\\udcff" in (tmp_path / "a.json").read_bytes()
 
 
 def test_permissions_follow_umask(tmp_path):
