@@ -31,5 +31,5 @@ class DoctorOptions(ScreenOptions):
     json: bool = option(Flag("Print one JSON object.", "Screen and logs"), default=False)
 
     def __post_init__(self) -> None:
-        if problems := device_problems(self.device):
+        if problems := [*device_problems(self.device), *self._screen_problems()]:
             raise UsageError(*problems)
