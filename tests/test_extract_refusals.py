@@ -49,6 +49,56 @@ def test_no_named_file_is_written_over(place: Place, words: list[str], problem: 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("linked/in.jsonl", "real/in.jsonl"),
+        ("real/in.jsonl", "linked/in.jsonl"),
+        ("real/in.jsonl", "linked/../real/in.jsonl"),
+        ("link.jsonl", "real/in.jsonl"),
+        ("link.jsonl", "link.jsonl"),
+        ("file://{}/in.jsonl", "real/in.jsonl"),
+    ],
+)
+def test_no_input_is_written_over_by_another_name(place: Place, source: str, output: str, capfd) -> None:
+    folder, call = place
+    (folder / "real").mkdir()
+    shutil.move("in.jsonl", "real")
+    (folder / "linked").symlink_to("real")
+    (folder / "link.jsonl").symlink_to("linked/in.jsonl")
+    before = (folder / "real" / "in.jsonl").read_bytes()
+    source = source.format(folder / "real")
+    assert cli.run([*call, source, "-o", output]) == 2
+    assert capfd.readouterr().err == f"Error: INPUT {source}: is also the output (-o); name another output\n"
+    assert cli.run([*call, source, "-o", "out.jsonl", "--summary", output]) == 2
+    assert "would be written over" in capfd.readouterr().err
+    assert (folder / "link.jsonl").is_symlink()
+    assert (folder / "real" / "in.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("output", ["real/answers.jsonl", "answers.jsonl"])
+def test_a_linked_folder_is_read_without_what_was_written_into_it(place: Place, output: str, capfd) -> None:
+    folder, call = place
+    (folder / "real").mkdir()
+    shutil.move("in.jsonl", "real")
+    (folder / "linked").symlink_to("real")
+    assert cli.run([*call, "linked", "-o", output]) == 0
+    (folder / "real" / "latest.jsonl").symlink_to(folder / output)
+    assert cli.run([*call, "linked", "-o", output]) == 0
+    assert len((folder / output).read_text().splitlines()) == 1
+
+
+def test_an_output_that_is_a_link_takes_its_place(place: Place, capfd) -> None:
+    folder, call = place
+    (folder / "data").mkdir()
+    shutil.move("in.jsonl", "data")
+    (folder / "out.jsonl").symlink_to("data/in.jsonl")
+    before = (folder / "data" / "in.jsonl").read_bytes()
+    assert cli.run([*call, "data", "-o", "out.jsonl"]) == 0
+    assert len((folder / "out.jsonl").read_text().splitlines()) == 1
+    assert (folder / "data" / "in.jsonl").read_bytes() == before
+
+
 def test_a_summary_that_cannot_be_written_is_found_at_once(place: Place, capfd) -> None:
     folder, call = place
     assert cli.run([*call, "in.jsonl", "-o", "out.parquet", "--summary", "no/s.json"]) == 9

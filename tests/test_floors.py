@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FLOORS = (
-    ("redaction",),
+    ("redaction", "places"),
     ("errors",),
     ("options", "schema", "logs"),
     ("files", "squad", "screen"),
@@ -45,7 +45,7 @@ ONLY_IN = {
 }
 """Libraries that only some floors may use, even inside a function."""
 
-LIGHT = ("options", "redaction", "errors", "schema", "logs", "cli")
+LIGHT = ("options", "redaction", "places", "errors", "schema", "logs", "cli")
 HEAVY = {"torch", "transformers", "pyarrow", "numpy"}
 
 

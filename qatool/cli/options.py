@@ -7,6 +7,7 @@ A setting is made from the field of an options dataclass alone: the annotation s
 from __future__ import annotations
 
 import inspect
+import math
 import types
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -113,7 +114,7 @@ class Setting:
             return self._from_word(str(value))
         if type(value) is not self.kind:
             raise ValueError(self._must())
-        return self._from_word(value) if isinstance(value, str) else value
+        return self._from_word(value) if isinstance(value, str) else _finite(value)
 
     def _from_word(self, word: str) -> object:
         if self.flag.auto and word == "auto":
@@ -130,12 +131,22 @@ class Setting:
             value: object = self.kind(word)
         except ValueError:
             raise ValueError(self._must()) from None
-        return value
+        return _finite(value)
 
     def _must(self) -> str:
         if self.choices:
             return f"must be {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}"
         return _KIND_MUST.get(self.kind, 'must be a text, like "a"') + (" or auto" if self.flag.auto else "")
+
+
+def _finite(value: object) -> object:
+    """Return a value.
+
+    :raises ValueError: it is a number, but none to compare with or to multiply by
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
 
 
 def settings_of(options_class: type) -> tuple[Setting, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qatool.errors import QatoolError
 from qatool.extraction.inputs import open_input
 from qatool.extraction.output import recover, run_folder, workplace
-from qatool.extraction.run import ExtractionRun, ExtractResult
+from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
 from qatool.files.locations import location
 from qatool.files.targets import Target, check_target, parse_target
@@ -44,7 +44,7 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
         check_target(Target(kind="jsonl", path=location(str(options.summary))))
     stop = _stop(options, target)
     with stop.listening(), ExitStack() as stack:
-        folder = stack.enter_context(RunFolder(workplace(target, stack)))
+        folder = stack.enter_context(RunFolder(workplace(target, stack), command=COMMAND))
         recover(target)
         stack.enter_context(logging_also_to(log_handler(folder.log, is_over=lambda: folder.is_removed)))
         try:
@@ -75,7 +75,9 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
     with stop.listening(), stop.at_once(), ExitStack() as stack:
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-")))
         source = open_input(options, target, spool)
-        folder = None if target.kind == "stdout" else RunFolder(run_folder(target.path))
+        folder = None if target.kind == "stdout" else RunFolder(run_folder(target.path), command=COMMAND)
+        if folder is not None:
+            folder.refuse_others()
         plan = None if folder is None or options.restart else Plan.load(folder.plan)
         options = as_planned(options, plan)
         setup = prepare(

@@ -25,7 +25,7 @@ from qatool.files.locations import on_disk
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
 from qatool.files.targets import Target, check_target
-from qatool.jobs.lock import Lock
+from qatool.jobs.claim import locked_folder
 from qatool.jobs.plan import Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
@@ -102,7 +102,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
             stack.enter_context(launch.joined(on_card=resolve_accelerator(options.accelerator) == "cuda"))
         with launch.together():
             if launch.is_main:
-                stack.enter_context(Lock(folder / "lock"))
+                stack.enter_context(locked_folder(folder, command=_COMMAND))
         with launch.together():
             watching = observer if observer is not None and launch.is_main else SilentObserver()
             training = _Training(options, launch, folder, stop, watching)
@@ -126,6 +126,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
     )
 
 
+_COMMAND = "finetune"
 _STAGING = "model"
 
 
@@ -366,7 +367,7 @@ class _Training:
         if plan is not None and any(self._folder.glob("*.ckpt")):
             plan.check_same_work(self._identity(), folder=self._folder)
             return
-        Plan(identity=self._identity(), limits={}, output=self._options.output).save(path)
+        Plan(identity=self._identity(), limits={}, output=self._options.output, command=_COMMAND).save(path)
 
     def _identity(self) -> Mapping[str, Any]:
         """Return everything that decides the weights."""

@@ -24,12 +24,13 @@ from qatool.files.atomic import write_bytes, write_json
 from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
 from qatool.files.locations import on_disk
+from qatool.files.parquet import arrow_source
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
 from qatool.files.targets import Target, check_target
 from qatool.files.writefailures import reporting
+from qatool.jobs.claim import locked_folder
 from qatool.jobs.inorder import in_order
-from qatool.jobs.lock import Lock
 from qatool.jobs.processes import usable_cores
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from qatool.features.maker import Report
     from qatool.files.corpus import Corpus
     from qatool.files.paths import Source
+    from qatool.jobs.lock import Lock
     from qatool.logs import Observer
     from qatool.options import PrepOptions
     from qatool.schema import Example
@@ -105,13 +107,12 @@ def _workplace(folder: Path) -> Iterator[tuple[Path, Lock]]:
 
     :raises ResumeRefusedError: it holds the unfinished work of another command
     """
-    if (folder / "plan.json").exists():
-        raise ResumeRefusedError(
-            f"{folder}: holds unfinished work of qatool extract; finish that first, or remove the folder"
-        )
-    with reporting(folder):
-        folder.mkdir(exist_ok=True)
-    with Lock(folder / _LOCK_NAME) as lock:
+    with locked_folder(folder, command="prep") as lock:
+        if (folder / "plan.json").exists():
+            raise ResumeRefusedError(
+                f"{folder}: holds unfinished work of another command (its plan.json cannot be read to say which); "
+                "finish that first, or remove the folder"
+            )
         _clear(folder)
         try:
             yield folder, lock
@@ -286,7 +287,7 @@ def _files(folder: Path, parts: Sequence[Mapping[str, int]]) -> list[dict[str, i
 
     return [
         {
-            "features": int(parquet.read_metadata(folder / features_name(index, len(parts))).num_rows),
+            "features": int(parquet.read_metadata(arrow_source(folder / features_name(index, len(parts)))).num_rows),
             "examples": part["examples"],
         }
         for index, part in enumerate(parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import resource
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from qatool.extraction.shards import Shard, cut_shards
 from qatool.jobs.markers import read_marker
+from qatool.jobs.processes import peak_memory_bytes
 from qatool.logs import duration
 from qatool.schema import fingerprint
 
@@ -76,7 +76,7 @@ def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None) -> di
         "tokens": round(int(lengths.sum()) * scale),
         "exact": len(counts.sample) == counts.usable and counts.done_examples == 0,
         "seconds": None if seconds_each is None else round(seconds_each * len(lengths) * scale, 1),
-        "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + bytes_held,
+        "memory_bytes": peak_memory_bytes() + bytes_held,
         # Parts and the output, both there until the run folder goes.
         "disk_bytes": None if bytes_each is None else round(2 * bytes_each * counts.examples),
         "device": setup.extractor.backend.device,

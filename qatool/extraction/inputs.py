@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from qatool.errors import InputError, UsageError
-from qatool.extraction.output import beside, run_folder
+from qatool.extraction.output import beside
 from qatool.features.examples import StoredExamples
 from qatool.features.layout import MANIFEST_NAME, is_features
 from qatool.features.reader import FeaturesFolder
@@ -19,6 +20,7 @@ from qatool.files.locations import Location, location
 from qatool.files.objects import ObjectPath
 from qatool.files.paths import STDIN, resolve
 from qatool.logs import log_event
+from qatool.places import entry_of, places_of, same_place
 
 if TYPE_CHECKING:
     from qatool.files.paths import Source
@@ -102,7 +104,7 @@ def _open_features(path: Path, options: ExtractOptions, target: Target) -> Extra
     problems += [
         f"{flag} {written}: lies in the features that are read; name a path outside {path}"
         for flag, written in _written(options, target).items()
-        if Path(os.path.realpath(path)) in Path(os.path.realpath(written)).parents
+        if any(Path(os.path.realpath(path)) in Path(place).parents for place in places_of(written))
     ]
     if problems:
         raise UsageError(*problems)
@@ -151,9 +153,8 @@ def _refuse_output(options: ExtractOptions, target: Target) -> None:
     """
     if target.kind == "stdout":
         return
-    output = _absolute(target.path)
     for text in options.inputs:
-        if _absolute(text) == output:
+        if same_place(text, options.output):
             raise UsageError(f"INPUT {text}: is also the output (-o); name another output")
 
 
@@ -164,23 +165,21 @@ def _without_own(sources: list[Source], options: ExtractOptions, target: Target)
     """
     if target.kind == "stdout":
         return sources
-    output = _absolute(target.path)
-    own = {output, run_folder(output), beside(output, ".summary.json"), beside(output, ".rejects.jsonl")}
-    own |= {_absolute(name) for name in _written(options, target).values()}
+    output = target.path
+    written = {str(beside(output, suffix)) for suffix in ("", ".qatool", ".summary.json", ".rejects.jsonl")}
+    own = {PurePath(entry_of(name)) for name in (*written, *_written(options, target).values())}
+    # A log is appended to: it stays where a link leads.
+    own |= {PurePath(place) for place in places_of(options.log_file)} if options.log_file else set()
+    real_folder = cache(os.path.realpath)  # many files have a folder in common
+
+    def is_own(source: Source) -> bool:
+        places = map(PurePath, places_of(str(source.path), real_folder=real_folder))
+        return any(not own.isdisjoint((place, *place.parents)) for place in places)
+
     # Standard input is spooled into the run folder, and is no earlier run's work.
-    kept = [
-        source
-        for source in sources
-        if source.name == "<stdin>" or not {path := _absolute(source.path), *path.parents} & own
-    ]
+    kept = [source for source in sources if source.name == "<stdin>" or not is_own(source)]
     if len(kept) < len(sources):
         log_event("not read: what this command itself writes", files=len(sources) - len(kept))
     if not kept:
         raise InputError(f"{', '.join(options.inputs)}: holds nothing but what this command writes; add input files")
     return kept
-
-
-def _absolute(path: str | Location) -> Location:
-    """Return a path from the root, without following a link: a link may be the input, and what it leads to not."""
-    place = location(path) if isinstance(path, str) else path
-    return place if isinstance(place, ObjectPath) else Path(os.path.abspath(place))  # noqa: PTH100

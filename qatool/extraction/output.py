@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatool.files.answers import open_writer
+from qatool.files.atomic import temporaries_of
 from qatool.files.objects import ObjectPath
 from qatool.files.targets import SUCCESS_NAME
 from qatool.files.writefailures import reporting
@@ -51,7 +52,7 @@ def recover(target: Target) -> None:
     if target.kind == "stdout" or isinstance(path, ObjectPath):
         return
     if target.kind == "folder" and not path.exists():
-        for left in sorted(path.parent.glob(f".{path.name}.????????.tmp")):
+        for left in temporaries_of(path):
             if (left / SUCCESS_NAME).is_file():
                 with reporting(path):
                     left.rename(path)

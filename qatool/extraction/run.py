@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from qatool.options import ExtractOptions
     from qatool.screen import Sample
 
+COMMAND = "extract"
+"""Whose work is in the run folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractResult:
@@ -152,7 +155,13 @@ class ExtractionRun:
         return source, engine
 
     def _save_plan(self, setup: Resolved, total: int | None) -> None:
-        plan = Plan(identity=setup.identity, limits=setup.limits, output=self._target.path.name, examples=total)
+        plan = Plan(
+            identity=setup.identity,
+            limits=setup.limits,
+            output=self._target.path.name,
+            examples=total,
+            command=COMMAND,
+        )
         plan.save(self._folder.plan, confirm=self._folder.lock.check)
 
     def _reusable(self, setup: Resolved) -> list[Location]:

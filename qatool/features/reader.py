@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from qatool.errors import InputError, UsageError
 from qatool.features.layout import Manifest, examples_name, features_name
 from qatool.features.restore import StoredWindows
+from qatool.files.parquet import arrow_source
 from qatool.windows.cut import WindowSize, question_budget
 from qatool.windows.ragged import Ints, ranges
 
@@ -205,7 +206,7 @@ class FeaturesFolder:
 
 def _rows(path: Path) -> int:
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(arrow_source(path)).num_rows)
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; make the features again") from None
     except (OSError, pa.ArrowException) as error:
@@ -246,7 +247,7 @@ def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     :raises InputError: it cannot be read
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(arrow_source(path)) as file:
             return file.read(None if columns is None else list(columns))
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: cannot be read ({error}); make the features again") from error

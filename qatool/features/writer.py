@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from qatool.features.layout import examples_name, features_name
 from qatool.files.atomic import replacing
+from qatool.files.parquet import arrow_source
 from qatool.files.streams import reading
 from qatool.files.writefailures import reporting
 
@@ -106,7 +107,7 @@ class Thinning:
         :raises OutputError: it cannot be written
         """
         path = part_path(self.folder, "features", index)
-        table = pq.read_table(path)
+        table = pq.read_table(arrow_source(path))
         negative = np.flatnonzero(without_answer(table))
         kept = np.random.default_rng([_SEED, index]).choice(len(negative), self.keep[index], replace=False)
         dropped = np.delete(negative, kept)

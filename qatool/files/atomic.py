@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -20,10 +22,31 @@ if TYPE_CHECKING:
     from qatool.files.locations import Location
 
 
+_WHOLE_NAME = 50
+"""Longest name that its temporary names hold whole; these characters take at most 200 of the 255 bytes of a name."""
+
+
 def temporary_name(path: Path) -> Path:
     """Return a fresh hidden name beside ``path``: a rename from there never crosses a file system."""
-    # A file name may have 255 bytes; 50 characters take at most 200.
-    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{_told_by(path.name)}.{secrets.token_hex(4)}.tmp")
+
+
+def temporaries_of(path: Path) -> list[Path]:
+    """Return, in order, what stands under temporary names of ``path``."""
+    pattern = re.compile(rf"\.{re.escape(_told_by(path.name))}\.[0-9a-f]{{8}}\.tmp")
+    return sorted(found for found in temporaries_in(path.parent) if pattern.fullmatch(found.name))
+
+
+def temporaries_in(folder: Path) -> Iterator[Path]:
+    """Yield what stands in a folder under temporary names, of whatever."""
+    return folder.glob(".*.tmp")
+
+
+def _told_by(name: str) -> str:
+    """Return the part of its temporary names that tells a name from any other."""
+    if len(name) <= _WHOLE_NAME:
+        return name
+    return f"{name[:_WHOLE_NAME]}-{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}"
 
 
 def sync_folder(folder: Location) -> None:
@@ -148,7 +171,10 @@ def write_bytes(
 def write_json(path: Location, value: Any, *, confirm: Callable[[], None] | None = None) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically, with a newline at the end.
 
+    Half a surrogate pair, as the bytes of a path that are not UTF-8 become, is written as its escape, and read back.
+
     :param confirm: called directly before the rename, see :class:`AtomicFile`
     :raises OutputError: it cannot be written
     """
-    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode(), confirm=confirm)
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), confirm=confirm)

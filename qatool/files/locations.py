@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from qatool.errors import InputError, UsageError
 from qatool.files.objects import ObjectPath, read_all
-from qatool.files.stores import is_uri, no_access, split_uri, uri_problem
+from qatool.files.stores import no_access, uri_problem
+from qatool.places import is_uri, split_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,19 +7,28 @@ renames, temporary names and syncing, which make a local file appear whole, have
 from __future__ import annotations
 
 import errno
+import glob
 import io
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
-from qatool.files.stores import WEB, ChangedError, asking, file_system, split_uri
+from qatool.files.stores import WEB, ChangedError, asking, file_system
+from qatool.places import split_uri
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 READ_BYTES = 8 << 20
 """What is asked for at once where a file is read from its beginning to its end."""
+_ASKED_AT_ONCE = 32
+"""Objects; no more connections are open at a time."""
 
 
 class ObjectStat(NamedTuple):
@@ -47,12 +56,14 @@ class ObjectPath:
     :param query: of a signed URL; part of what is asked for, never of what is shown
     """
 
-    __slots__ = ("_pure", "_query", "protocol")
+    __slots__ = ("_listed", "_pure", "_query", "protocol")
 
     def __init__(self, protocol: str, key: str | PurePosixPath, query: str = "") -> None:
         self.protocol = protocol
         self._pure = PurePosixPath(key)
         self._query = query
+        self._listed = ""
+        """The key as the store lists it, where slashes that follow each other or dots make it no path."""
 
     @classmethod
     def parse(cls, uri: str) -> Self:
@@ -71,7 +82,7 @@ class ObjectPath:
 
     def __str__(self) -> str:
         """Return the URI, for people: without what a signed one is signed with."""
-        return redacted(f"{self.protocol}://{self._pure}{self._query}")
+        return redacted(f"{self.protocol}://{self._bare_key}{self._query}")
 
     def __repr__(self) -> str:
         return f"ObjectPath({str(self)!r})"
@@ -89,14 +100,18 @@ class ObjectPath:
         return type(self)(self.protocol, self._pure / name)
 
     def _identity(self) -> tuple[str, str, str]:
-        return self.protocol, str(self._pure), self._query
+        return self.protocol, self._bare_key, self._query
+
+    @property
+    def _bare_key(self) -> str:
+        return self._listed or str(self._pure)
 
     @property
     def key(self) -> str:
         """What fsspec calls the object."""
         if self.protocol in WEB:
-            return f"{self.protocol}://{self._pure}{self._query}"
-        return f"/{self._pure}" if self.protocol == "memory" else str(self._pure)
+            return f"{self.protocol}://{self._bare_key}{self._query}"
+        return f"/{self._bare_key}" if self.protocol == "memory" else self._bare_key
 
     @property
     def name(self) -> str:
@@ -268,14 +283,22 @@ class ObjectPath:
         """Do nothing: a prefix is there as soon as an object is."""
 
     def remove_all(self) -> None:
-        """Remove every object under this prefix."""
+        """Remove every object under this prefix, a thousand a request where the store can."""
         with asking():
             found = self._store.find(self.key)
-            if found:
-                self._store.rm(found)
+            exact = [key for key in found if not _is_expanded(key)]
+            if exact:
+                self._store.rm(exact)
+            _at_once(self._remove_key, filter(_is_expanded, found))
+
+    def _remove_key(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            self._store.rm_file(key)
 
     def _of(self, key: str) -> Self:
-        return type(self)(self.protocol, key.strip("/"))
+        path = type(self)(self.protocol, bare := key.strip("/"))
+        path._listed = "" if bare == str(path._pure) else bare
+        return path
 
 
 class _Told(io.RawIOBase):
@@ -328,19 +351,25 @@ _VERSION = ("ETag", "etag", "generation", "md5Hash", "version_id", "LastModified
 def read_all(paths: Sequence[ObjectPath]) -> list[bytes | None]:
     """Return the content of many small objects, asked for at once; ``None`` for those that are not there.
 
-    :param paths: all of one protocol
     :raises OSError: the store does not answer, or refuses
     """
-    if not paths:
-        return []
-    keys = {path: path.key for path in paths}
-    with asking():
-        found = file_system(paths[0].protocol).cat(list(keys.values()), on_error="return")
-    if not isinstance(found, dict):
-        found = {keys[paths[0]]: found}
-    contents = [found.get(keys[path]) for path in paths]
-    for content in contents:
-        if isinstance(content, BaseException) and not isinstance(content, FileNotFoundError):
-            with asking():
-                raise content
-    return [content if isinstance(content, bytes) else None for content in contents]
+    # Each by itself: in a list, fsspec would take a key with brackets for a pattern.
+    return _at_once(_content, paths)
+
+
+def _content(path: ObjectPath) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _is_expanded(key: str) -> bool:
+    """Whether fsspec makes others of a key in a list: takes it for a pattern, or drops its last slash."""
+    return glob.has_magic(key) or key.endswith("/")
+
+
+def _at_once(task: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Return what a task that waits for the store makes of each item."""
+    with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="qatool-object") as pool:
+        return list(pool.map(task, items))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ from qatool.files.streams import reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
 
     from qatool.files.locations import Location
     from qatool.files.paths import Source
@@ -95,6 +97,18 @@ class ParquetReader:
         return footer(self.source).schema
 
 
+def arrow_source(path: Path) -> Path | pa.NativeFile:
+    """Return what Arrow reads a file by: the file itself, opened, where its path is not UTF-8.
+
+    :raises OSError: it cannot be opened
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return pa.OSFile(os.fsencode(path))
+    return path
+
+
 def open_parquet(path: Location, *, bounded: bool = False) -> pq.ParquetFile:
     """Open a Parquet file, to be closed by the caller; of an object only what is asked for is fetched.
 
@@ -104,7 +118,7 @@ def open_parquet(path: Location, *, bounded: bool = False) -> pq.ParquetFile:
     """
     # Arrow's default reads ahead over all row groups at once: the whole file would lie in memory.
     if not isinstance(path, ObjectPath):
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AHEAD_BYTES if bounded else 0)
+        return pq.ParquetFile(arrow_source(path), pre_buffer=False, buffer_size=READ_AHEAD_BYTES if bounded else 0)
     return pq.ParquetFile(path.open_ranges(), pre_buffer=False, buffer_size=STORE_READ_AHEAD_BYTES if bounded else 0)
 
 

@@ -183,15 +183,15 @@ def _listed(path: ObjectPath) -> Iterator[tuple[ObjectPath, str, ObjectStat]]:
     """Yield the objects under a prefix, or those that match a pattern: path, name below it, what was told of it."""
     folder = path
     pattern = None
-    if glob.has_magic(path.key):
+    if glob.has_magic(path.key) and not path.is_dir():
         folder = next(parent for parent in path.parents if not glob.has_magic(parent.key))
         pattern = key_pattern(path.key)
     for found, told in () if path.protocol in WEB else folder.walk():
         if found == folder / UNFINISHED_NAME:
             raise InputError(f"{found.parent}: is being written, or was left unfinished; start that command again")
         below = found.relative_to(folder)
-        hidden = any(part.startswith((".", "_")) or part.endswith(".qatool") for part in below.parts)
-        if pattern.fullmatch(found.key) if pattern is not None else not hidden:
+        wanted = pattern.fullmatch(found.key) if pattern is not None else not any(map(_is_hidden, below.parts))
+        if wanted and not any(map(_is_run_folder, below.parts)):
             yield found, below.as_posix(), told
 
 
@@ -200,19 +200,29 @@ def _walk(folder: Path) -> Iterator[Path]:
         raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
 
     for parent, folders, names in os.walk(folder, onerror=unreadable):
-        # A run folder holds what a run needs to go on, not what anyone would ask.
-        folders[:] = [name for name in folders if not name.startswith((".", "_")) and not name.endswith(".qatool")]
-        yield from (Path(parent, name) for name in names if not name.startswith((".", "_")))
+        folders[:] = [name for name in folders if not _is_hidden(name) and not _is_run_folder(name)]
+        yield from (Path(parent, name) for name in names if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder is left out of a folder that is read; a pattern may name it."""
+    return name.startswith((".", "_"))
+
+
+def _is_run_folder(name: str) -> bool:
+    """Whether a folder holds what a run needs to go on, not what anyone would ask; no pattern reaches into it."""
+    return name.endswith(".qatool")
 
 
 def _in_glob(pattern: str) -> list[Source]:
     # glob and not Path.glob: it also takes absolute patterns and leaves hidden files out.
     found = sorted(Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207
-    files = [path for path in found if path.is_file()]
+    root = _fixed_part(pattern)
+    below = ((path, path.relative_to(root)) for path in found if path.is_file())
+    files = [(path, name) for path, name in below if not any(map(_is_run_folder, name.parts))]
     if not files:
         raise InputError(f"{pattern}: no file matches; check the pattern (** reaches into subfolders)")
-    root = _fixed_part(pattern)
-    sources = [_source_or_none(path, path.relative_to(root).as_posix()) for path in files]
+    sources = [_source_or_none(path, name.as_posix()) for path, name in files]
     kept = [source for source in sources if source is not None]
     if not kept:
         raise InputError(f"{pattern}: matches no file that can be read; supported are {SUPPORTED}")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import errno
-import re
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EnvironmentUnfitError, QatoolError, UsageError
+from qatool.places import split_uri
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-_LOCAL = ("file", "local")
 WEB = ("http", "https")
 """Protocols that can only be read, and have no folders."""
 
@@ -40,18 +38,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 class ChangedError(OSError):
     """An object was replaced while it was read."""
-
-
-def split_uri(text: str) -> tuple[str, str] | None:
-    """Return protocol and rest of a URI, ``None`` for a path."""
-    found = _URI.fullmatch(text)
-    return None if found is None else (found[1].lower(), found[2])
-
-
-def is_uri(text: str) -> bool:
-    """Whether a text names something in a store rather than on a local disk."""
-    parts = split_uri(text)
-    return parts is not None and parts[0] not in _LOCAL
 
 
 def uri_problem(text: str) -> str | None:

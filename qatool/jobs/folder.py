@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Self
 
@@ -21,9 +22,10 @@ from qatool.files.atomic import sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
 from qatool.files.locations import Location, matching, move, remove_tree
 from qatool.files.objects import ObjectPath
-from qatool.files.parquet import open_parquet
+from qatool.files.parquet import arrow_source, open_parquet
 from qatool.files.paths import SPOOL_NAME
 from qatool.files.writefailures import reporting
+from qatool.jobs.claim import refuse_others
 from qatool.jobs.leftovers import sweep_folder
 from qatool.jobs.lock import Lock
 from qatool.jobs.markers import Marker, read_marker, read_markers
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 MARKERS_AT_ONCE = 256
 """Markers that are asked for together in a store."""
+_NOTHING = re.compile(r"parts|done|previous|plan\.json|log(\.jsonl)?|lock(\..*)?|\..*")
+"""What may stand in a folder in which nothing is that a later start could use."""
 
 
 class RunFolder:
@@ -49,12 +53,15 @@ class RunFolder:
     What runs that were killed left half written in it is removed on entering.
 
     :param path: made on entering when it is missing
+    :param command: whose work it is to hold; empty for whoever only looks at it
     :raises OutputError: it cannot be made
     :raises LockedError: another live run holds it
+    :raises ResumeRefusedError: it holds unfinished work of another command
     """
 
-    def __init__(self, path: Location) -> None:
+    def __init__(self, path: Location, *, command: str = "") -> None:
         self.path = path
+        self.command = command
         self.identity = ""
         """Hash of what decides the output; parts of another identity are not ours. Set once it is known."""
         self.parts = path / "parts"
@@ -67,12 +74,15 @@ class RunFolder:
         self._known: dict[int, Marker | None] = {}
 
     def __enter__(self) -> Self:
-        self.lock.__enter__()
-        with reporting(self.path):
-            self.parts.mkdir(exist_ok=True)
-            self.done.mkdir(exist_ok=True)
-            for folder in (self.path, self.parts, self.done, self.previous):
-                sweep_folder(folder)
+        with ExitStack() as undone:
+            undone.enter_context(self.lock)
+            self.refuse_others()
+            with reporting(self.path):
+                self.parts.mkdir(exist_ok=True)
+                self.done.mkdir(exist_ok=True)
+                for folder in (self.path, self.parts, self.done, self.previous):
+                    sweep_folder(folder)
+            undone.pop_all()
         return self
 
     def __exit__(
@@ -86,6 +96,14 @@ class RunFolder:
             with suppress(OSError):
                 self.lock.disown()
         self.lock.__exit__(kind, error, trace)
+
+    def refuse_others(self) -> None:
+        """Make sure that the work in the folder is not another command's.
+
+        :raises ResumeRefusedError: it is
+        """
+        if self.command:
+            refuse_others(self.path, self.lock, command=self.command)
 
     @property
     def plan(self) -> Location:
@@ -128,7 +146,7 @@ class RunFolder:
             if plan_counts and self.plan.exists():
                 return False
             kept = [*matching(self.done, "*.json"), *self.previous_parts()]
-            return not kept and not self.rejects.exists() and not (self.path / SPOOL_NAME).exists()
+            return not kept and all(_NOTHING.fullmatch(entry.name) for entry in self.path.iterdir())
         except (OSError, OutputError):
             return False
 
@@ -348,7 +366,7 @@ def _read_back(path: Location, *, rows: int, size: int) -> str:
             is_whole, version = told.st_size == size, told.version
         else:
             try:
-                is_whole = pq.read_metadata(path).num_rows == rows
+                is_whole = pq.read_metadata(arrow_source(path)).num_rows == rows
             except pa.ArrowException:
                 is_whole = False
         if not is_whole:

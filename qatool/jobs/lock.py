@@ -130,6 +130,17 @@ class Lock(OwnedLock):
             with suppress(OSError):
                 self.path.unlink()
 
+    def remove_if_alone(self) -> None:
+        """Remove the folder when nothing but this lock is in it.
+
+        Whoever asks for the lock meanwhile finds that the file is gone and makes another, or that the folder is; only
+        an empty one is removed.
+        """
+        with suppress(OSError):
+            if self.is_ours() and [entry.name for entry in self.path.parent.iterdir()] == [self.path.name]:
+                self.path.unlink()
+                self.path.parent.rmdir()
+
     def disown(self) -> None:
         """Name the owner before this run again."""
         if self._file is not None and self.is_ours():

@@ -4,15 +4,55 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qatool.errors import EnvironmentUnfitError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OWN_GROUPS, _ALL_GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Return how many whole cores this process may use, at least 1: of the machine, or of its container."""
+    # macOS binds no process to cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = (quota / period for quota, period in map(_quota, _control_groups()) if quota > 0 and period > 0)
+    return max(1, int(min((cores, *granted))))
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _control_groups() -> Iterator[Path]:
+    """Yield the folders of the control groups (version 2, or 1) that this process is in, with those around them."""
+    try:
+        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            top = _ALL_GROUPS / controllers
+            own = top / path.strip("/")
+            yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(top))
+
+
+def _quota(group: Path) -> tuple[int, int]:
+    """Return how much time on cores a control group has in each period, both in microseconds; 0 for no limit."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            quota, period = (int(word) for name in names for word in (group / name).read_text("ascii").split())
+            return quota, period
+    return 0, 0
 
 
 def died() -> EnvironmentUnfitError:

@@ -29,5 +29,5 @@ class DoctorOptions(ScreenOptions):
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
-        if problems := device_problems(self.device):
+        if problems := [*device_problems(self.device), *self._screen_problems()]:
             raise UsageError(*problems)

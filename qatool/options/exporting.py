@@ -42,7 +42,7 @@ class ExportOptions(RowOptions):
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
-        problems = [*below(self, 1, "limit"), *below(self, 0, "max_errors", "max_f1_drop")]
+        problems = [*below(self, 1, "limit"), *below(self, 0, "max_errors", "max_f1_drop"), *self._screen_problems()]
         if self.calibration_data is not None:
             problems += self._row_problems((self.calibration_data,))
         if self.calibration_data == "-":

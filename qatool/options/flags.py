@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qatool.places import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ def below(options: object, least: int, *names: str) -> list[str]:
     return [
         f"--{name.replace('_', '-')} {value}: must be at least {least}"
         for name in names
-        if (value := getattr(options, name)) is not None and value < least
+        if (value := getattr(options, name)) is not None and not value >= least  # nor not a number
     ]
 
 
@@ -73,16 +74,15 @@ def clash_problems(read: Mapping[str, str | None], written: Mapping[str, str | N
     :param written: the same of things written
     """
     problems = []
-    taken = {os.path.realpath(path): label for label, path in read.items() if path not in {None, "-"} and path}
+    taken = {place: label for label, path in read.items() if path and path != "-" for place in places_of(path)}
     for label, path in written.items():
         if path is None or path == "-":
             continue
-        place = os.path.realpath(path)
-        if place in taken:
-            problems.append(
-                f"{label} {path}: is {taken[place]} as well, and would be written over; name another file"
-            )
-        taken[place] = label
+        places = places_of(path)
+        clashes = [taken[place] for place in sorted(places) if place in taken]
+        if clashes:
+            problems.append(f"{label} {path}: is {clashes[0]} as well, and would be written over; name another file")
+        taken |= dict.fromkeys(places, label)
     return problems
 
 

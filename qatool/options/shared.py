@@ -54,6 +54,12 @@ class ScreenOptions:
         Flag("Append log lines to this file instead of standard error.", "Screen and logs", metavar="FILE")
     )
 
+    def _screen_problems(self) -> list[str]:
+        """Return what contradicts itself in what is shown."""
+        if self.quiet and self.verbose:
+            return ["--quiet and --verbose: contradict each other; drop one"]
+        return []
+
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions(ScreenOptions):
@@ -112,6 +118,4 @@ class WindowOptions(RowOptions):
                 f"--stride {self.stride}: windows of --max-length {self.max_length} cannot overlap "
                 "by that much; lower --stride"
             )
-        if self.quiet and self.verbose:
-            problems.append("--quiet and --verbose: contradict each other; drop one")
-        return problems
+        return problems + self._screen_problems()

@@ -186,7 +186,9 @@ def _cached(folder: FeaturesFolder, cache: Path) -> Any:
 def _present(folder: FeaturesFolder) -> list[str]:
     import pyarrow.parquet as pq
 
-    names = set(pq.read_schema(folder.features(0)).names)
+    from qatool.files.parquet import arrow_source
+
+    names = set(pq.read_schema(arrow_source(folder.features(0))).names)
     return [name for name in _COLUMNS if name in names]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qatool import cli, errors
+from qatool.options import ExportOptions
 
 FINE = ["extract", "in.jsonl", "-o", "out.parquet", "--progress", "none"]
 A_LIST = 'must be a list of texts, like ["a", "b"]'
@@ -64,6 +65,18 @@ def test_usage(qatool, work, words, lines) -> None:
     assert work.options is None
 
 
+@pytest.mark.parametrize("words", [("doctor",), ("export", "m", "-o", "o"), ("calibrate", "m", "--on", "d.jsonl")])
+def test_quiet_and_verbose_contradict_each_other(qatool, words) -> None:
+    assert qatool(*words, "-qv") == (2, "", "Error: --quiet and --verbose: contradict each other; drop one\n")
+
+
+def test_a_number_that_is_none_is_refused(qatool) -> None:
+    told = qatool("export", "m", "-o", "o", "--max-f1-drop", "nan")
+    assert told == (2, "", "Error: --max-f1-drop 'nan': must be a finite number\n")
+    with pytest.raises(errors.UsageError, match="--max-f1-drop nan: must be at least 0"):
+        ExportOptions(model="m", output="o", max_f1_drop=float("nan"))
+
+
 def test_no_noise_about_options_already_in_trouble(qatool) -> None:
     result = qatool(*FINE, "--on-error", "skp", "--max-errors", "5")
     assert result.errors == ["Error: --on-error 'skp': must be one of fail, skip"]
@@ -99,6 +112,10 @@ def test_a_problem_says_where_an_untyped_value_comes_from(qatool, monkeypatch) -
         ("[extract]\nzzzz = 1", ["qatool.toml [extract] zzzz: no such option"]),
         ('[extract]\ntop-k = "1"', ["qatool.toml [extract] top-k = '1': must be a whole number"]),
         ("[extract]\ntop_k = true", ["qatool.toml [extract] top_k = true: must be a whole number"]),
+        (
+            "[extract]\ncpus-per-worker = inf",
+            ["qatool.toml [extract] cpus-per-worker = inf: must be a finite number"],
+        ),
         ("[extract]\nquiet = 1", ["qatool.toml [extract] quiet = 1: must be true or false"]),
         ("[extract]\nmodel = true", ['qatool.toml [extract] model = true: must be a text, like "a"']),
         ("[extract]\nkeep = 1", [f"qatool.toml [extract] keep = 1: {A_LIST}"]),

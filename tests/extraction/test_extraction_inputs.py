@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from featurehelpers import run, write
 
@@ -34,6 +36,18 @@ def test_a_document_without_a_question(tmp_path, call, capfd, name) -> None:
         "with --questions FILE\n"
     )
     assert not list(tmp_path.glob("x.parquet*"))
+
+
+def test_paths_that_are_not_utf8(tmp_path, call, tiny_model, capfd) -> None:
+    folder = tmp_path / "d\udcff"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist([ROW]), tmp_path / "in.parquet")
+    (tmp_path / "in.parquet").rename(folder / "in\udcfe.parquet")
+    run(*call, f"{folder}/in\udcfe.parquet", "-o", f"{folder}/x\udcff.parquet")
+    run("prep", f"{folder}/in\udcfe.parquet", "-o", f"{folder}/features", "--model", tiny_model, "--progress", "none")
+    run(*call, f"{folder}/features", "-o", f"{folder}/y.parquet")
+    assert (folder / "x\udcff.parquet").read_bytes() == (folder / "y.parquet").read_bytes()
+    assert json.loads((folder / "x\udcff.parquet.summary.json").read_bytes())["output"].endswith("/x\udcff.parquet")
 
 
 @pytest.mark.parametrize("output", ["x.jsonl", "-"])

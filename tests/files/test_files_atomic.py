@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from qatool.errors import OutputError
-from qatool.files.atomic import replacing, write_bytes, write_json
+from qatool.files.atomic import replacing, temporaries_in, temporaries_of, temporary_name, write_bytes, write_json
 from qatool.files.writefailures import output_error
 
 
@@ -18,6 +19,13 @@ def test_write_json_replaces(tmp_path):
     write_json(path, {"é": 1})
     assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_write_json_takes_paths_that_are_not_utf8(tmp_path):
+    value = {"output": "a\udcff\\\udcfe.parquet"}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_bytes()) == value
+    assert b"\\udcff" in (tmp_path / "a.json").read_bytes()
 
 
 def test_permissions_follow_umask(tmp_path):
@@ -36,6 +44,18 @@ def test_nothing_is_left_after_an_exception(tmp_path):
         stream.writelines([b"new", None])
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a.json", "a[1]*?.json", "n" * 51, "漢" * 85, "é" * 60 + "\udcff"])
+def test_temporary_names_are_found_again(tmp_path, name):
+    path = tmp_path / name
+    for other in {f"{name[:-1]}x", f"{name}x"[-255:], name[:50], name[:-1]} - {name}:
+        temporary_name(tmp_path / other).touch()
+    mine = sorted(temporary_name(path) for _ in range(3))
+    for one in mine:
+        one.touch()
+    assert temporaries_of(path) == mine
+    assert len(list(temporaries_in(tmp_path))) > len(mine)
 
 
 def test_missing_folder(tmp_path):

@@ -32,6 +32,15 @@ def test_glob_names_are_relative_to_its_fixed_part(tmp_path):
     assert names(tmp_path / "in/**/*.md") == ["b.md", "x/a.md"]
 
 
+def test_glob_reaches_into_no_run_folder_but_one_that_it_names(tmp_path):
+    for name in ("in/a.jsonl", "in/o.parquet.qatool/stdin.jsonl", "in/x/o.parquet.qatool/rejects.jsonl"):
+        write(tmp_path / name, "")
+    assert names(tmp_path / "in/**/*.jsonl") == ["a.jsonl"]
+    assert names(tmp_path / "in/o.parquet.qatool/*.jsonl") == ["stdin.jsonl"]
+    with pytest.raises(InputError, match="no file matches"):
+        names(tmp_path / "in/*/stdin.jsonl")
+
+
 def test_literal_path_wins_over_glob(tmp_path):
     write(tmp_path / "a[1].csv", "")
     write(tmp_path / "a1.csv", "")

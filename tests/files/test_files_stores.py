@@ -133,6 +133,25 @@ def test_reading_and_writing(memory) -> None:
     assert list(contents([memory / "b.txt", path])) == [b"one\ntwo\n", None]
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?"])
+def test_names_with_brackets_and_stars_are_names(memory, name) -> None:
+    others = [memory / "a1" / "x", memory / "ab" / "x"]
+    own = [memory / name / "parts" / "x", memory / name / "parts" / "[x]", memory / name / "y"]
+    for path in [*others, *own]:
+        path.write_bytes(path.name.encode())
+    assert list(contents([*own, memory / name / "none"])) == [b"x", b"[x]", b"y", None]
+    (memory / name / "parts").remove_all()
+    assert [path for path, _ in memory.walk()] == sorted([*others, own[-1]])
+    (memory / name).remove_all()
+    assert [path for path, _ in memory.walk()] == others
+
+
+def test_a_prefix_that_is_there_is_no_pattern(memory) -> None:
+    for below in ("a[1]/x.jsonl", "a1/y.jsonl"):
+        (memory / below).write_bytes(b"{}\n")
+    assert [source.name for source in resolve(["memory://lake/a[1]"])] == ["x.jsonl"]
+
+
 def test_what_confirms_keeps_an_object_from_its_name(memory) -> None:
     def refuse() -> None:
         raise InputError("no")
@@ -149,7 +168,8 @@ def test_inputs_are_found_as_on_a_disk(memory, tmp_path, monkeypatch) -> None:
         (tmp_path / "lake" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "lake" / name).write_bytes(b"{}\n")
     monkeypatch.chdir(tmp_path)
-    for below in ("", "/b", "/*.jsonl", "/**/*.jsonl", "/?/[a-c].jsonl", "/b/c.jsonl", "/[!b]*.jsonl"):
+    folders = ("", "/b", "/b/c.jsonl", "/?/[a-c].jsonl", "/[!b]*.jsonl", "/out.parquet.qatool/*.jsonl")
+    for below in (*folders, "/*.jsonl", "/*/*.jsonl", "/**", "/**/*.jsonl"):
         here, there = resolve([f"lake{below}"]), resolve([f"memory://lake{below}"])
         assert [source.name for source in there] == [source.name for source in here], below
     with pytest.raises(InputError, match="memory://lake/none: no such object, and nothing under it; check the URI"):

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from jobs_tools import flip_byte, rows, write_rows
 
+from qatool.files.atomic import temporary_name
+
 
 def test_a_full_disk(runner, whole) -> None:
     process = runner.run("in.jsonl", patch="jobs_patches:full_disk")
@@ -186,8 +188,12 @@ def test_what_the_command_writes_is_not_its_input(runner) -> None:
     assert process.error == "Error: INPUT in.jsonl: is also the output (-o); name another output\n"
 
 
-def test_an_earlier_folder_that_stepped_aside_is_put_back(runner) -> None:
-    runner.done("in.jsonl", output="out/")
-    (runner.folder / "out").rename(runner.folder / ".out.0123abcd.tmp")
-    assert runner.code("missing.jsonl", output="out/") == 3
-    assert (runner.folder / "out" / "_SUCCESS").exists()
+@pytest.mark.parametrize("name", ["out", "run[1]", "the answers to the questions about " + "all the documents " * 3])
+def test_an_earlier_folder_that_stepped_aside_is_put_back(runner, name) -> None:
+    runner.done("in.jsonl", output=f"{name}/")
+    before = sorted((runner.folder / name).iterdir())
+    aside = temporary_name(runner.folder / name)
+    (runner.folder / name).rename(aside)
+    assert runner.code("missing.jsonl", output=f"{name}/") == 3
+    assert sorted((runner.folder / name).iterdir()) == before
+    assert not aside.exists()

@@ -12,7 +12,46 @@ import time
 import pytest
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.jobs import processes
 from qatool.jobs.inorder import in_order
+
+
+@pytest.mark.parametrize(
+    ("groups", "quotas", "cores"),
+    [
+        ("", {}, 8),
+        ("0::/", {"cpu.max": "max 100000"}, 8),
+        ("0::/", {"cpu.max": "300000 100000"}, 3),
+        ("0::/a/b", {"a/cpu.max": "250000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ("0::/not/mounted/here", {"cpu.max": "50000 100000"}, 1),
+        ("0::/", {"cpu.max": "1600000 100000"}, 8),
+        ("0::/", {"cpu.max": "what?"}, 8),
+        ("3:cpu,cpuacct:/", {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 8),
+        ("1:cpu:/x\n9:name=y:/", {"cpu/x/cpu.cfs_quota_us": "400000", "cpu/x/cpu.cfs_period_us": "100000"}, 4),
+        ("3:cpuset:/", {"cpu.max": "100000 100000", "cpuset/cpu.max": "100000 100000"}, 8),
+    ],
+)
+def test_cores_of_a_container(tmp_path, monkeypatch, groups, quotas, cores) -> None:
+    for name, text in quotas.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    (tmp_path / "own").write_text(f"{groups}\n" if groups else "")
+    monkeypatch.setattr(processes, "_ALL_GROUPS", tmp_path)
+    monkeypatch.setattr(processes, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert processes.usable_cores() == cores
+
+
+def test_cores_and_memory_of_a_mac(tmp_path, monkeypatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 10)
+    monkeypatch.setattr(processes, "_OWN_GROUPS", tmp_path / "none")
+    assert processes.usable_cores() == 10
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert processes.usable_cores() == 1
+    here = processes.peak_memory_bytes()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert here / 1100 < processes.peak_memory_bytes() < here / 900
 
 
 class StopNowError(Exception):

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from qatool.errors import InputError, Interrupted, LockedError, OutOfTime, OutputError, ResumeRefusedError, Terminated
 from qatool.extraction.previous import PreviousAnswers
 from qatool.jobs.ahead import ahead
+from qatool.jobs.claim import locked_folder
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.lock import Lock, is_held
 from qatool.jobs.plan import Plan
@@ -277,6 +279,83 @@ def test_an_empty_run_folder_goes_but_not_that_of_another(tmp_path) -> None:
     with RunFolder(path) as folder:
         folder.lock.path.write_text('{"token": "another"}')
     assert path.exists()
+
+
+def test_a_run_folder_that_cannot_be_entered_is_let_go(tmp_path) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "parts").write_text("a file")
+    for _ in range(2):
+        with pytest.raises(OutputError, match="cannot be written"), RunFolder(path):
+            pass
+    assert (path / "parts").read_text() == "a file"
+
+
+def test_what_is_not_a_runs_stays_in_its_folder(tmp_path) -> None:
+    path = tmp_path / "run"
+    with RunFolder(path):
+        (path / "best.ckpt").touch()
+    assert (path / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("plan", "owner"),
+    [
+        (Plan(identity={"a": 1}, limits={"rows": 5}), "extract"),
+        (Plan(identity={"a": 1}, limits={}), "finetune"),
+        (Plan(identity={"a": 1}, limits={"rows": 5}, command="other"), "other"),
+    ],
+)
+def test_unfinished_work_of_another_command_is_refused(tmp_path, plan, owner) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    plan.save(path / "plan.json")
+    (path / "lock").write_bytes(b"who was here before")
+    for folder in (RunFolder(path, command="mine"), locked_folder(path, command="mine")):
+        with (
+            pytest.raises(ResumeRefusedError, match=rf"run: holds unfinished work of qatool {owner}; finish that"),
+            folder,
+        ):
+            pass
+    assert {one.name: one.read_bytes() for one in path.iterdir()}.keys() == {"plan.json", "lock"}
+    assert (path / "lock").read_bytes() == b"who was here before"
+    for folder in (RunFolder(path, command=owner), locked_folder(path, command=owner)):
+        with folder:
+            pass
+    assert Plan.load(path / "plan.json") == plan
+
+
+def test_a_locked_folder_goes_when_nothing_is_in_it(tmp_path) -> None:
+    path = tmp_path / "run"
+    with pytest.raises(InputError), locked_folder(path, command="mine"):
+        raise InputError("no")
+    assert not path.exists()
+    with locked_folder(path, command="mine"):
+        (path / "work").touch()
+    assert sorted(one.name for one in path.iterdir()) == ["lock", "work"]
+    with locked_folder(path, command="mine") as lock:
+        (path / "work").unlink()
+        lock.path.write_text('{"token": "another"}')
+    assert lock.path.exists()
+
+
+def test_of_many_that_want_a_folder_that_comes_and_goes_each_gets_it(tmp_path) -> None:
+    """A folder that is removed is never one that somebody else has locked."""
+    path, inside, turns = tmp_path / "run", [], []
+
+    def take() -> None:
+        while len(turns) < 300:
+            with suppress(LockedError, OutputError), locked_folder(path, command="mine") as lock:
+                inside.append(1)
+                lock.check()
+                assert len(inside) == 1
+                inside.pop()
+                turns.append(1)
+
+    with ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(take) for _ in range(6)]:
+            done.result()
+    assert not path.exists()
 
 
 def marks(*numbers: int) -> list[bytes]:

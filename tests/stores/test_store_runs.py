@@ -46,6 +46,24 @@ def test_killed_and_started_again_it_continues(runner, store, whole) -> None:
     assert not store.names("answers.parquet.qatool")
 
 
+def test_an_output_with_brackets_in_its_name(runner, store, whole) -> None:
+    other = store.put("answers1.parquet.qatool/parts/part-00000.parquet", b"another run's")
+    output = store.uri("answers[1].parquet")
+    runner.interrupted(store.uri("in.jsonl"), output=output, shards=2, how=signal.SIGKILL)
+    runner.done(store.uri("in.jsonl"), output=output)
+    assert store.get("answers[1].parquet") == whole
+    assert json.loads(store.get("answers[1].parquet.summary.json"))["resumed_shards"] == 2
+    left = [key for key in store.names() if ".qatool/" in key]
+    assert [store.uri(key) for key in left] == [other]
+
+
+def test_keys_that_are_no_paths(runner, store) -> None:
+    for number, key in enumerate(("data/in.jsonl", "data//in.jsonl", "data/./in.jsonl", "data/a//b/in.jsonl")):
+        store.put(key, f"{json.dumps(rows(1, first=number)[0])}\n".encode())
+    runner.done(store.uri("data/"), "--on-error", "fail")
+    assert sorted(pq.read_table(runner.output)["id"].to_pylist()) == [row["id"] for row in rows(4)]
+
+
 def test_a_part_that_was_touched_is_computed_anew(runner, store, whole) -> None:
     output = store.uri("answers.parquet")
     runner.interrupted(store.uri("in.jsonl"), output=output, shards=3)

@@ -24,6 +24,7 @@ from qatool.errors import (
     ResumeRefusedError,
     UsageError,
 )
+from qatool.jobs.plan import Plan
 from qatool.options import ExtractOptions, FinetuneOptions, PrepOptions
 
 
@@ -34,6 +35,29 @@ def weights(folder) -> dict[str, torch.Tensor]:
 def record(folder) -> list[dict[str, str]]:
     with (Path(folder) / "metrics.csv").open() as stream:
         return list(csv.DictReader(stream))
+
+
+def test_a_refused_start_leaves_nothing(options, tmp_path) -> None:
+    with pytest.raises(EnvironmentUnfitError):
+        run(options(model=str(tmp_path / "none")))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("more", [(), ("--restart",)])
+def test_unfinished_training_is_refused_to_other_commands(options, labelled, tmp_path, capfd, more) -> None:
+    run_folder = tmp_path / "model.qatool"
+    run_folder.mkdir()
+    Plan(identity={"model": "x"}, limits={}, command="finetune").save(run_folder / "plan.json")
+    (run_folder / "last.ckpt").touch()
+    told = f"{run_folder}: holds unfinished work of qatool finetune; finish that first, remove the folder, or choose "
+    for words in (["extract", *more], ["extract", "--dry-run"], ["prep"]):
+        assert cli.run([*words, str(labelled), "-o", f"{tmp_path}/model/", "--progress", "none"]) == 6
+        assert capfd.readouterr().err == f"Error: {told}another output\n"
+    assert cli.run(["extract", str(tmp_path / "none.jsonl"), "-o", f"{tmp_path}/model/", "--progress", "none"]) == 6
+    assert sorted(path.name for path in run_folder.iterdir()) == ["last.ckpt", "lock", "plan.json"]
+    Plan(identity={"model": "x"}, limits={"rows": 1}).save(run_folder / "plan.json")
+    with pytest.raises(ResumeRefusedError, match="holds unfinished work of qatool extract; finish that first"):
+        run(options(restart=bool(more)))
 
 
 def test_a_model_that_transformers_loads_and_extract_uses(options, labelled, tmp_path) -> None:

@@ -1,0 +1,54 @@
+"""Where a name leads: whether two stand for one file. Follows links on a disk, and asks no store."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+_LOCAL = ("file", "local")
+
+
+def split_uri(text: str) -> tuple[str, str] | None:
+    """Return protocol and rest of a URI, ``None`` for a path."""
+    found = _URI.fullmatch(text)
+    return None if found is None else (found[1].lower(), found[2])
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text names something in a store rather than on a local disk."""
+    parts = split_uri(text)
+    return parts is not None and parts[0] not in _LOCAL
+
+
+def entry_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath) -> str:
+    """Return the place that a file written under a name takes: links lead to its folder, one of its name gives way.
+
+    :param real_folder: where a folder stands, links followed
+    """
+    protocol, rest = split_uri(name) or ("file", name)
+    if protocol not in _LOCAL:
+        return f"{protocol}://{PurePosixPath(rest)}"
+    folder, own = os.path.split(rest.rstrip("/") or rest)
+    if own in {"", ".", ".."}:
+        return real_folder(rest)
+    return os.path.join(real_folder(folder or "."), own)  # noqa: PTH118 (a text, as it also names URIs)
+
+
+def places_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath) -> set[str]:
+    """Return where what is read under a name stands: at its own place, and where a link of that name leads.
+
+    :param real_folder: as for :func:`entry_of`
+    """
+    entry = entry_of(name, real_folder=real_folder)
+    return {entry, os.path.realpath(entry)} if os.path.islink(entry) else {entry}  # noqa: PTH114
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether writing under one name may change what is read under the other."""
+    return bool(places_of(one) & places_of(other))
