@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from qatool.evaluation.calibration import Quality
 
 
+_FEW = 100
+
+
 def calibrate(options: CalibrateOptions) -> None:
     """Import what the work needs only now, so that help and errors come at once."""
     with at_work(options) as observer:
@@ -48,10 +51,12 @@ def _lines(result: CalibrateResult) -> Iterator[str]:
 
     left_out = f", {result.left_out:,} bad rows left out" if result.left_out else ""
     yield f"{result.questions:,} questions{left_out}"
+    if result.questions < _FEW:
+        yield f"these are few: what is fitted may be far off; give {_FEW} questions or more"
     fitted = result.calibration
     yield f"temperature {fitted.temperature:g}"
     if result.no_answer_threshold is None:
-        yield "no-answer threshold not fitted: every question has an answer"
+        yield "no-answer threshold not fitted: every question has an answer; one fitted earlier is dropped"
     else:
         yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
         yield f"no-answer threshold {np.float32(result.no_answer_threshold)!s}"

@@ -197,6 +197,8 @@ def _store(result: CalibrateResult, options: CalibrateOptions) -> None:
     except FileNotFoundError:
         values = {}
     values |= asdict(result.calibration)
+    # One fitted earlier is of scores on another scale.
+    values.pop("no_answer_threshold", None)
     if result.no_answer_threshold is not None:
         values["no_answer_threshold"] = result.no_answer_threshold
     values["calibration"] = {

@@ -56,7 +56,9 @@ def lines(state: Mapping[str, Any]) -> list[str]:
         return [f"{state['output']}: done, {count}{answered}{rejected}"]
     if state["total"]:
         count = f"{state['examples']:,} of {state['total']:,} examples ({100 * state['share']:.1f} %)"
-    told = [f"{state['output']}: {state['state']}, {count} in {state['shards']:,} shards"]
+    told = [
+        f"{state['output']}: {state['state']}, {count} in {state['shards']:,} shard{'s' * (state['shards'] != 1)}"
+    ]
     if state["rejected"]:
         told.append(f"{state['rejected']:,} rows rejected")
     if state["examples_per_second"]:

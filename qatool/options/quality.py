@@ -72,6 +72,9 @@ class EvaluateOptions:
         problems = [*below(self, 100, "resamples"), *rename_problems(self.column)]
         if self.no_answer_scores is not None and not self.answers.lower().endswith(".json"):
             problems.append("--no-answer-scores: only answers in SQuAD's JSON lack scores of their own; drop it")
+        threshold = self.no_answer_threshold
+        if threshold is not None and not 0 <= threshold <= 1 and not self.answers.lower().endswith(".json"):
+            problems.append(f"--no-answer-threshold {threshold:g}: must lie between 0 and 1")
         if self.min_f1 is not None and not 0 <= self.min_f1 <= 100:
             problems.append(f"--min-f1 {self.min_f1}: is in per cent; give a number from 0 to 100")
         if problems:
