@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from qatool.windows.labels import answer_tokens, window_spans
 from qatool.windows.ragged import offsets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from qatool.features.shards import Shard
     from qatool.schema import Example
@@ -151,6 +152,7 @@ class _Sorter:
     """By row in the whole input."""
     fingerprints: dict[int, bytes] = field(default_factory=dict)
     answers: dict[int, list[Answer] | None] = field(default_factory=dict)
+    """By row: the labels, and behind them what other annotators gave."""
     counts: Counter[str] = field(default_factory=Counter)
     rejects: list[dict[str, Any]] = field(default_factory=list)
     repairs: list[dict[str, Any]] = field(default_factory=list)
@@ -168,7 +170,7 @@ class _Sorter:
             return
         question, context = example.question or "", example.context or ""
         self.fingerprints[row] = fingerprint(question, context)
-        self.answers[row] = answers
+        self.answers[row] = answers if answers is None else [*answers, *self._others(example)]
         self._count_repairs(example, answers or [])
         if example.is_odd:
             self.counts["empty"] += 1
@@ -188,6 +190,14 @@ class _Sorter:
             return None
         chosen = given[:1] if self.keep == "first" else list(dict.fromkeys(given))
         return [place_answer(example.context or "", text, start) for text, start in chosen]
+
+    def _others(self, example: Example) -> Iterator[Answer]:
+        """Yield the answers that are no label, but right all the same: of other annotators, where they stand."""
+        given = read_answers(example.kept) or []
+        for text, start in dict.fromkeys(given[1:]) if self.keep == "first" else ():
+            if (text, start) != given[0]:
+                with suppress(LabelError):
+                    yield place_answer(example.context or "", text, start)
 
     def _count_repairs(self, example: Example, answers: Sequence[Answer]) -> None:
         self.counts["answers"] += len(answers)

@@ -376,6 +376,8 @@ def test_usage(files, capsys) -> None:
         "Error: --no-answer-scores: only answers in SQuAD's JSON lack scores of their own; drop it",
         "Error: --min-f1 101.0: is in per cent; give a number from 0 to 100",
     ]
+    (line,) = fails(capsys, 2, *words, "--no-answer-threshold", "2")
+    assert line == "Error: --no-answer-threshold 2: must lie between 0 and 1"
     write_json(files / "p.json", {"q1": "", "q2": "", "q3": "", "q4": ""})
     (line,) = fails(capsys, 2, "p.json", "--references", "ref.jsonl", "--no-answer-threshold", "0.5")
     assert line.startswith("Error: --no-answer-threshold: these answers have no no_answer_score to decide by; give")

@@ -160,6 +160,17 @@ def test_all_answers(qatool, tmp_path, words) -> None:
     assert seen == set(texts)
 
 
+def test_answers_of_other_annotators_are_kept_where_the_first_is_the_label(qatool, tmp_path, words) -> None:
+    one = example(1)
+    texts = ["1801", "in 1801", "nowhere", "1801"]
+    starts = [max(0, one["context"].find(text)) for text in texts]
+    write_rows(tmp_path / "in.jsonl", [one | {"answers": {"text": texts, "answer_start": starts}}])
+    assert qatool(*words).code == 0
+    found = load(tmp_path / "f")
+    assert found.examples["answers"].to_pylist() == [{"text": texts[:2], "answer_start": starts[:2]}]
+    assert (found.audit["answers"], found.audit["rejected"]) == (1, 0)
+
+
 def test_datasets_reads_it(qatool, rows, words, tmp_path) -> None:
     datasets = pytest.importorskip("datasets")
     assert qatool(*words).code == 0
