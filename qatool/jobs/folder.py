@@ -263,7 +263,7 @@ class RunFolder:
         """
         found = (path for path in matching(self.parts, "part-*.parquet") if path.stem[5:].isdigit())
         stale = [path for path in found if _index(path) >= first]
-        log_event("input changed: finished rows are taken over", shard=first, parts=len(stale))
+        log_event("shards have other rows than before: finished rows are taken over", shard=first, parts=len(stale))
         self._previous_parts = None
         self._known.clear()
         with reporting(self.previous):

@@ -93,7 +93,7 @@ def test_a_row_mended_takes_the_others_over(runner) -> None:
     examples[25]["context"] = "Mended. " + examples[25]["context"]
     write_rows(runner.folder / "in.jsonl", examples)
     done = runner.done("in.jsonl")
-    assert "INFO input changed: finished rows are taken over shard=1 parts=" in done.err
+    assert "INFO shards have other rows than before: finished rows are taken over shard=1 parts=" in done.err
     assert runner.summary()["resumed_shards"] == 1
     assert runner.summary()["taken_over"] == 59
     mixed = runner.output.read_bytes()
