@@ -135,9 +135,8 @@ class _PlainRows:
                     f"{source.path}: is a document without a question; name rows with both (.jsonl, .csv, .parquet)"
                 )
             reader = open_reader(source)
-            require(source, reader, columns, ("question", "context", *needed))
-            if "id" in columns.renames:
-                require(source, reader, columns, ("id",))
+            named = ("id",) if "id" in columns.renames else ()
+            require(source, reader, columns, ("question", "context", *named, *needed))
             require_text(source, reader, columns, ("question", "context"))
             reader.arrow_type(columns.of("id"))  # a doubled column is told before the first row is read
 

@@ -81,21 +81,22 @@ def parse_columns(column: Sequence[str], keep: Sequence[str], *, documents: bool
 def require(source: Source, reader: Reader, columns: Columns, fields: Collection[str]) -> None:
     """Check that a file which knows its columns has those of some fields.
 
-    :raises InputError: one is missing
+    :raises InputError: some are missing
     """
     there = reader.columns()
-    if there is None:
-        return
-    for field in fields:
+    missing = [] if there is None else [field for field in fields if columns.of(field) not in there]
+    problems = []
+    for field in missing:
         name = columns.of(field)
-        if name not in there:
-            listed = ", ".join(excerpt(column) for column in there) or "none"
-            remedy = f"name it with --column {field}=OLD"
-            if field in columns.renames:
-                remedy = f"check --column {field}={name}"
-            elif field in columns.keep:
-                remedy = f"check --keep {field}"
-            raise InputError(f"{source.path}: no column {excerpt(name)}; there are {listed}; {remedy}")
+        listed = ", ".join(excerpt(column) for column in there or ()) or "none"
+        remedy = f"name it with --column {field}=OLD"
+        if field in columns.renames:
+            remedy = f"check --column {field}={name}"
+        elif field in columns.keep:
+            remedy = f"check --keep {field}"
+        problems.append(f"{source.path}: no column {excerpt(name)}; there are {listed}; {remedy}")
+    if problems:
+        raise InputError(*problems)
 
 
 def require_text(source: Source, reader: Reader, columns: Columns, fields: Collection[str]) -> None:

@@ -89,6 +89,9 @@ def test_columns_that_are_not_there(tmp_path):
     assert problem(path, column=("question=q",), keep=("x",)) == there.format("x") + "check --keep x"
     renamed = problem(path, column=("question=q", "id=key"))
     assert renamed == there.format("key") + "check --column id=key"
+    with pytest.raises(InputError) as caught:
+        corpus_of(path, keep=("x", "y"))
+    assert [line.split("'")[1] for line in caught.value.lines()] == ["question", "x", "y"]
 
 
 def test_columns_that_are_not_text(tmp_path):
