@@ -340,6 +340,7 @@ class _Connection:
         """Whether the cluster lives as long as the run."""
         self._folder: str | None = None
         self._connected: Future[None] = Future()
+        self._is_over = threading.Event()
 
     def open(self) -> None:
         """Connect.
@@ -369,6 +370,7 @@ class _Connection:
         """Leave the cluster, or end one of our own."""
         if not self.was_there and self._connected.done():
             self._ray.shutdown()
+        self._is_over.set()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -379,6 +381,8 @@ class _Connection:
             self._connected.set_exception(error)
         else:
             self._connected.set_result(None)
+            # The processes of a cluster of our own end with the thread that started them, as the kernel has it.
+            self._is_over.wait()
 
     def _connect(self) -> None:
         common = {"log_to_driver": False, "logging_level": logging.ERROR}
