@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _FEW = 100
+"""Questions; with fewer, chance decides what is fitted."""
 
 
 def calibrate(options: CalibrateOptions) -> None:
@@ -47,7 +48,7 @@ def calibrate(options: CalibrateOptions) -> None:
 
 
 def _lines(result: CalibrateResult) -> Iterator[str]:
-    import numpy as np
+    from qatool.evaluation.curves import shown
 
     left_out = f", {result.left_out:,} bad rows left out" if result.left_out else ""
     yield f"{result.questions:,} questions{left_out}"
@@ -59,7 +60,7 @@ def _lines(result: CalibrateResult) -> Iterator[str]:
         yield "no-answer threshold not fitted: every question has an answer; one fitted earlier is dropped"
     else:
         yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
-        yield f"no-answer threshold {np.float32(result.no_answer_threshold)!s}"
+        yield f"no-answer threshold {shown(result.no_answer_threshold)}"
     yield ""
     yield "              before     after"
     for label, name, digits in (

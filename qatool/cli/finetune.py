@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from qatool.cli.command import OptionsCommand
-from qatool.cli.work import at_work
-from qatool.errors import RowsRejected
+from qatool.cli.work import at_work, tell_rejected
 from qatool.logs import duration, harmless, is_terminal
 from qatool.options import FinetuneOptions
 
@@ -27,9 +26,8 @@ def finetune(options: FinetuneOptions) -> None:
         result = run(options, observer=observer, bar=bar)
     if result.is_main and not options.quiet:
         sys.stderr.writelines(f"{harmless(line)}\n" for line in _lines(result))
-    if result.rejected and result.is_main:
-        rows = "1 row was" if result.rejected == 1 else f"{result.rejected:,} rows were"
-        raise RowsRejected(f"{rows} rejected and not learnt from; qatool prep tells which, and why")
+    if result.is_main:
+        tell_rejected(result.rejected, " and not learnt from; qatool prep tells which, and why")
 
 
 def _lines(result: FinetuneResult) -> Iterator[str]:

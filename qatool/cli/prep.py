@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 
 from qatool.cli.command import OptionsCommand
-from qatool.cli.work import at_work
-from qatool.errors import RowsRejected
+from qatool.cli.work import at_work, tell_rejected
 from qatool.logs import duration, harmless
 from qatool.options import PrepOptions
 
@@ -18,7 +17,6 @@ def prep(options: PrepOptions) -> None:
         from qatool.features.audit import audit_lines
 
         result = run(options, observer=observer)
-    rejected = result.audit["rejected"]
     if not options.quiet:
         pace = result.audit["examples"] / max(result.seconds, 1e-9)
         lines = [
@@ -26,9 +24,7 @@ def prep(options: PrepOptions) -> None:
             f"features in {result.folder} after {duration(result.seconds)} ({pace:,.0f} examples/s)",
         ]
         sys.stderr.writelines(f"{harmless(line)}\n" for line in lines)
-    if rejected:
-        rows = "1 row was" if rejected == 1 else f"{rejected:,} rows were"
-        raise RowsRejected(f"{rows} rejected; see {result.rejects} for the reasons")
+    tell_rejected(result.audit["rejected"], f"; see {result.rejects} for the reasons")
 
 
 command = OptionsCommand(

@@ -49,7 +49,16 @@ def show_result(options: ScreenOptions, result: Result) -> None:
     summary = result.summary
     if not options.quiet:
         show_summary(summary, result.samples, stream=sys.stderr)
-    if rejected := summary.get("rejected", 0):
-        rows = "1 row was" if rejected == 1 else f"{rejected:,} rows were"
-        where = f"see {summary['rejects']} for" if summary.get("rejects") else "the column error holds"
-        raise RowsRejected(f"{rows} rejected; {where} the reasons")
+    where = f"see {summary['rejects']} for" if summary.get("rejects") else "the column error holds"
+    tell_rejected(summary.get("rejected", 0), f"; {where} the reasons")
+
+
+def tell_rejected(count: int, more: str) -> None:
+    """End a command whose work is done, but for bad rows.
+
+    :param more: what follows on "3 rows were rejected"
+    :raises RowsRejected: there were any
+    """
+    if count:
+        rows = "1 row was" if count == 1 else f"{count:,} rows were"
+        raise RowsRejected(f"{rows} rejected{more}")

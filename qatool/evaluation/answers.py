@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from qatool.errors import InputError
+from qatool.errors import InputError, reason_of
 from qatool.files.formats import open_reader
 from qatool.files.locations import Location, location
 from qatool.files.parquet import open_parquet
@@ -223,7 +223,7 @@ def _read_lines(source: Source, found: _Rows) -> None:
         found.candidates.append(pa.array(texts, pa.list_(pa.string())))
     except (pa.ArrowException, TypeError, KeyError) as error:
         raise InputError(
-            f"{source.path}: a value is of another type than in qatool's answers ({str(error).splitlines()[0]})"
+            f"{source.path}: a value is of another type than in qatool's answers ({reason_of(error)})"
         ) from None
     for name in found.extra:
         found.extra[name] += columns[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from qatool.evaluation.curves import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
     for name, label in (("f1", "F1"), ("exact", "exact")):
         yield (
             f"best threshold for {label}: {found[f'best_{name}']:.2f} with no answer above "
-            f"{np.float32(found[f'best_{name}_thresh'])!s}"
+            f"{shown(found[f'best_{name}_thresh'])}"
         )
     areas = ", ".join(f"{found[f'pr_{name}_ap']:.2f} by {name}" for name in ("exact", "f1", "oracle"))
     yield f"area under precision and recall, by no-answer score: {areas}"

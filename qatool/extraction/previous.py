@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from qatool.errors import InputError
+from qatool.errors import InputError, reason_of
 from qatool.extraction.gather import blocks, gather
 from qatool.files.parquet import open_parquet
 from qatool.files.writefailures import reporting
@@ -69,7 +69,7 @@ class PreviousAnswers:
                         self._groups.append((number, group))
                         starts.append(starts[-1] + table.num_rows)
             except (OSError, pa.ArrowException, KeyError) as error:
-                raise InputError(f"{path}: no answers can be taken from it ({str(error).splitlines()[0]})") from error
+                raise InputError(f"{path}: no answers can be taken from it ({reason_of(error)})") from error
         key = np.concatenate(keys) if keys else np.empty((0, 2), np.uint64)
         place = np.concatenate(places) if places else np.empty((0, 2), np.int64)
         order = np.lexsort((key[:, 1], key[:, 0]))
@@ -139,7 +139,7 @@ class PreviousAnswers:
                 return file.read_row_group(number, columns=list(columns)).select(list(columns))
         except (OSError, pa.ArrowException) as error:
             raise InputError(
-                f"{path}: has changed while answers were taken from it ({str(error).splitlines()[0]}); "
+                f"{path}: has changed while answers were taken from it ({reason_of(error)}); "
                 "start the same command again"
             ) from error
 

@@ -156,6 +156,7 @@ _PART = re.compile(r"part-[0-9]{5,}\.parquet")
 
 
 FIVE_DIGITS = 90_000
+"""So many parts have names of five digits; of those behind them the first digit is 9, and there are eight."""
 
 
 def _part_name(part: int) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError
+from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError, reason_of
 from qatool.files.atomic import sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
 from qatool.files.locations import Location, matching, move, remove_tree
@@ -325,7 +325,7 @@ class RunFolder:
             yield
         except (OSError, pa.ArrowException) as error:
             raise OutputError(
-                f"{self.part(index)}: was damaged while the run was under way ({str(error).splitlines()[0]}); "
+                f"{self.part(index)}: was damaged while the run was under way ({reason_of(error)}); "
                 "start the same command again: it is computed anew"
             ) from error
 

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
-import shutil
-import socket
-import tempfile
-import threading
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
-from qatool.errors import EnvironmentUnfitError, reason_of
-from qatool.jobs.ahead import LEFT_BEHIND
+from qatool.errors import EnvironmentUnfitError
 from qatool.jobs.crew import (
     IN_HAND,
     STARTS,
@@ -28,7 +20,7 @@ from qatool.jobs.crew import (
     leave_out,
     log_through,
 )
-from qatool.jobs.processes import usable_cores
+from qatool.jobs.rayconnection import Connection, import_ray
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -44,13 +36,7 @@ FOLLOW_S = 5.0
 """How often the crew is fitted to the cluster."""
 PATIENCE_S = 30.0
 """After this time without a worker it is said what is waited for."""
-_OBJECT_STORE_BYTES = 512 << 20
-"""Of a cluster of our own: shards and parts under way; Ray spills what is more to the disk."""
 _LOGS_KEPT = 100
-CONNECT_S = 120.0
-"""How long a cluster may take to be reached, or one of our own to start."""
-_LISTENS_S = 10.0
-"""How long a port may take to answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +88,14 @@ class RayCrew(Generic[Q]):
     """
 
     def __init__(self, maker: Maker[Q], options: ClusterOptions) -> None:
-        self._ray = _import_ray()
+        self._ray = import_ray()
         self._maker = maker
         self._options = options
         self._members: list[_Member] = []
         self._roster: Roster[_Member] = Roster(maker.difference)
         self._pending: dict[Any, tuple[_Member, int | None]] = {}
         """Answers to come, with the task they are about; ``None``: the worker itself."""
-        self._connection = _Connection(self._ray, options.address)
+        self._connection = Connection(self._ray, options.address)
         self._place = "cpu"
         self._takes: dict[str, float] = {}
         """Of each worker, by resource."""
@@ -326,101 +312,3 @@ class _Actor:
     def _reply(self, result: Any) -> _Reply:
         logged, self._logged = self._logged, []
         return _Reply(result, logged)
-
-
-class _Connection:
-    """To a cluster: that of the address, one that this process is connected to already, or one of our own."""
-
-    def __init__(self, ray: Any, address: str | None) -> None:
-        self._ray = ray
-        self._address = address or os.environ.get("RAY_ADDRESS") or None
-        self.was_there = ray.is_initialized()
-        """Whether this process was connected before, and stays so."""
-        self.is_own = self._address is None and not self.was_there
-        """Whether the cluster lives as long as the run."""
-        self._folder: str | None = None
-        self._connected: Future[None] = Future()
-        self._is_over = threading.Event()
-
-    def open(self) -> None:
-        """Connect.
-
-        :raises EnvironmentUnfitError: the cluster cannot be reached
-        """
-        if self.was_there:
-            return
-        try:
-            _ask_after(self._address)
-            # In a thread: it takes seconds, signals are to be heard, and Ray leaves those alone there. It may be
-            # deep in calls that never return.
-            threading.Thread(target=self._connect_told, name=LEFT_BEHIND, daemon=True).start()
-            self._connected.result(timeout=CONNECT_S)
-        except Exception as error:
-            told = self._connected.done() or not isinstance(error, TimeoutError)
-            reason = reason_of(error) if told else f"no answer in {CONNECT_S:.0f} s"
-            where = f"--ray-address {self._address}" if self._address else "--engine ray"
-            raise EnvironmentUnfitError(
-                f"{where}: cannot be reached ({reason}); check the address and that Ray and Python have the "
-                "cluster's versions"
-                if self._address
-                else f"{where}: no cluster could be started on this machine ({reason})"
-            ) from error
-
-    def close(self) -> None:
-        """Leave the cluster, or end one of our own."""
-        if not self.was_there and self._connected.done():
-            self._ray.shutdown()
-        self._is_over.set()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _connect_told(self) -> None:
-        try:
-            self._connect()
-        except BaseException as error:  # noqa: BLE001 it is told where the connection is waited for
-            self._connected.set_exception(error)
-        else:
-            self._connected.set_result(None)
-            # The processes of a cluster of our own end with the thread that started them, as the kernel has it.
-            self._is_over.wait()
-
-    def _connect(self) -> None:
-        common = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if not self.is_own:
-            self._ray.init(address=self._address, **common)
-            return
-        # Sockets lie in it, whose paths are short by nature: not in a folder that TMPDIR may name.
-        self._folder = tempfile.mkdtemp(prefix="qatool-ray-", dir="/tmp")
-        self._ray.init(
-            address="local",
-            num_cpus=usable_cores(),
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=self._folder,
-            **common,
-        )
-
-
-def _ask_after(address: str | None) -> None:
-    """Make sure that somebody listens at ``host:port``: Ray asks for minutes, and does not hear signals meanwhile.
-
-    :raises OSError: nobody does
-    """
-    found = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or "")
-    if found is not None:
-        socket.create_connection((found[1], int(found[2])), timeout=_LISTENS_S).close()
-
-
-def _import_ray() -> Any:
-    """Return ``ray``, which sends no usage statistics and logs errors only.
-
-    :raises EnvironmentUnfitError: it is not installed
-    """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise EnvironmentUnfitError("--engine ray: needs ray; run: pip install 'qatool[ray]'") from error
-    return ray

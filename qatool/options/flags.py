@@ -56,7 +56,7 @@ def below(options: object, least: int, *names: str) -> list[str]:
     return [
         f"--{name.replace('_', '-')} {value}: must be at least {least}"
         for name in names
-        if (value := getattr(options, name)) is not None and not value >= least  # nor not a number
+        if (value := getattr(options, name)) is not None and not value >= least  # as a NaN, too, is not
     ]
 
 
