@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,6 +84,21 @@ class OptionsCommand(click.Command):
     def invoke(self, ctx: click.Context) -> None:
         """Call the command with its options."""
         self.run(ctx.params["options"])
+
+    def mistaken_variables(self) -> list[tuple[str, str]]:
+        """Return the variables that set nothing and look like one of this command's, each with that one.
+
+        Others are left alone: what is exported for all programs may be anybody's.
+        """
+        own = f"QATOOL_{self.name}_".upper()
+        known = ["CONFIG", *(setting.name.replace("-", "_").upper() for setting in self.settings)]
+        ends = [name.removeprefix(own) for name, text in os.environ.items() if text and name.startswith(own)]
+        return [
+            (own + end, own + near)
+            for end in ends
+            if end not in known
+            for near in get_close_matches(end, known, n=1, cutoff=0.75)
+        ]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's
         """Return what must be given, then the place of the rest."""

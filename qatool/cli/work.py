@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+import click
+
+from qatool.cli.command import OptionsCommand
 from qatool.errors import RowsRejected
-from qatool.logs import make_observer, setup_logging
+from qatool.logs import log_event, make_observer, setup_logging
 from qatool.screen import show_summary
 
 if TYPE_CHECKING:
@@ -34,6 +38,10 @@ class Result(Protocol):
 def at_work(options: ScreenOptions) -> Iterator[Observer]:
     """Set up logging and yield the progress display; it is closed however the work ends."""
     setup_logging(options)
+    context = click.get_current_context(silent=True)
+    if context is not None and isinstance(context.command, OptionsCommand):
+        for name, near in context.command.mistaken_variables():
+            log_event("variable sets nothing", level=logging.WARNING, variable=name, did_you_mean=near)
     observer = make_observer(options, sys.stderr)
     try:
         yield observer

@@ -89,6 +89,16 @@ def test_an_empty_variable_is_not_set(qatool, work, monkeypatch) -> None:
     assert (work.options.top_k, work.options.keep) == (1, ())
 
 
+def test_a_variable_that_nearly_names_an_option_is_told_of(qatool, work, monkeypatch) -> None:
+    for end in ("LIMT", "TOP_K", "DIR", "CONFIG"):
+        monkeypatch.setenv(f"QATOOL_EXTRACT_{end}", "1" if end != "CONFIG" else "/dev/null")
+    monkeypatch.setenv("QATOOL_PREP_LIMT", "1")
+    told = [line for line in qatool("extract", *ALWAYS).errors if "sets nothing" in line]
+    assert len(told) == 1
+    assert "WARNING" in told[0]
+    assert "variable=QATOOL_EXTRACT_LIMT did_you_mean=QATOOL_EXTRACT_LIMIT" in told[0]
+
+
 def test_words_that_look_like_options_are_inputs_behind_two_dashes(qatool, work) -> None:
     assert qatool("extract", "-o", "out", "--", "-q", "--top-k").code == 0
     assert work.options.inputs == ("-q", "--top-k")
