@@ -19,12 +19,14 @@ from qatool.evaluation.calibration import decided
 from qatool.evaluation.scoring import expected_answers, score
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import cut_shards
-from qatool.files.atomic import temporary_name, write_bytes, write_json
+from qatool.files.atomic import write_bytes, write_json
 from qatool.files.labels import LABEL_FIELDS
 from qatool.files.locations import on_disk
 from qatool.files.partfolder import publish
 from qatool.files.targets import Target, check_target
 from qatool.files.writefailures import reporting
+from qatool.jobs.claim import locked_folder
+from qatool.jobs.leftovers import restore
 from qatool.logs import SilentObserver
 from qatool.models.companions import load_config, save_tokenizer
 from qatool.models.identity import is_exported
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from qatool.schema import Example
     from qatool.windows.assemble import WindowBatch
 
+_STAGING = "model"
 _CALIBRATION_SHARE = 3
 """One question in so many sets the ranges of activations; the others are asked for the comparison."""
 
@@ -85,15 +88,28 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
     :raises QualityGateError: F1 falls by more than ``--max-f1-drop``; nothing is written
     :raises QatoolError: see :mod:`qatool.errors`
     """
-    from qatool.models.conversion import convert, save_graph
-
-    observer = observer or SilentObserver()
     output = on_disk(options.output, flag="-o")
     check_target(Target(kind="folder", path=output))
     if options.int8 and find_spec("nncf") is None:
         raise EnvironmentUnfitError("--int8: needs nncf; run: pip install 'qatool[openvino]'")
     if is_exported(options.model):
         raise EnvironmentUnfitError(f"{options.model}: is exported already; name the model it was made from")
+    folder = output.with_name(output.name + ".qatool")
+    with locked_folder(folder, command="export"):
+        restore(output)
+        staging = folder / _STAGING
+        # Of a run that was killed.
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            return _export(options, output, staging, observer or SilentObserver())
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _export(options: ExportOptions, output: Path, staging: Path, observer: Observer) -> ExportResult:
+    """Make the model in ``staging``, inside the locked run folder, and let it take its name."""
+    from qatool.models.conversion import convert, save_graph
+
     for_ranges, asked, on = _questions(options)
     setup = prepare(_reading(options), planned={}, kept={})
     observer.message("converting")
@@ -103,25 +119,21 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
 
         observer.message("quantising")
         graph = quantize(graph, _calibration_batches(setup, for_ranges), limit=setup.extractor.backend.max_length)
-    staging = temporary_name(output)
-    try:
-        with reporting(staging):
-            staging.mkdir()
-            save_graph(graph, staging)
-            _save_companions(options, staging)
-        comparison = _compare(setup, staging, asked, on, observer)
-        if comparison.f1_drop > options.max_f1_drop:
-            raise QualityGateError(
-                f"F1 falls by {comparison.f1_drop:.2f} (from {comparison.f1_before:.2f} to {comparison.f1_after:.2f} "
-                f"on {comparison.questions:,} questions), more than --max-f1-drop {options.max_f1_drop:g}; nothing "
-                "is written: give more or other --calibration-data, or leave out --int8"
-            )
-        size = sum(path.stat().st_size for path in staging.glob("openvino_model.*"))
-        precision = "int8" if options.int8 else "fp32"
-        _save_account(options, staging, setup, precision, comparison)
-        publish(staging, output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with reporting(staging):
+        staging.mkdir()
+        save_graph(graph, staging)
+        _save_companions(options, staging)
+    comparison = _compare(setup, staging, asked, on, observer)
+    if comparison.f1_drop > options.max_f1_drop:
+        raise QualityGateError(
+            f"F1 falls by {comparison.f1_drop:.2f} (from {comparison.f1_before:.2f} to {comparison.f1_after:.2f} "
+            f"on {comparison.questions:,} questions), more than --max-f1-drop {options.max_f1_drop:g}; nothing "
+            "is written: give more or other --calibration-data, or leave out --int8"
+        )
+    size = sum(path.stat().st_size for path in staging.glob("openvino_model.*"))
+    precision = "int8" if options.int8 else "fp32"
+    _save_account(options, staging, setup, precision, comparison)
+    publish(staging, output)
     return ExportResult(folder=output, precision=precision, size=size, comparison=comparison)
 
 

@@ -26,6 +26,7 @@ from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
 from qatool.files.targets import Target, check_target
 from qatool.jobs.claim import locked_folder
+from qatool.jobs.leftovers import restore
 from qatool.jobs.plan import Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
@@ -103,6 +104,8 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
         with launch.together():
             if launch.is_main:
                 stack.enter_context(locked_folder(folder, command=_COMMAND))
+                restore(output)
+                stack.callback(_forget_unbegun, folder)
         with launch.together():
             watching = observer if observer is not None and launch.is_main else SilentObserver()
             training = _Training(options, launch, folder, stop, watching)
@@ -128,6 +131,14 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
 
 _COMMAND = "finetune"
 _STAGING = "model"
+_PLAN = "plan.json"
+
+
+def _forget_unbegun(folder: Path) -> None:
+    """Remove what a run has noted that ends before its first checkpoint: there is nothing to continue."""
+    if not any(folder.glob("*.ckpt")):
+        for left in (folder / _PLAN, *folder.glob("*.csv")):
+            left.unlink(missing_ok=True)
 
 
 class _Training:
@@ -358,7 +369,7 @@ class _Training:
         """
         if not self._launch.is_main:
             return
-        path = self._folder / "plan.json"
+        path = self._folder / _PLAN
         if self._options.restart:
             for left in (path, *self._folder.glob("*.ckpt")):
                 left.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from qatool.files.targets import Target, check_target
 from qatool.files.writefailures import reporting
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.inorder import in_order
+from qatool.jobs.leftovers import restore
 from qatool.jobs.processes import usable_cores
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
@@ -81,7 +82,7 @@ def run(options: PrepOptions, *, observer: Observer | None = None) -> PrepResult
     output = on_disk(options.output, flag="-o")
     check_target(Target(kind="folder", path=output))
     stop = Stop()
-    workplace = _workplace(output.with_name(output.name + ".qatool"))
+    workplace = _workplace(output)
     with workplace as (folder, lock), stop.listening(), _rare_collections():
         try:
             return _Preparation(options, output, folder, lock, stop, observer or SilentObserver()).run()
@@ -102,17 +103,19 @@ def _rare_collections() -> Iterator[None]:
 
 
 @contextmanager
-def _workplace(folder: Path) -> Iterator[tuple[Path, Lock]]:
+def _workplace(output: Path) -> Iterator[tuple[Path, Lock]]:
     """Give the locked, empty run folder of an output, and its lock; it is removed unless it holds rejects.
 
     :raises ResumeRefusedError: it holds the unfinished work of another command
     """
+    folder = output.with_name(output.name + ".qatool")
     with locked_folder(folder, command="prep") as lock:
         if (folder / "plan.json").exists():
             raise ResumeRefusedError(
                 f"{folder}: holds unfinished work of another command (its plan.json cannot be read to say which); "
                 "finish that first, or remove the folder"
             )
+        restore(output)
         _clear(folder)
         try:
             yield folder, lock

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatool.files.answers import open_writer
-from qatool.files.atomic import temporaries_of
 from qatool.files.objects import ObjectPath
-from qatool.files.targets import SUCCESS_NAME
-from qatool.files.writefailures import reporting
-from qatool.jobs.leftovers import sweep
+from qatool.jobs.leftovers import restore, sweep
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -41,22 +38,15 @@ def workplace(target: Target, stack: ExitStack) -> Location:
 
 
 def recover(target: Target) -> None:
-    """Clear away what a killed run left beside the output; only under the lock.
+    """Clear away what a killed run left beside the output; only under the lock. In a store nothing has another name.
 
-    A folder takes its name in two renames. Killed between them, the earlier output stands under a temporary name
-    only, and is put back. In a store nothing has a temporary name.
-
-    :raises OutputError: it cannot be put back
+    :raises OutputError: an earlier folder cannot be put back
     """
     path = target.path
     if target.kind == "stdout" or isinstance(path, ObjectPath):
         return
-    if target.kind == "folder" and not path.exists():
-        for left in temporaries_of(path):
-            if (left / SUCCESS_NAME).is_file():
-                with reporting(path):
-                    left.rename(path)
-                break
+    if target.kind == "folder":
+        restore(path)
     sweep(*(path.with_name(path.name + suffix) for suffix in ("", ".qatool", ".summary.json", ".rejects.jsonl")))
 
 

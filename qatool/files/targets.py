@@ -123,9 +123,14 @@ def check_replaceable(folder: Location) -> None:
         raise OutputError(f"{folder}: is a file, not a folder; remove it or choose another name")
     names = {entry.name for entry in folder.iterdir()}
     foreign = sorted(name for name in names if not _OWN_NAME.fullmatch(name))
-    if names and (foreign or not any(_is_ours(folder / seal) for seal in _SEALS)):
+    if names and (foreign or not is_sealed(folder)):
         reason = f"holds {foreign[0]!a}, which qatool did not write" if foreign else "was not made by qatool"
         raise OutputError(f"{folder}: is not empty and {reason}; empty it or choose another folder")
+
+
+def is_sealed(folder: Location) -> bool:
+    """Whether qatool made a folder, and made it whole or began it in a store."""
+    return any(_is_ours(folder / seal) for seal in _SEALS)
 
 
 def _is_ours(seal: Location) -> bool:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from qatool.files.atomic import temporaries_in, temporaries_of
 from qatool.files.objects import ObjectPath
+from qatool.files.targets import is_sealed
+from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +26,22 @@ def sweep_folder(folder: Location) -> None:
     for path in temporaries_in(folder):
         if path not in spared:
             _remove(path)
+
+
+def restore(folder: Path) -> None:
+    """Put an earlier output folder back that a killed run has moved aside, and sweep; only under the lock.
+
+    A folder takes its name in two renames. Killed between them, the earlier one stands under a temporary name only.
+
+    :raises OutputError: it cannot be put back
+    """
+    if not folder.exists():
+        for left in temporaries_of(folder):
+            if is_sealed(left):
+                with reporting(folder):
+                    left.rename(folder)
+                break
+    sweep(folder)
 
 
 def sweep(*paths: Path) -> None:

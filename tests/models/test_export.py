@@ -14,6 +14,7 @@ from qatool import cli
 from qatool.commands import export as command
 from qatool.commands.export import Comparison, run
 from qatool.errors import EnvironmentUnfitError, QualityGateError, UsageError
+from qatool.jobs.claim import locked_folder
 from qatool.options import ExportOptions
 
 if TYPE_CHECKING:
@@ -100,6 +101,29 @@ def test_nothing_is_written_when_f1_falls(model, monkeypatch) -> None:
     assert not list((model.parent / "out").iterdir())
     assert not [path for path in model.parent.iterdir() if path.name.startswith(".")]
     assert run(ExportOptions(model="model", output="out", max_f1_drop=0.75)).comparison == worse
+
+
+def test_what_killed_runs_left_is_put_back_or_removed(model, monkeypatch) -> None:
+    aside, run_folder = model.parent / ".out.0123abcd.tmp", model.parent / "out.qatool"
+    for folder, name in ((aside, "qatool.json"), (run_folder / "model", "config.json")):
+        folder.mkdir(parents=True)
+        (folder / name).write_text('{"qatool": "1"}')
+
+    def fails(*_: object) -> None:
+        assert not list((run_folder / "model").glob("config.json"))
+        raise EnvironmentUnfitError("no")
+
+    monkeypatch.setattr(command, "_save_companions", fails)
+    with pytest.raises(EnvironmentUnfitError, match="no"):
+        run(ExportOptions(model="model", output="out"))
+    assert [path.name for path in (model.parent / "out").iterdir()] == ["qatool.json"]
+    assert not aside.exists()
+    assert not run_folder.exists()
+
+
+def test_one_export_to_a_folder_at_a_time(model, capsys) -> None:
+    with locked_folder(model.parent / "out.qatool", command="export"):
+        assert "another run" in _error(capsys, ["export", "model", "-o", "out"], 7)
 
 
 def test_without_labels_the_model_is_right(model) -> None:

@@ -120,6 +120,16 @@ def test_interrupted(tmp_path, words, number) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "in.jsonl"]
 
 
+def test_features_that_a_killed_run_moved_aside_are_put_back(qatool, rows, words) -> None:
+    assert qatool(*words).code == 0
+    before = contents(rows.parent / "f")
+    (rows.parent / "f").rename(rows.parent / ".f.0123abcd.tmp")
+    rows.write_text('{"question": 1}\n')
+    assert qatool(*words, "--strict").code == 3
+    assert contents(rows.parent / "f") == before
+    assert sorted(path.name for path in rows.parent.iterdir()) == ["f", "in.jsonl"]
+
+
 def test_negatives(qatool, rows, words) -> None:
     assert qatool(*words).code == 0
     full = load(rows.parent / "f")

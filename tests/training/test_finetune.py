@@ -43,6 +43,16 @@ def test_a_refused_start_leaves_nothing(options, tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_a_killed_run_moved_aside_is_put_back(options, tmp_path) -> None:
+    aside = tmp_path / ".model.0123abcd.tmp"
+    aside.mkdir()
+    (aside / "qatool.json").write_text('{"qatool": "1"}')
+    with pytest.raises(EnvironmentUnfitError):
+        run(options(model=str(tmp_path / "none")))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "qatool.json").is_file()
+
+
 @pytest.mark.parametrize("more", [(), ("--restart",)])
 def test_unfinished_training_is_refused_to_other_commands(options, labelled, tmp_path, capfd, more) -> None:
     run_folder = tmp_path / "model.qatool"
