@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from qatool.errors import InputError
 from qatool.files.formats import open_reader
+from qatool.files.jsonlines import python_values
 from qatool.files.parquet import open_parquet
 from qatool.files.paths import resolve
 from qatool.files.rows import excerpt, where
@@ -16,7 +17,7 @@ from qatool.files.streams import reading
 from qatool.files.targets import SUCCESS_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from qatool.files.locations import Location
     from qatool.files.paths import Source
@@ -84,12 +85,12 @@ def answers_at(path: Location, rows: Sequence[int]) -> dict[int, dict[str, Any]]
                     if here:
                         places = pa.array([row - passed for row in here])
                         table = file.read_row_group(group).take(places)
-                        found.update(zip(here, table.to_pylist(), strict=True))
+                        found.update(zip(here, _rows(table), strict=True))
                     passed += size
         else:
             for line in open_reader(source).rows():
                 if passed in wanted and line.values is not None:
-                    found[passed] = line.values | {"fingerprint": _decoded(line.values.get("fingerprint"))}
+                    found[passed] = _decoded(line.values)
                 passed += 1
     return found
 
@@ -107,8 +108,7 @@ def _in_parquet(source: Source, row: int | None, name: str | None) -> tuple[_Fou
             if name is not None:
                 at = pc.index(file.read_row_group(group, columns=["id"])["id"], pa.scalar(name)).as_py()
             if 0 <= at < rows:
-                table = file.read_row_group(group).slice(at, 1)
-                return (passed + at, table.to_pylist()[0]), rows
+                return (passed + at, _rows(file.read_row_group(group).slice(at, 1))[0]), rows
             passed += rows
     return None, passed
 
@@ -120,14 +120,22 @@ def _in_lines(source: Source, row: int | None, name: str | None) -> tuple[_Found
         if line.error is not None or not {"id", "answer", "candidates"} <= values.keys():
             raise InputError(f"{where(source, line)}: is no answer of qatool extract; name what it wrote")
         if passed == (row or 0) if name is None else values["id"] == name:
-            mark = values.get("fingerprint")
-            return (passed, values | {"fingerprint": _decoded(mark)}), passed
+            return (passed, _decoded(values)), passed
         passed += 1
     return None, passed
 
 
-def _decoded(mark: Any) -> bytes | None:
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows as a file of lines has them, whatever times a kept column holds."""
+    columns = (python_values(column, strict=False) for column in table.columns)
+    return [_decoded(dict(zip(table.column_names, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a row, its fingerprint as bytes again."""
+    mark = values.get("fingerprint")
     try:
-        return bytes.fromhex(mark) if isinstance(mark, str) else None
+        decoded = bytes.fromhex(mark) if isinstance(mark, str) else None
     except ValueError:
-        return None
+        decoded = None
+    return {**values, "fingerprint": decoded}

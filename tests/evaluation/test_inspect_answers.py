@@ -70,6 +70,18 @@ def test_rejected_and_empty_rows(files, capsys) -> None:
     ]
 
 
+def test_a_kept_time_beyond_pythons_years(files, capsys) -> None:
+    expected = shown(capsys, "answers.parquet")
+    table = pq.read_table("answers.parquet")
+    table = table.append_column("printed", pa.array([2**40] * 3, pa.timestamp("s")))
+    with pytest.raises(OverflowError):
+        table["printed"].to_pylist()
+    pq.write_table(table, "answers.parquet")
+    assert shown(capsys, "answers.parquet") == expected
+    assert cli.run(["report", "answers.parquet", "--corpus", "corpus.jsonl", "-o", "page.html"]) == 0
+    assert "Who sat?" in (files / "page.html").read_text()
+
+
 def test_lines_and_folders_of_answers(files, capsys) -> None:
     expected = shown(capsys, "answers.parquet", "--corpus", "corpus.jsonl", "--id", "q1")
     table = pq.read_table("answers.parquet")
