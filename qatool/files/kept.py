@@ -27,12 +27,12 @@ def kept_array(values: Sequence[Any], declared: pa.DataType | None) -> pa.Array:
         what is not text already. Integers and floats become floats, in lists and objects, too. Lone surrogates,
         which Arrow's text cannot hold, are written as escapes.
     """
-    if declared is None and _mixes_bool(values):
-        return _json_texts(values)
     held = values
     if ArrowValue in set(map(type, values)):
         held = [value.scalar if isinstance(value, ArrowValue) else value for value in values]
     try:
+        if declared is None and _mixes_bool(values):
+            return _json_texts(values)
         array = _inferred(held) if declared is None else pa.array(held, declared)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError):
         return _json_texts(values)
@@ -136,9 +136,25 @@ def _is_storable(kind: pa.DataType) -> bool:
 
 
 def _mixes_bool(values: Sequence[Any]) -> bool:
-    """Return whether there are truth values and others: Arrow would make 1.0 of ``True`` among floats."""
+    """Return whether truth values stand where others do, inside lists and objects, too.
+
+    Arrow would make 1.0 of ``True`` among floats.
+
+    :raises RecursionError: values are nested too deeply
+    """
     kinds = set(map(type, values)) - {type(None)}
-    return bool in kinds and len(kinds) > 1
+    if bool in kinds and len(kinds) > 1:
+        return True
+    if list in kinds and _mixes_bool([one for value in values if isinstance(value, list) for one in value]):
+        return True
+    if dict not in kinds:
+        return False
+    by_name: dict[str, list[Any]] = {}
+    for value in values:
+        if isinstance(value, dict):
+            for name, one in value.items():
+                by_name.setdefault(name, []).append(one)
+    return any(map(_mixes_bool, by_name.values()))
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:

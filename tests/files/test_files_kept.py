@@ -24,6 +24,13 @@ BIG, ROUNDED = 2**53 + 1, float(2**53)
         ([None], pa.null(), [None]),
         (["a", 1, None, True], pa.string(), ["a", "1", None, "true"]),
         ([1.5, True], pa.string(), ["1.5", "true"]),
+        ([[True], [1.5]], pa.string(), ["[true]", "[1.5]"]),
+        (
+            [{"a": [{"b": True}]}, None, {"a": [{"b": 1.5}]}],
+            pa.string(),
+            ['{"a": [{"b": true}]}', None, '{"a": [{"b": 1.5}]}'],
+        ),
+        ([{"a": True, "b": [1.5]}, {"a": False}], None, [{"a": True, "b": [1.5]}, {"a": False, "b": None}]),
         ([2**70, 1], pa.string(), ["1180591620717411303424", "1"]),
         ([{}], pa.string(), ["{}"]),
         ([{"é": [1]}, "x"], pa.string(), ['{"é": [1]}', "x"]),
