@@ -64,7 +64,7 @@ class RowsRejected(QatoolError):
     """Everything was done, but some rows were rejected (``--on-error skip``)."""
 
     exit_code = 5
-    meaning = "done, but some rows were rejected (`--on-error skip`)"
+    meaning = "done, but some rows were rejected (`--on-error skip`; of `prep` and `finetune` also labels, without it)"
 
 
 class ResumeRefusedError(QatoolError):
@@ -99,21 +99,21 @@ class QualityGateError(QatoolError):
     """A quality gate that the user set was not reached."""
 
     exit_code = 10
-    meaning = "a quality gate failed (`export`, `--min-f1` of `evaluate`)"
+    meaning = "a quality gate failed (`export`, `--min-f1` of `evaluate` and `finetune`)"
 
 
 class Interrupted(QatoolError):
     """The user pressed Ctrl-C (SIGINT)."""
 
     exit_code = 130
-    meaning = "interrupted (SIGINT); the same command continues"
+    meaning = "interrupted (SIGINT); the same command continues, or starts over"
 
 
 class Terminated(QatoolError):
     """The process was asked to end (SIGTERM)."""
 
     exit_code = 143
-    meaning = "terminated (SIGTERM); the same command continues"
+    meaning = "terminated (SIGTERM); the same command continues, or starts over"
 
 
 def exit_code_table() -> list[tuple[int, str]]:

@@ -16,6 +16,8 @@ import click
 from qatool.cli.config import CONFIG_LABEL, DEFAULT_CONFIG, Findings, Given, read_config
 from qatool.cli.options import settings_of
 from qatool.errors import UsageError
+from qatool.logs import harmless
+from qatool.options import ScreenOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,7 +85,12 @@ class OptionsCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> None:
         """Call the command with its options."""
-        self.run(ctx.params["options"])
+        options = ctx.params["options"]
+        # One that logs tells of them in its log.
+        if not isinstance(options, ScreenOptions):
+            for name, near in self.mistaken_variables():
+                click.echo(f"Warning: {harmless(name)}: sets nothing; did you mean {near}?", err=True)
+        self.run(options)
 
     def mistaken_variables(self) -> list[tuple[str, str]]:
         """Return the variables that set nothing and look like one of this command's, each with that one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import InputError, UsageError
+from qatool.errors import EXIT_DONE, InputError, UsageError
 from qatool.files.locations import is_there
 from qatool.files.targets import parse_target
 from qatool.jobs.state import RunState, read_state
@@ -34,7 +34,8 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     path = target.path
     written = bool(path.name) and is_there(path)
     state = read_state(path.with_name(path.name + ".qatool")) if path.name else None
-    if state is not None and (state.running or state.shards or not written):
+    is_open = state is not None and bool(state.shards) and not state.finished
+    if state is not None and (state.running or is_open or not written):
         return _unfinished(options.output, state)
     summary = _summary(path.with_name(path.name + ".summary.json")) if written else None
     if summary is None:
@@ -67,6 +68,8 @@ def lines(state: Mapping[str, Any]) -> list[str]:
         told.append(f"{pace}{left}")
     if state["state"] == "running":
         told.append(f"process {state['process']} on {state['host']} since {state['since']}")
+    elif state["exit_code"] == EXIT_DONE:
+        told.append("the last start finished, but its output is gone; the same command makes it again")
     elif state["exit_code"] is not None:
         told.append(f"the last start ended with exit code {state['exit_code']}: {state['reason']}")
     else:
@@ -76,7 +79,7 @@ def lines(state: Mapping[str, Any]) -> list[str]:
 
 def _unfinished(output: str, state: RunState) -> dict[str, Any]:
     examples = state.counts.get("examples", 0)
-    stopped = state.stopped or {}
+    stopped = state.stopped or ({"exit_code": EXIT_DONE} if state.finished else {})
     return {
         "output": output,
         "state": "running" if state.running else "stopped",

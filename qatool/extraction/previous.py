@@ -15,7 +15,9 @@ import pyarrow as pa
 
 from qatool.errors import InputError, reason_of
 from qatool.extraction.gather import blocks, gather
+from qatool.files.locations import is_there, matching
 from qatool.files.parquet import open_parquet
+from qatool.files.targets import SUCCESS_NAME
 from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
@@ -182,23 +184,41 @@ def _keys(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
 
 
 class MadeBy(NamedTuple):
-    """What made the answers in a file."""
+    """What made the answers of an earlier output."""
 
     answer_fingerprint: str
     best_per: str | None
     """``question`` where only the best answers are there, with scores of all documents together."""
 
 
-def made_by(path: Location) -> MadeBy:
-    """Return what made the answers in a Parquet file.
+def is_whole(path: Location) -> bool:
+    """Whether an earlier output is there, a folder with its seal: in a store its parts may be half replaced."""
+    return is_there(path) and (not path.is_dir() or (path / SUCCESS_NAME).is_file())
 
-    :raises InputError: it is not a Parquet file of answers
+
+def made_by(path: Location) -> MadeBy:
+    """Return what made the answers in a Parquet file, or in a folder of them.
+
+    :raises InputError: it is none of answers
     """
     try:
-        with open_parquet(path) as file:
-            about = json.loads((file.schema_arrow.metadata or {}).get(b"qatool", b"null"))
+        if path.is_dir():
+            about = json.loads((path / SUCCESS_NAME).read_bytes())["qatool"]
+        else:
+            with open_parquet(path) as file:
+                about = json.loads((file.schema_arrow.metadata or {}).get(b"qatool", b"null"))
         return MadeBy(str(about["answer_fingerprint"]), about.get("best_per"))
     except FileNotFoundError:
+        if path.is_dir():
+            raise InputError(f"--reuse {path}: {_NOT_OURS}") from None
         raise InputError(f"--reuse {path}: does not exist; name an earlier output") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, pa.ArrowException) as error:
-        raise InputError(f"--reuse {path}: is no answers.parquet made by qatool; name an earlier output") from error
+        raise InputError(f"--reuse {path}: {_NOT_OURS}") from error
+
+
+_NOT_OURS = "is no answers.parquet, nor a folder of answers, made by qatool; name an earlier output"
+
+
+def parquet_files(path: Location) -> list[Location]:
+    """Return the Parquet files of an earlier output."""
+    return matching(path, "part-*.parquet") if path.is_dir() else [path]

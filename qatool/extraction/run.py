@@ -19,13 +19,13 @@ from qatool.extraction.engine import open_engine
 from qatool.extraction.inputs import open_input
 from qatool.extraction.job import ExtractionJob
 from qatool.extraction.output import StreamingStore, beside
-from qatool.extraction.previous import made_by
+from qatool.extraction.previous import is_whole, made_by, parquet_files
 from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned
 from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
 from qatool.files.answers import open_writer
 from qatool.files.atomic import replacing, write_json
-from qatool.files.locations import is_there, location, move
+from qatool.files.locations import location, move
 from qatool.files.paths import STDIN
 from qatool.files.writefailures import reporting
 from qatool.jobs.course import Course, Totals
@@ -169,11 +169,11 @@ class ExtractionRun:
         if self._options.reuse is None:
             return []
         path = location(self._options.reuse)
-        if path == self._target.path and not is_there(path):
+        if path == self._target.path and not is_whole(path):
             return []  # the first of many runs that each reuse the last one's output
         earlier = made_by(path)
         if earlier == (setup.answer_fingerprint, None):
-            return [path]
+            return parquet_files(path)
         why = (
             "the earlier output holds the best answers of --best-per only, with scores over all documents"
             if earlier.best_per

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from qatool.errors import UsageError
@@ -161,9 +162,9 @@ class ExtractOptions(WindowOptions):
     )
     reuse: str | None = option(
         Flag(
-            "Take over the answers of this earlier output for unchanged rows; may be the output itself.",
+            "Take over the answers of this earlier output (Parquet) for unchanged rows; may be the output itself.",
             "Run",
-            metavar="FILE",
+            metavar="PATH",
         )
     )
     restart: bool = option(Flag("Forget what an unfinished run has done.", "Run"), default=False)
@@ -199,8 +200,11 @@ class ExtractOptions(WindowOptions):
             )
         problems += device_problems(self.device)
         problems += self._engine_problems()
-        if self.reuse is not None and not self.reuse.lower().endswith(".parquet"):
-            problems.append(f"--reuse {self.reuse}: answers are taken over from Parquet only; name a .parquet file")
+        if self.reuse is not None and not _may_be_parquet(self.reuse):
+            problems.append(
+                f"--reuse {self.reuse}: answers are taken over from Parquet only; name a .parquet file or a folder "
+                "(end its name with /)"
+            )
         problems += clash_problems(
             {"--questions": self.questions},
             {"-o": self.output, "--summary": self.summary, "--log-file": self.log_file},
@@ -274,3 +278,8 @@ class ExtractOptions(WindowOptions):
     def answers_always(self) -> bool:
         """Whether every example gets an answer: asked for, or the habit of the reference followed."""
         return self.always_answer or (self.no_answer_threshold is None and DECODE_PRESETS[self.decode].always_answer)
+
+
+def _may_be_parquet(output: str) -> bool:
+    """Whether an output of that name may be Parquet, by the rule of ``-o``: a file of it, or a folder."""
+    return output.lower().endswith((".parquet", "/")) or (output != "-" and not PurePath(output).suffix)

@@ -99,6 +99,13 @@ def test_a_variable_that_nearly_names_an_option_is_told_of(qatool, work, monkeyp
     assert "variable=QATOOL_EXTRACT_LIMT did_you_mean=QATOOL_EXTRACT_LIMIT" in told[0]
 
 
+def test_so_it_is_by_a_command_without_a_log(qatool, monkeypatch) -> None:
+    monkeypatch.setenv("QATOOL_STATUS_JSN", "yes")
+    assert qatool("status", "none.parquet").errors[0] == (
+        "Warning: QATOOL_STATUS_JSN: sets nothing; did you mean QATOOL_STATUS_JSON?"
+    )
+
+
 def test_words_that_look_like_options_are_inputs_behind_two_dashes(qatool, work) -> None:
     assert qatool("extract", "-o", "out", "--", "-q", "--top-k").code == 0
     assert work.options.inputs == ("-q", "--top-k")

@@ -31,6 +31,20 @@ def test_one_percent_new_rows_cost_at_most_two_percent(runner) -> None:
     assert runner.output.read_bytes() == reused
 
 
+def test_a_folder_is_reused_too(runner) -> None:
+    runner.words = ("--backend", "constant", "--shard-rows", "100", "--progress", "none")
+    write_rows(runner.folder / "in.jsonl", rows(300))
+    runner.done("in.jsonl", "--reuse", "fold/", output="fold/")
+    write_rows(runner.folder / "in.jsonl", [*rows(7, first=5000), *rows(300)])
+    runner.done("in.jsonl", "--reuse", "fold/", output="fold/")
+    summary = json.loads((runner.folder / "fold.summary.json").read_bytes())
+    assert (summary["taken_over"], summary["examples"]) == (300, 307)
+    runner.done("in.jsonl", "--reuse", "fold", output="answers.parquet")
+    assert runner.summary()["taken_over"] == 307
+    runner.done("in.jsonl", output="new.parquet")
+    assert runner.output.read_bytes() == (runner.folder / "new.parquet").read_bytes()
+
+
 def test_reuse_of_other_work_computes_all_and_says_so_once(runner) -> None:
     runner.done("in.jsonl", output="old.parquet")
     done = runner.done("in.jsonl", "--reuse", "old.parquet", "--max-answer-length", "9")
@@ -58,14 +72,19 @@ def test_reuse_of_what_is_no_output(runner) -> None:
     process = runner.run("in.jsonl", "--reuse", "in.jsonl")
     assert process.wait() == 2
     assert process.error == (
-        "Error: --reuse in.jsonl: answers are taken over from Parquet only; name a .parquet file\n"
+        "Error: --reuse in.jsonl: answers are taken over from Parquet only; name a .parquet file or a folder "
+        "(end its name with /)\n"
     )
     (runner.folder / "other.parquet").write_bytes((runner.folder / "in.jsonl").read_bytes())
     process = runner.run("in.jsonl", "--reuse", "other.parquet")
     assert process.wait() == 3
     assert process.error == (
-        "Error: --reuse other.parquet: is no answers.parquet made by qatool; name an earlier output\n"
+        "Error: --reuse other.parquet: is no answers.parquet, nor a folder of answers, made by qatool; name an earlier "
+        "output\n"
     )
+    process = runner.run("in.jsonl", "--reuse", "./")
+    assert process.wait() == 3
+    assert "is no answers.parquet, nor a folder of answers" in process.error
     process = runner.run("in.jsonl", "--reuse", "gone.parquet")
     assert process.wait() == 3
     assert process.error == "Error: --reuse gone.parquet: does not exist; name an earlier output\n"
@@ -129,6 +148,23 @@ def test_a_refused_start_leaves_the_state_of_the_earlier_run(runner, how, last) 
     assert after == before
     assert json.loads(after[0])["process"] == earlier.pid
     assert after[1].splitlines()[-1] == last
+
+
+def test_a_run_whose_folder_is_kept_is_done(runner) -> None:
+    runner.done("in.jsonl", "--keep-run")
+    told = _status(runner)
+    assert (json.loads(told[0])["state"], told[1]) == ("done", "answers.parquet: done, 200 examples, 200 answered\n")
+    output = runner.output.read_bytes()
+    runner.output.unlink()
+    assert _status(runner)[1].splitlines() == [
+        "answers.parquet: stopped, 200 of 200 examples (100.0 %) in 10 shards",
+        *_status(runner)[1].splitlines()[1:-1],
+        "the last start finished, but its output is gone; the same command makes it again",
+    ]
+    runner.done("in.jsonl", "--keep-run")
+    assert runner.output.read_bytes() == output
+    runner.interrupted("in.jsonl", "--restart", shards=1)
+    assert json.loads(_status(runner)[0])["state"] == "stopped"
 
 
 def _status(runner) -> tuple[str, str]:

@@ -232,6 +232,22 @@ def test_other_commands_read_from_a_store(runner, store) -> None:
     assert json.loads(store.get("answers.parquet.summary.json"))["taken_over"] == 40
 
 
+def test_a_folder_in_a_store_is_reused_while_it_is_whole(runner, store) -> None:
+    source, output = store.uri("in.jsonl"), store.uri("fold/")
+
+    def taken_over() -> int:
+        runner.done(source, "--reuse", output, output=output)
+        return int(json.loads(store.get("fold.summary.json"))["taken_over"])
+
+    assert taken_over() == 0
+    count = taken_over()
+    assert count > 0
+    # As a run leaves it that is killed while it replaces the parts.
+    store.put("fold/_UNFINISHED", store.get("fold/_SUCCESS"))
+    store.client.delete_object(Bucket=store.bucket, Key="fold/_SUCCESS")
+    assert (taken_over(), taken_over()) == (0, count)
+
+
 def test_a_log_in_a_store_is_written_in_stretches(runner, store) -> None:
     output = store.uri("answers.parquet")
     runner.interrupted(store.uri("in.jsonl"), output=output, shards=3, how=signal.SIGTERM)
