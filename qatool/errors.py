@@ -64,7 +64,9 @@ class RowsRejected(QatoolError):
     """Everything was done, but some rows were rejected (``--on-error skip``)."""
 
     exit_code = 5
-    meaning = "done, but some rows were rejected (`--on-error skip`; of `prep` and `finetune` also labels, without it)"
+    meaning = (
+        "done, but some rows were rejected (`--on-error skip`; `prep` and `finetune` reject bad labels without it)"
+    )
 
 
 class ResumeRefusedError(QatoolError):

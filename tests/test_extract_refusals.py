@@ -173,8 +173,10 @@ def test_every_bad_value_at_once(place: Place, capfd) -> None:
         "Error: --top-k 0: must be at least 1",
         "Error: --max-windows none: give a number from 1, all or auto",
         "Error: --device tpu: no such device; give auto, cpu, cuda or cuda:N",
-        "Error: --reuse old.jsonl: answers are taken over from Parquet only; name a .parquet file or a folder "
-        "(end its name with /)",
+        (
+            "Error: --reuse old.jsonl: answers are taken over from Parquet only; name a .parquet file or a folder "
+            "(end its name with /)"
+        ),
     ]
 
 

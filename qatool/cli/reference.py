@@ -19,8 +19,8 @@ _ENVIRONMENT = f"""\
 
 An option is taken from the command line, else from the environment, else from the configuration file, else it
 has its default. `QATOOL_<COMMAND>_<OPTION>` is the variable of an option (`QATOOL_EXTRACT_TOP_K=3`);
-`QATOOL_MODEL` names the model for every command. A repeatable option takes one value a line. An empty
-variable counts as not set. One that sets nothing and is nearly the variable of an option of the command
+`QATOOL_MODEL` names the model for every command with `--model`. A repeatable option takes one value a line.
+An empty variable counts as not set. One that sets nothing and is nearly the variable of an option of the command
 (`QATOOL_EXTRACT_LIMT`) is told of as a warning.
 
 The configuration file is `qatool.toml` in the working folder, or the one that `--config FILE` names

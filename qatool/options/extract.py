@@ -123,7 +123,9 @@ class ExtractOptions(WindowOptions):
     decode: Decode = option(
         Flag("How spans are scored, or the reference program to follow.", "Answers"), default="native"
     )
-    max_answer_length: int | None = option(Flag("Tokens an answer may have [default: 30].", "Answers", metavar="N"))
+    max_answer_length: int | None = option(
+        Flag("Tokens an answer may have [default: 30; hf-pipeline: 15].", "Answers", metavar="N")
+    )
     top_k: int = option(Flag("Candidates kept for each example.", "Answers", metavar="K"), default=1)
     always_answer: bool = option(Flag("Never decide that there is no answer.", "Answers"), default=False)
     no_answer_threshold: float | None = option(
@@ -168,7 +170,7 @@ class ExtractOptions(WindowOptions):
         )
     )
     restart: bool = option(Flag("Forget what an unfinished run has done.", "Run"), default=False)
-    keep_run: bool = option(Flag("Keep the run folder after success.", "Run"), default=False)
+    keep_run: bool = option(Flag("Keep the run folder, and its log, after success.", "Run"), default=False)
     dry_run: bool = option(
         Flag("Tell how much work there is and what it will take; change nothing.", "Run"), default=False
     )

@@ -94,13 +94,27 @@ class WindowOptions(RowOptions):
     """How examples are cut into windows. Shared by every command that does."""
 
     max_length: int | None = option(
-        Flag(f"Tokens a window [default: {DEFAULT_MAX_LENGTH}, or the model's limit].", "Windows", metavar="N")
+        Flag(
+            f"Tokens a window [default: as the model's qatool.json says, else {DEFAULT_MAX_LENGTH}, or the model's "
+            "limit].",
+            "Windows",
+            metavar="N",
+        )
     )
     stride: int | None = option(
-        Flag(f"Tokens shared by neighbouring windows [default: {DEFAULT_STRIDE}].", "Windows", metavar="N")
+        Flag(
+            f"Tokens shared by neighbouring windows [default: as qatool.json says, else {DEFAULT_STRIDE}; at most "
+            "half a window].",
+            "Windows",
+            metavar="N",
+        )
     )
     max_question_length: int | None = option(
-        Flag("Tokens of a question; longer ones are cut and counted [default: 64].", "Windows", metavar="N")
+        Flag(
+            "Tokens of a question; longer ones are cut and counted [default: 64; reference decodings: no limit].",
+            "Windows",
+            metavar="N",
+        )
     )
 
     def _range_problems(self) -> list[str]:

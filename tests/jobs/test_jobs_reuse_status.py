@@ -79,8 +79,8 @@ def test_reuse_of_what_is_no_output(runner) -> None:
     process = runner.run("in.jsonl", "--reuse", "other.parquet")
     assert process.wait() == 3
     assert process.error == (
-        "Error: --reuse other.parquet: is no answers.parquet, nor a folder of answers, made by qatool; name an earlier "
-        "output\n"
+        "Error: --reuse other.parquet: is no answers.parquet, nor a folder of answers, made by qatool; name an "
+        "earlier output\n"
     )
     process = runner.run("in.jsonl", "--reuse", "./")
     assert process.wait() == 3
