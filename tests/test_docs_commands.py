@@ -93,7 +93,7 @@ def test_commands(page: str, calls: list[str], workplace: Path, capfd: pytest.Ca
         words = shlex.split(call, comments=True)[1:]
         if "--model" in words:
             words[words.index("--model") + 1] = str(workplace / "model")
-        words = [word.replace("../shared/models/minilm-qa", str(workplace / "model")) for word in words]
+        words = [word.replace("qatool/models/default", str(workplace / "model")) for word in words]
         words = [word.replace("/data/", f"{workplace}/data/") for word in words]
         assert cli.run(words) == 0, capfd.readouterr().err
 
