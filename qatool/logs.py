@@ -180,8 +180,19 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         head = {"time": _utc(record), "level": record.levelname, "event": record.getMessage()}
-        line = json.dumps({**head, **_fields(record), **head}, ensure_ascii=False, default=str)
-        return _HARMFUL.sub(lambda match: f"\\u{ord(match.group()):04x}", redacted(line))
+        # Redacted before it is encoded: what ends a URI is escaped afterwards.
+        shown = _redacted({**head, **_fields(record), **head})
+        line = json.dumps(shown, ensure_ascii=False)
+        return _HARMFUL.sub(lambda match: f"\\u{ord(match.group()):04x}", line)
+
+
+def _redacted(value: Any) -> Any:
+    """Return a value as JSON can hold it, all texts in it redacted."""
+    if isinstance(value, dict):
+        return {str(key): _redacted(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else redacted(str(value))
 
 
 class Observer(Protocol):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _LOCAL = ("file", "local")
+_PROTOCOLS = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
+"""Other names of a protocol."""
 
 
 def split_uri(text: str) -> tuple[str, str] | None:
@@ -33,7 +35,7 @@ def entry_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath)
     """
     protocol, rest = split_uri(name) or ("file", name)
     if protocol not in _LOCAL:
-        return f"{protocol}://{PurePosixPath(rest)}"
+        return f"{_PROTOCOLS.get(protocol, protocol)}://{PurePosixPath(rest.lstrip('/'))}"
     folder, own = os.path.split(rest.rstrip("/") or rest)
     if own in {"", ".", ".."}:
         return real_folder(rest)
@@ -47,6 +49,12 @@ def places_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath
     """
     entry = entry_of(name, real_folder=real_folder)
     return {entry, os.path.realpath(entry)} if os.path.islink(entry) else {entry}  # noqa: PTH114
+
+
+def lies_in(name: str, folder: str) -> bool:
+    """Whether what is written under a name would lie in a folder."""
+    outer = PurePosixPath(entry_of(folder))
+    return any(outer in PurePosixPath(place).parents for place in places_of(name))
 
 
 def same_place(one: str, other: str) -> bool:

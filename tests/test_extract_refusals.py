@@ -38,6 +38,7 @@ def place(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["in.jsonl", "-o", "out.jsonl", "--summary", "./in.jsonl"], "--summary ./in.jsonl: is in.jsonl as well"),
         (["in.jsonl", "-o", "out.jsonl", "--log-file", "in.jsonl"], "--log-file in.jsonl: is in.jsonl as well"),
         (["in.jsonl", "-o", "out.jsonl", "--log-file", "out.jsonl"], "--log-file out.jsonl: is -o as well"),
+        (["in.jsonl", "-o", "model/", "--model", "./model"], "-o model/: is --model as well"),
     ],
 )
 def test_no_named_file_is_written_over(place: Place, words: list[str], problem: str, capfd) -> None:
@@ -47,6 +48,40 @@ def test_no_named_file_is_written_over(place: Place, words: list[str], problem: 
     expected = f"Error: {problem}, and would be written over; name another file\n"
     assert capfd.readouterr().err == expected
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (
+            ["--summary", "fo/s.json", "-o", "fo/"],
+            "--summary fo/s.json: belongs to what -o writes; name another file",
+        ),
+        (
+            ["--summary", "./o.jsonl.rejects.jsonl", "-o", "o.jsonl"],
+            "--summary ./o.jsonl.rejects.jsonl: belongs to what -o writes; name another file",
+        ),
+        (["--questions", "", "-o", "o.jsonl"], "--questions: names no file; give its path"),
+        (
+            ["--questions", "*.jsonl", "-o", "o.jsonl"],
+            "--questions *.jsonl: is 2 files; put the questions into one and name that",
+        ),
+    ],
+)
+def test_names_that_cannot_be_meant(place: Place, words: list[str], problem: str, capfd) -> None:
+    _, call = place
+    assert cli.run([*call, "a.txt", *words]) == 2
+    assert capfd.readouterr().err.splitlines()[0] == f"Error: {problem}"
+
+
+def test_what_goes_to_standard_output_reads_no_log_of_its_own(place: Place, capfd) -> None:
+    _, call = place
+    words = ["in", "-o", "-", "--summary", "in/s.json", "--log-file", "in/log.jsonl", "--log-format", "json"]
+    (place[0] / "in").mkdir()
+    shutil.move("in.jsonl", "in")
+    for _ in range(2):
+        assert cli.run([*call, *words]) == 0
+        assert len(capfd.readouterr().out.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

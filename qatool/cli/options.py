@@ -92,6 +92,8 @@ class Setting:
 
         :raises ValueError: says what the value must be
         """
+        if any("\0" in word for word in words):
+            raise ValueError("holds a NUL character")
         values = tuple(self._from_word(word) for word in words)
         return values if self.repeatable else values[-1]
 

@@ -89,7 +89,7 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
     :raises QatoolError: see :mod:`qatool.errors`
     """
     output = on_disk(options.output, flag="-o")
-    check_target(Target(kind="folder", path=output))
+    check_target(Target(kind="folder", path=output, holds="model"))
     if options.int8 and find_spec("nncf") is None:
         raise EnvironmentUnfitError("--int8: needs nncf; run: pip install 'qatool[openvino]'")
     if is_exported(options.model):
@@ -133,7 +133,7 @@ def _export(options: ExportOptions, output: Path, staging: Path, observer: Obser
     size = sum(path.stat().st_size for path in staging.glob("openvino_model.*"))
     precision = "int8" if options.int8 else "fp32"
     _save_account(options, staging, setup, precision, comparison)
-    publish(staging, output)
+    publish(staging, output, holds="model")
     return ExportResult(folder=output, precision=precision, size=size, comparison=comparison)
 
 

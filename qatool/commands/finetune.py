@@ -90,7 +90,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
             raise EnvironmentUnfitError(f"finetune: needs {library}; run: pip install 'qatool[train]'")
     began = time.monotonic()
     output = on_disk(options.output, flag="-o")
-    check_target(Target(kind="folder", path=output))
+    check_target(Target(kind="folder", path=output, holds="model"))
     stop = Stop(max_duration=options.max_seconds, label=options.max_duration or "")
     from qatool.training.fit import resolve_accelerator
     from qatool.training.launch import Launch
@@ -113,7 +113,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
         best = fitted.best
         if fitted.is_main:
             training.save(fitted)
-            publish(folder / _STAGING, output)
+            publish(folder / _STAGING, output, holds="model")
             shutil.rmtree(folder, ignore_errors=True)
     if options.min_f1 is not None and best is not None and (best.f1 or 0.0) < options.min_f1:
         raise QualityGateError(f"F1 {best.f1:.2f} is below --min-f1 {options.min_f1:g}; the model is in {output}")

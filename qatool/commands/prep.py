@@ -80,7 +80,7 @@ def run(options: PrepOptions, *, observer: Observer | None = None) -> PrepResult
     :raises QatoolError: see :mod:`qatool.errors`; rejected examples do not raise, ``audit["rejected"]`` counts them
     """
     output = on_disk(options.output, flag="-o")
-    check_target(Target(kind="folder", path=output))
+    check_target(Target(kind="folder", path=output, holds="features"))
     stop = Stop()
     workplace = _workplace(output)
     with workplace as (folder, lock), stop.listening(), _rare_collections():
@@ -171,7 +171,7 @@ class _Preparation:
         name_parts(self._staging, len(reports))
         told = self._seal(sources, maker, audit, reports)
         self._lock.check()
-        publish(self._staging, self._output)
+        publish(self._staging, self._output, holds="features")
         if audit.counts["unlabelled"] and (audit.counts["answerable"] or audit.counts["unanswerable"]):
             log_event("some examples have no label: their start_positions are null", rows=audit.counts["unlabelled"])
         return PrepResult(

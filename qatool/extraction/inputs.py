@@ -20,7 +20,7 @@ from qatool.files.locations import Location, location
 from qatool.files.objects import ObjectPath
 from qatool.files.paths import STDIN, resolve
 from qatool.logs import log_event
-from qatool.places import entry_of, places_of, same_place
+from qatool.places import entry_of, places_of
 
 if TYPE_CHECKING:
     from qatool.files.paths import Source
@@ -47,7 +47,6 @@ def open_input(options: ExtractOptions, target: Target, spool: Location) -> Extr
     :raises UsageError: the input does not go with other options, or with the output
     :raises InputError: a file cannot be read, or lacks a column
     """
-    _refuse_output(options, target)
     features = [text for text in options.inputs if text != STDIN and _is_features(text)]
     if features:
         return _open_features(Path(features[0]), options, target)
@@ -62,7 +61,7 @@ def _open_corpus(options: ExtractOptions, target: Target, spool: Location) -> Co
             f"INPUT {documents[0].path}: is a document without a question; ask one with --question TEXT, or name a "
             "file of them with --questions FILE"
         )
-    questions = resolve([options.questions])[0] if options.questions is not None else None
+    questions = None if options.questions is None else _one_file(options.questions)
     corpus = open_corpus(
         sources,
         column=options.column,
@@ -80,6 +79,20 @@ def _open_corpus(options: ExtractOptions, target: Target, spool: Location) -> Co
                 "--on-error skip to set such rows aside"
             )
     return corpus
+
+
+def _one_file(questions: str) -> Source:
+    """Return the file of questions.
+
+    :raises UsageError: there are several
+    :raises InputError: there is none
+    """
+    found = resolve([questions])
+    if len(found) > 1:
+        raise UsageError(
+            f"--questions {questions}: is {len(found):,} files; put the questions into one and name that"
+        )
+    return found[0]
 
 
 def _open_features(path: Path, options: ExtractOptions, target: Target) -> ExtractionInput:
@@ -146,27 +159,13 @@ def _is_features(text: str) -> bool:
     return False
 
 
-def _refuse_output(options: ExtractOptions, target: Target) -> None:
-    """Make sure that the output is none of the inputs.
-
-    :raises UsageError: it is one
-    """
-    if target.kind == "stdout":
-        return
-    for text in options.inputs:
-        if same_place(text, options.output):
-            raise UsageError(f"INPUT {text}: is also the output (-o); name another output")
-
-
 def _without_own(sources: list[Source], options: ExtractOptions, target: Target) -> list[Source]:
     """Leave out what earlier runs of this command wrote into the folder that is its input.
 
     :raises InputError: nothing is left
     """
-    if target.kind == "stdout":
-        return sources
-    output = target.path
-    written = {str(beside(output, suffix)) for suffix in ("", ".qatool", ".summary.json", ".rejects.jsonl")}
+    suffixes = () if target.kind == "stdout" else ("", ".qatool", ".summary.json", ".rejects.jsonl")
+    written = {str(beside(target.path, suffix)) for suffix in suffixes}
     own = {PurePath(entry_of(name)) for name in (*written, *_written(options, target).values())}
     # A log is appended to: it stays where a link leads.
     own |= {PurePath(place) for place in places_of(options.log_file)} if options.log_file else set()

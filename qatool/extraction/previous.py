@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow as pa
 from qatool.errors import InputError, reason_of
 from qatool.extraction.gather import blocks, gather
 from qatool.files.locations import is_there, matching
+from qatool.files.objects import ObjectPath
 from qatool.files.parquet import open_parquet
 from qatool.files.targets import SUCCESS_NAME
 from qatool.files.writefailures import reporting
@@ -56,11 +57,13 @@ class PreviousAnswers:
     def __init__(self, paths: Sequence[Location], spool: Callable[[], Path | None] = lambda: None) -> None:
         self._paths = list(paths)
         self._spool = spool
+        self._versions: list[tuple[Any, ...]] = []
         keys, places = [], []
         self._groups: list[tuple[int, int]] = []
         starts = [0]
         for number, path in enumerate(self._paths):
             try:
+                self._versions.append(_version(path))
                 with open_parquet(path) as file:
                     for group in range(file.num_row_groups):
                         table = file.read_row_group(group, columns=["fingerprint", "error"])
@@ -135,15 +138,19 @@ class PreviousAnswers:
         return self._held[1]
 
     def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
-        path, number = self._paths[self._groups[group][0]], self._groups[group][1]
+        place, number = self._groups[group]
+        path = self._paths[place]
         try:
             with open_parquet(path) as file:
-                return file.read_row_group(number, columns=list(columns)).select(list(columns))
+                table = file.read_row_group(number, columns=list(columns)).select(list(columns))
+            if _version(path) == self._versions[place]:
+                return table
+            why = "it was replaced"
         except (OSError, pa.ArrowException) as error:
-            raise InputError(
-                f"{path}: has changed while answers were taken from it ({reason_of(error)}); "
-                "start the same command again"
-            ) from error
+            why = reason_of(error)
+        raise InputError(
+            f"{path}: has changed while answers were taken from it ({why}); start the same command again"
+        )
 
 
 class _Copy:
@@ -176,6 +183,17 @@ class _Copy:
 
     def _block(self, number: int) -> pa.Table:
         return pa.Table.from_batches([self._file.get_batch(number)])
+
+
+def _version(path: Location) -> tuple[Any, ...]:
+    """Return what is another whenever another file has the name.
+
+    :raises OSError: it cannot be looked up
+    """
+    if isinstance(path, ObjectPath):
+        return (path.stat().version,)
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _keys(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:

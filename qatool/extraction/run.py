@@ -32,6 +32,7 @@ from qatool.jobs.course import Course, Totals
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
+from qatool.places import same_place
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class ExtractionRun:
         if self._options.reuse is None:
             return []
         path = location(self._options.reuse)
-        if path == self._target.path and not is_whole(path):
+        if same_place(self._options.reuse, self._options.output) and not is_whole(path):
             return []  # the first of many runs that each reuse the last one's output
         earlier = made_by(path)
         if earlier == (setup.answer_fingerprint, None):
@@ -303,7 +304,9 @@ class ExtractionRun:
         elif options.summary is not None:
             write_json(location(options.summary), told)
         log_event("finished", routine=True, examples=totals.counts["examples"], exit_code=told["exit_code"])
-        if not options.keep_run:
+        if options.keep_run:
+            self._folder.forget_previous()
+        else:
             self._folder.remove()
         return ExtractResult(summary=told, samples=samples)
 

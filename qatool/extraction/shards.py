@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLimits:
-    """Where a shard ends: at so many rows or so many bytes of context, whichever comes first."""
+    """Where a shard ends: at so many rows or so many bytes of context and kept text, whichever comes first."""
 
     rows: int
     context_bytes: int
@@ -55,6 +55,9 @@ class Shard:
         for example, mark in zip(self.examples, self.fingerprints, strict=True):
             head = (example.id, example.document_id, example.question_id, example.error, dict(example.kept))
             digest.update(repr(head).encode("utf-8", "backslashreplace"))
+            if example.error is not None:
+                # The list of rejected rows tells which row of all it is.
+                digest.update(repr(self.first_row).encode())
             digest.update(mark or repr(example.question).encode("utf-8", "backslashreplace"))
         return digest.hexdigest()
 
@@ -74,12 +77,14 @@ def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns: str
     for example in examples:
         own = len((example.context or "").encode("utf-8", "replace"))
         is_shared = bool(held) and example.context == held[-1].context and not limits.each_row_counts
-        if held and (len(held) == limits.rows or (not is_shared and size + own > limits.context_bytes)):
+        kept = sum(len(value) for value in example.kept.values() if isinstance(value, str | bytes))
+        more = kept if is_shared else own + kept
+        if held and (len(held) == limits.rows or ((kept or not is_shared) and size + more > limits.context_bytes)):
             yield shard()
             index, first_row, size = index + 1, first_row + len(held), 0
             held.clear()
-            is_shared = False
+            more = own + kept
         held.append(example)
-        size += 0 if is_shared else own
+        size += more
     if held:
         yield shard()

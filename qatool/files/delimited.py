@@ -13,7 +13,7 @@ from qatool.files.rows import Row, excerpt
 from qatool.files.streams import open_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Any, BinaryIO
 
     from qatool.files.paths import Source
@@ -33,7 +33,7 @@ class DelimitedReader:
     def columns(self) -> tuple[str, ...]:
         """Return the names of the header row.
 
-        :raises InputError: there is no header, it is not UTF-8 or it has a name twice
+        :raises InputError: there is no header, or it is not UTF-8
         """
         if self._header is None:
             with open_bytes(self.source) as stream:
@@ -41,7 +41,11 @@ class DelimitedReader:
         return self._header
 
     def arrow_type(self, column: str) -> pa.DataType | None:
-        """Return the string type for a column of the file: CSV holds nothing else."""
+        """Return the string type for a column of the file: CSV holds nothing else.
+
+        :raises InputError: the header cannot be read, or has the name twice
+        """
+        self._once([column], self.columns())
         return pa.string() if column in self.columns() else None
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
@@ -54,6 +58,7 @@ class DelimitedReader:
             records = self._records(lines)
             header = self._read_header(records)
             wanted = [(place, name) for place, name in enumerate(header) if columns is None or name in columns]
+            self._once([name for _, name in wanted if name], header)
             number = 0
             while True:
                 line = lines.number + 1
@@ -86,10 +91,19 @@ class DelimitedReader:
             raise InputError(f"{path}: header row missing; the first line must name the columns")
         if _is_broken(header):
             raise InputError(f"{path}:1: the header row is not valid UTF-8; convert the file to UTF-8")
-        twice = [name for name, count in Counter(header).items() if count > 1]
-        if twice:
-            raise InputError(f"{path}:1: the header names column {excerpt(twice[0])} twice; rename one of them")
         return tuple(header)
+
+    def _once(self, names: Collection[str], header: Sequence[str]) -> None:
+        """Make sure that the header has columns once.
+
+        :raises InputError: it has one more often
+        """
+        counts = Counter(header)
+        for name in names:
+            if counts[name] > 1:
+                raise InputError(
+                    f"{self.source.path}:1: the header names column {excerpt(name)} twice; rename one of them"
+                )
 
 
 class _Lines:

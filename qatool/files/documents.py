@@ -17,7 +17,7 @@ from qatool.files.fields import (
     text_or_none,
     text_problem,
 )
-from qatool.files.formats import open_reader
+from qatool.files.formats import documents_of, open_reader
 from qatool.files.rows import excerpt, where
 from qatool.schema import Example
 
@@ -231,12 +231,7 @@ class AskedDocuments:
             prefix = f"{source.name}:" if len(self._sources) > 1 else ""
             reader = open_reader(source)
             id_column = _id_column(self._columns, reader)
-            shared: object = None
-            for row in reader.rows(wanted):
-                context = (row.values or {}).get(self._columns.of("context"))
-                if source.format == "json" and context is not None and context is shared:
-                    continue  # another question of the same paragraph of nested SQuAD: the same document
-                shared = context
+            for row in documents_of(reader, wanted):
                 yield _document(source, row, self._columns, id_column, prefix)
 
     def _unasked(self, missing: set[str]) -> list[Question]:

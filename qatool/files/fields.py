@@ -23,6 +23,10 @@ NOTHING_KEPT: dict[str, Any] = {}
 """What all examples share that keep no columns."""
 
 
+_FIELDS = ("id", "question", "context", "document_id", "answers", "is_impossible")
+"""What is read by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """Which column of the files each field is read from."""
@@ -58,7 +62,8 @@ def parse_columns(column: Sequence[str], keep: Sequence[str], *, documents: bool
     :param column: ``NEW=OLD`` each
     :param documents: the output has the columns of documents × questions
     :param snippet: the output has the column ``snippet``
-    :raises UsageError: a field is renamed twice, or a kept one would collide with a column of the output
+    :raises UsageError: a field is renamed twice, nothing is read by its name, or a kept one would collide with a
+        column of the output
     """
     renames: dict[str, str] = {}
     problems: list[str] = []
@@ -66,6 +71,12 @@ def parse_columns(column: Sequence[str], keep: Sequence[str], *, documents: bool
         new, _, old = rename.partition("=")
         if renames.setdefault(new, old) != old:
             problems.append(f"--column {rename}: {new!r} is already read from {renames[new]!r}; drop one")
+    known = {*_FIELDS, *keep}
+    problems += [
+        f"--column {new}={old}: nothing is read as {new!r}; there are {', '.join(_FIELDS)}, and what --keep names"
+        for new, old in renames.items()
+        if new not in known
+    ]
     taken = set(answers_schema(documents=documents, snippet=snippet).names)
     problems += [
         f"--keep {field}: the output has its own column of that name; give it another one: "

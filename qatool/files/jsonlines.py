@@ -76,6 +76,9 @@ def _number(value: float, *, strict: bool) -> float | None:
 
 
 def _singles(column: pa.Array) -> list[Any]:
+    if getattr(column.type, "unit", None) == "ns":
+        # What Arrow gives depends on whether pandas is installed.
+        return [_single(cell) for cell in column]
     try:
         return list(column.to_pylist())
     except UNFIT:
@@ -89,6 +92,8 @@ UNFIT = (OverflowError, ValueError, pa.ArrowException)
 def _single(cell: pa.Scalar) -> Any:
     """Return a value; times that Python's types do not hold as text of the same form, in UTC."""
     try:
+        if getattr(cell.type, "unit", None) == "ns" and cell.is_valid:
+            cell = _in_microseconds(cell)
         return cell.as_py()
     except UNFIT:
         kind = cell.type
@@ -102,6 +107,17 @@ def _single(cell: pa.Scalar) -> Any:
             return str(np.datetime64(cell.value, "D" if types.is_date32(kind) else "ms")).partition("T")[0]
         text = str(np.datetime64(cell.value, kind.unit)).replace("T", " ")
         return text if kind.tz is None else f"{text}+00:00"
+
+
+def _in_microseconds(cell: pa.Scalar) -> pa.Scalar:
+    """Return a time of nanoseconds in microseconds.
+
+    :raises ArrowInvalid: it is finer
+    """
+    kind = cell.type
+    if types.is_timestamp(kind):
+        return cell.cast(pa.timestamp("us", kind.tz))
+    return cell.cast(pa.duration("us") if types.is_duration(kind) else pa.time64("us"))
 
 
 def _maps(column: pa.Array, *, strict: bool) -> list[Any]:

@@ -19,19 +19,25 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+MAX_KEYS = 200
+"""Of objects; those of more are maps rather than records, and are kept as text."""
+MAX_DEPTH = 30
+"""Of lists and objects in one another; Parquet takes some 50 of lists."""
+
+
 def kept_array(values: Sequence[Any], declared: pa.DataType | None) -> pa.Array:
     """Return the values of a kept column in one part as an array; never raises.
 
-    :param declared: the type the input declares; ``None`` infers one. Values that no type holds together
-        (text and numbers, truth values and numbers, integers above 64 bits, ``{}``) become text: JSON for
-        what is not text already. Integers and floats become floats, in lists and objects, too. Lone surrogates,
-        which Arrow's text cannot hold, are written as escapes.
+    :param declared: the type the input declares; ``None`` infers one. Values that no type holds together (text and
+        numbers, truth values and numbers, days and times, integers above 64 bits, ``{}``, objects of very many keys)
+        become text: JSON for what is not text already. Integers and floats become floats, in lists and objects, too.
+        Lone surrogates, which Arrow's text cannot hold, are written as escapes.
     """
     held = values
     if ArrowValue in set(map(type, values)):
         held = [value.scalar if isinstance(value, ArrowValue) else value for value in values]
     try:
-        if declared is None and _mixes_bool(values):
+        if declared is None and _has_no_type(values):
             return _json_texts(values)
         array = _inferred(held) if declared is None else pa.array(held, declared)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError):
@@ -78,6 +84,10 @@ def _join(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType | N
         return None if pa.uint64() in (one, other) else pa.int64()
     if _is_number(one) and _is_number(other):
         return pa.float64()
+    if types.is_decimal(one) and types.is_decimal(other):
+        return _join_decimals(one, other)
+    if types.is_timestamp(one) and types.is_timestamp(other) and one.unit == other.unit and one.tz and other.tz:
+        return pa.timestamp(one.unit, "UTC")
     if types.is_list(one) and types.is_list(other):
         inner = _join(one.value_type, other.value_type)
         return None if inner is None else pa.list_(inner)
@@ -86,11 +96,19 @@ def _join(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType | N
     return None
 
 
+def _join_decimals(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    scale = max(one.scale, other.scale)
+    precision = max(one.precision - one.scale, other.precision - other.scale) + scale
+    if precision <= 38:
+        return pa.decimal128(precision, scale)
+    return pa.decimal256(precision, scale) if precision <= 76 else None
+
+
 def _join_structs(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     kinds: dict[str, pa.DataType | None] = {field.name: field.type for field in one}
     for field in other:
         kinds[field.name] = _join(kinds.get(field.name, field.type), field.type)
-    if any(kind is None for kind in kinds.values()):
+    if len(kinds) > MAX_KEYS or any(kind is None for kind in kinds.values()):
         return None
     return pa.struct(list(kinds.items()))
 
@@ -126,35 +144,37 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind))
 
 
-def _is_storable(kind: pa.DataType) -> bool:
-    """Return whether Parquet can hold the type: it has no struct without fields."""
+def _is_storable(kind: pa.DataType, depth: int = 0) -> bool:
+    """Return whether Parquet can hold the type: it has no struct without fields, and nests only so deep."""
+    if depth > MAX_DEPTH:
+        return False
     if types.is_list(kind):
-        return _is_storable(kind.value_type)
+        return _is_storable(kind.value_type, depth + 1)
     if types.is_struct(kind):
-        return kind.num_fields > 0 and all(_is_storable(field.type) for field in kind)
+        return kind.num_fields > 0 and all(_is_storable(field.type, depth + 1) for field in kind)
     return True
 
 
-def _mixes_bool(values: Sequence[Any]) -> bool:
-    """Return whether truth values stand where others do, inside lists and objects, too.
+def _has_no_type(values: Sequence[Any]) -> bool:
+    """Return whether values are of several kinds, inside lists and objects, too, or are objects of too many keys.
 
-    Arrow would make 1.0 of ``True`` among floats.
+    Arrow would make 1.0 of ``True`` among floats, a day of a time among days, and take every key for a column.
 
     :raises RecursionError: values are nested too deeply
     """
-    kinds = set(map(type, values)) - {type(None)}
-    if bool in kinds and len(kinds) > 1:
+    kinds = set(map(type, values)) - {type(None), ArrowValue}
+    if len(kinds) > 1 and kinds != {int, float}:
         return True
-    if list in kinds and _mixes_bool([one for value in values if isinstance(value, list) for one in value]):
+    if list in kinds and _has_no_type([one for value in values if isinstance(value, list) for one in value]):
         return True
     if dict not in kinds:
         return False
-    by_name: dict[str, list[Any]] = {}
+    by_key: dict[str, list[Any]] = {}
     for value in values:
         if isinstance(value, dict):
-            for name, one in value.items():
-                by_name.setdefault(name, []).append(one)
-    return any(map(_mixes_bool, by_name.values()))
+            for key, one in value.items():
+                by_key.setdefault(key, []).append(one)
+    return len(by_key) > MAX_KEYS or any(map(_has_no_type, by_key.values()))
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -55,8 +55,18 @@ class NestedReader:
 
         :raises InputError: the file is no JSON, breaks off, or is of another shape
         """
+        return self._rows(_Wanted(columns))
+
+    def documents(self, columns: Collection[str]) -> Iterator[Row]:
+        """Yield a row a record, or a paragraph, whose id and other fields are those of its first question.
+
+        :raises InputError: as :meth:`rows`
+        """
+        return self._rows(_Wanted(columns, documents=True))
+
+    def _rows(self, wanted: _Wanted) -> Iterator[Row]:
         with open_events(self.source) as events:
-            for number, item in enumerate(self._items(events, _Wanted(columns))):
+            for number, item in enumerate(self._items(events, wanted)):
                 events.rows = number + 1
                 yield Row(number, None, item.values, item.error)
 
@@ -84,10 +94,14 @@ class NestedReader:
 
 
 class _Wanted:
-    """The columns asked for; values of others are skipped unbuilt."""
+    """The columns asked for; values of others are skipped unbuilt.
 
-    def __init__(self, columns: Collection[str] | None) -> None:
+    :param documents: a paragraph is a row, not each of its questions
+    """
+
+    def __init__(self, columns: Collection[str] | None, *, documents: bool = False) -> None:
         self._columns = None if columns is None else frozenset(columns)
+        self.documents = documents
 
     def __contains__(self, column: str) -> bool:
         return self._columns is None or column in self._columns
@@ -132,7 +146,9 @@ def _element(events: Events, wanted: _Wanted) -> Iterator[_Item]:
 
 def _paragraphs(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
     for event in events.each_element():
-        if event.kind == "start_map":
+        if event.kind == "start_map" and wanted.documents:
+            yield _document(events, wanted, title)
+        elif event.kind == "start_map":
             yield from _paragraph(events, wanted, title)
         else:
             yield _no_object(events.value(event))
@@ -164,6 +180,30 @@ def _paragraph(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
             events.skip(event)
     for question in waiting:
         yield _row(events, question, shared, twice)
+
+
+def _document(events: Events, wanted: _Wanted, title: Any) -> _Item:
+    """Return a paragraph as one row, with or without questions."""
+    shared: dict[str, Any] = {"title": title} if "title" in wanted else {}
+    first: _Item | None = None
+    twice: str | None = None
+    for key in events.each_key():
+        event = events.next()
+        if key == "context" and key in wanted:
+            twice = key if key in shared else twice
+            shared[key] = events.value(event)
+        elif key == "qas" and event.kind == "start_array":
+            for element in events.each_element():
+                if first is None and element.kind == "start_map":
+                    first = _question(events, wanted, element)
+                else:
+                    events.skip(element)
+        else:
+            events.skip(event)
+    if first is None:
+        return _item(events, shared, twice)
+    item = _item(events, (first.values or {}) | shared, twice)
+    return item if item.error is not None else item._replace(error=first.error)
 
 
 def _question(events: Events, wanted: _Wanted, first: Event) -> _Item:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
@@ -220,8 +221,10 @@ def _cells(column: pa.Array) -> Cells:
     """Return the values of a column; equal entries of a dictionary share one object."""
     declared = column.type
     if types.is_dictionary(declared):
-        entries = _cells(column.dictionary)
-        places = column.indices.to_pylist()
+        # A batch may use a few entries of very many.
+        used = pc.unique(column.indices).drop_null()
+        entries = _cells(column.dictionary.take(used))
+        places = pc.index_in(column.indices, used).to_pylist()
         broken = {row: entries.broken[at] for row, at in enumerate(places) if at in entries.broken}
         return Cells([None if at is None else entries.values[at] for at in places], broken)
     if types.is_run_end_encoded(declared):

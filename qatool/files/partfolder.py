@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from qatool.files.locations import Location
+    from qatool.files.targets import Holds
 
 
 class Parts(Protocol):
@@ -181,12 +182,15 @@ def _write_part(
         )
 
 
-def publish(staging: Path, path: Path, *, confirm: Callable[[], None] | None = None) -> None:
-    """Rename a finished folder into place; an older one made by qatool steps aside first and is then removed.
+def publish(
+    staging: Path, path: Path, *, holds: Holds = "answers", confirm: Callable[[], None] | None = None
+) -> None:
+    """Rename a finished folder into place; an older one of its kind steps aside first and is then removed.
 
+    :param holds: what is in it
     :raises OutputError: what stands there is not ours, or a rename fails (the older folder is then back)
     """
-    check_replaceable(path)
+    check_replaceable(path, holds)
     with reporting(path):
         sync_folder(staging)
         if confirm is not None:
@@ -201,5 +205,7 @@ def publish(staging: Path, path: Path, *, confirm: Callable[[], None] | None = N
                 old.rename(path)
             raise
         sync_folder(path.parent)
-    if old is not None:
+    if old is not None and old.is_symlink():
+        old.unlink(missing_ok=True)
+    elif old is not None:
         shutil.rmtree(old, ignore_errors=True)

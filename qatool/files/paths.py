@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -153,6 +154,13 @@ def _in_folder(folder: Path) -> list[Source]:
     found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     sources = [_source_or_none(path, path.relative_to(folder).as_posix()) for path in found]
     kept = [source for source in sources if source is not None]
+    for source in kept:
+        # What is not there is told when it is opened.
+        if source.path.exists() and not source.path.is_file():
+            raise InputError(
+                f"{printable(str(source.path))}: is no regular file and could be read only once; take it out of the "
+                "folder"
+            )
     if not kept:
         raise InputError(f"{folder}: holds no file that can be read; supported are {SUPPORTED}")
     return kept
@@ -199,9 +207,28 @@ def _walk(folder: Path) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
 
-    for parent, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = [name for name in folders if not _is_hidden(name) and not _is_run_folder(name)]
+    # Sub-folders may be links; what leads back to a folder above holds nothing new.
+    for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        folders[:] = [
+            name
+            for name in folders
+            if not _is_hidden(name) and not _is_run_folder(name) and not _comes_back(Path(parent, name), folder)
+        ]
         yield from (Path(parent, name) for name in names if not _is_hidden(name))
+
+
+def _comes_back(folder: Path, root: Path) -> bool:
+    """Whether a link on the way from ``root`` to a folder leads to one that the way has passed."""
+    passed: set[str] = set()
+    ways = [way for way in (folder, *folder.parents) if way == root or root in way.parents]
+    if not any(way.is_symlink() for way in ways):
+        return False
+    for way in ways:
+        real = os.path.realpath(way)
+        if real in passed:
+            return True
+        passed.add(real)
+    return False
 
 
 def _is_hidden(name: str) -> bool:
@@ -216,10 +243,16 @@ def _is_run_folder(name: str) -> bool:
 
 def _in_glob(pattern: str) -> list[Source]:
     # glob and not Path.glob: it also takes absolute patterns and leaves hidden files out.
-    found = sorted(Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207
+    # Two ** in a pattern find a file more than once.
+    found = sorted({Path(match) for match in glob.glob(pattern, recursive=True)})  # noqa: PTH207
     root = _fixed_part(pattern)
     below = ((path, path.relative_to(root)) for path in found if path.is_file())
-    files = [(path, name) for path, name in below if not any(map(_is_run_folder, name.parts))]
+    comes_back = cache(lambda folder: _comes_back(folder, root))
+    files = [
+        (path, name)
+        for path, name in below
+        if not any(map(_is_run_folder, name.parts)) and not comes_back(path.parent)
+    ]
     if not files:
         raise InputError(f"{pattern}: no file matches; check the pattern (** reaches into subfolders)")
     sources = [_source_or_none(path, name.as_posix()) for path, name in files]
@@ -262,13 +295,19 @@ def _folder_of(path: Location) -> str:
 
 def _told_apart(sources: list[Source]) -> list[Source]:
     """Return the sources with the path as given for a name where different files share one."""
-    shared = Counter(source.name for source in {source.path: source for source in sources}.values())
-    return [
-        replace(source, name=_valid_text(source.path.as_posix()))
-        if shared[source.name] > 1 and source.name != "<stdin>"
-        else source
-        for source in sources
-    ]
+    for absolute in (False, True):
+        shared = Counter(source.name for source in {source.path: source for source in sources}.values())
+        sources = [
+            replace(source, name=_valid_text(_given(source.path, absolute=absolute)))
+            if shared[source.name] > 1 and source.name != "<stdin>"
+            else source
+            for source in sources
+        ]
+    return sources
+
+
+def _given(path: Location, *, absolute: bool) -> str:
+    return (path.absolute() if absolute and isinstance(path, Path) else path).as_posix()
 
 
 def _valid_text(name: str) -> str:

@@ -37,6 +37,10 @@ def _piece(piece: str) -> str:
             body = piece[1:-1].replace("\\", "\\\\")
             negated = body.startswith("!")
             body = body[1:] if negated else body
+            # From the later to the earlier there is nothing, as for files.
+            body = re.sub(r"(.)-(.)", lambda ends: "" if ends[1] > ends[2] else ends[0], body, flags=re.DOTALL)
+            if not body:
+                return "." if negated else "(?!)"
             return f"[{'^' if negated else ''}{body.replace('^', chr(92) + '^').replace('[', chr(92) + '[')}]"
         case _:
             return re.escape(piece)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qatool.errors import OutputError, UsageError
 from qatool.files.locations import Location, location
@@ -25,15 +25,34 @@ STDOUT = "-"
 SUCCESS_NAME = "_SUCCESS"
 SUPPORTED = ".parquet, .jsonl or .ndjson (also with .gz or .zst behind), a folder, or - for standard output"
 
-_SEALS = (SUCCESS_NAME, UNFINISHED_NAME, "manifest.json", "qatool.json")
-"""Files whose key ``qatool`` says that we made the folder: of answers, of features, of a model."""
-_OWN_NAME = re.compile(
-    r"part-[0-9]{5,}\.parquet|(features|examples)-[0-9]{5,}-of-[0-9]{5,}\.parquet|"
-    r"_SUCCESS|_UNFINISHED|manifest\.json|audit\.json|rejects\.jsonl|README\.md|"
-    r"config\.json|model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json|qatool\.json|"
-    r"(special_|added_)?token[a-z_]*\.(json|model)|vocab\.(txt|json)|merges\.txt|spiece\.model|"
-    r"metrics\.csv|curve\.svg|openvino_model\.(xml|bin)"
-)
+Holds = Literal["answers", "features", "model"]
+"""What a folder that we made holds."""
+
+
+class _Own(NamedTuple):
+    seals: tuple[str, ...]
+    """Files whose key ``qatool`` says that we made the folder."""
+    names: re.Pattern[str]
+    """Of the files in it."""
+
+
+_OWN: dict[Holds, _Own] = {
+    "answers": _Own((SUCCESS_NAME, UNFINISHED_NAME), re.compile(r"part-[0-9]{5,}\.parquet|_SUCCESS|_UNFINISHED")),
+    "features": _Own(
+        ("manifest.json",),
+        re.compile(
+            r"(features|examples)-[0-9]{5,}-of-[0-9]{5,}\.parquet|(manifest|audit)\.json|rejects\.jsonl|README\.md"
+        ),
+    ),
+    "model": _Own(
+        ("qatool.json",),
+        re.compile(
+            r"config\.json|model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json|qatool\.json|"
+            r"(special_|added_)?token[a-z_]*\.(json|model)|vocab\.(txt|json)|merges\.txt|spiece\.model|"
+            r"metrics\.csv|curve\.svg|openvino_model\.(xml|bin)|README\.md"
+        ),
+    ),
+}
 _JSONL: dict[str, Compression | None] = {
     **dict.fromkeys((".jsonl", ".ndjson"), None),
     **dict.fromkeys((".jsonl.gz", ".ndjson.gz"), "gzip"),
@@ -49,6 +68,8 @@ class Target:
     path: Location
     """``-`` for standard output."""
     compression: Compression | None = None
+    holds: Holds = "answers"
+    """What is in it."""
 
 
 def parse_target(output: str) -> Target:
@@ -81,11 +102,16 @@ def parse_target(output: str) -> Target:
 def check_target(target: Target) -> None:
     """Check, before any work is done, that the target can be written.
 
+    :raises UsageError: it has no name of its own
     :raises OutputError: its folder is missing or read-only, or what stands there is not ours to replace
     """
     if target.kind == "stdout":
         return
     path = target.path
+    if path.name in {"", ".."}:
+        raise UsageError(
+            f"-o {path}: what stands beside an output has its name, and this is none; name a folder in it"
+        )
     # An odd path (too long, a file for a folder) fails in the look-up already.
     with reporting(path):
         if isinstance(path, ObjectPath):
@@ -97,7 +123,7 @@ def check_target(target: Target) -> None:
         if not os.access(parent, os.W_OK | os.X_OK):
             raise OutputError(f"{path}: the folder {parent} cannot be written to; change its permissions")
         if target.kind == "folder":
-            check_replaceable(path)
+            check_replaceable(path, target.holds)
         elif path.is_dir():
             raise OutputError(f"{path}: is a folder; remove it, or end the name with / to write into a folder")
 
@@ -112,25 +138,39 @@ def _check_in_store(target: Target, path: ObjectPath) -> None:
         raise OutputError(f"{path}: there are objects under it; remove them, or end the name with / to add a folder")
 
 
-def check_replaceable(folder: Location) -> None:
-    """Check that nothing but an earlier output of qatool would be lost by replacing a folder.
+def check_replaceable(folder: Location, holds: Holds = "answers") -> None:
+    """Check that nothing but an earlier output of the same kind would be lost by replacing a folder.
 
-    :raises OutputError: it is a file, or holds something that qatool did not write
+    :param holds: what it is to hold
+    :raises OutputError: it is a file, or holds something that qatool did not write, or of another kind
     """
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
         raise OutputError(f"{folder}: is a file, not a folder; remove it or choose another name")
     names = {entry.name for entry in folder.iterdir()}
-    foreign = sorted(name for name in names if not _OWN_NAME.fullmatch(name))
-    if names and (foreign or not is_sealed(folder)):
-        reason = f"holds {foreign[0]!a}, which qatool did not write" if foreign else "was not made by qatool"
-        raise OutputError(f"{folder}: is not empty and {reason}; empty it or choose another folder")
+    if not names:
+        return
+    foreign = sorted(name for name in names if not any(own.names.fullmatch(name) for own in _OWN.values()))
+    reason = f"holds {foreign[0]!a}, which qatool did not write" if foreign else "was not made by qatool"
+    if not foreign and (kind := _kind_of(folder)) is not None:
+        if kind == holds and all(map(_OWN[kind].names.fullmatch, names)):
+            return
+        reason = f"holds {_NOUN[kind]}, which this command does not write"
+    raise OutputError(f"{folder}: is not empty and {reason}; empty it or choose another folder")
+
+
+_NOUN: dict[Holds, str] = {"answers": "answers", "features": "features", "model": "a model"}
 
 
 def is_sealed(folder: Location) -> bool:
     """Whether qatool made a folder, and made it whole or began it in a store."""
-    return any(_is_ours(folder / seal) for seal in _SEALS)
+    return _kind_of(folder) is not None
+
+
+def _kind_of(folder: Location) -> Holds | None:
+    """Return what a folder holds that we made, ``None`` for any other."""
+    return next((kind for kind, own in _OWN.items() if any(_is_ours(folder / seal) for seal in own.seals)), None)
 
 
 def _is_ours(seal: Location) -> bool:

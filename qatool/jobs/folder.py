@@ -329,6 +329,13 @@ class RunFolder:
                 "start the same command again: it is computed anew"
             ) from error
 
+    def forget_previous(self) -> None:
+        """Remove the parts that finished rows were taken over from; in a folder that is kept they would pile up."""
+        if self.lock.is_ours():
+            with suppress(OSError):
+                remove_tree(self.previous)
+        self._previous_parts = None
+
     def remove(self) -> None:
         """Remove the whole folder; that it stays behind would harm nobody.
 

@@ -33,6 +33,7 @@ from qatool.options.shared import (
     WindowOptions,
     precision_problems,
 )
+from qatool.places import lies_in, same_place
 
 
 class DecodePreset(NamedTuple):
@@ -208,9 +209,21 @@ class ExtractOptions(WindowOptions):
                 "(end its name with /)"
             )
         problems += clash_problems(
-            {"--questions": self.questions},
+            {"--questions": self.questions, "--model": self.model},
             {"-o": self.output, "--summary": self.summary, "--log-file": self.log_file},
         )
+        if self.output != "-":
+            problems += [
+                f"INPUT {text}: is also the output (-o); name another output"
+                for text in self.inputs
+                if same_place(text, self.output)
+            ]
+        if self.questions == "":
+            problems.append("--questions: names no file; give its path")
+        if self.output != "-" and self.summary not in {None, "-"}:
+            summary, rejects = str(self.summary), f"{self.output.rstrip('/')}.rejects.jsonl"
+            if same_place(summary, rejects) or lies_in(summary, self.output):
+                problems.append(f"--summary {self.summary}: belongs to what -o writes; name another file")
         problems += clash_problems(
             dict(zip(self.inputs, self.inputs, strict=True)), {"--summary": self.summary, "--log-file": self.log_file}
         )

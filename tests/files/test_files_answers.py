@@ -165,6 +165,45 @@ def test_foreign_folders_are_refused(tmp_path):
     assert (folder / "my.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("holds", "file", "noun"),
+    [
+        ("model", "qatool.json", "a model"),
+        ("features", "manifest.json", "features"),
+        ("answers", "_SUCCESS", "answers"),
+    ],
+)
+def test_a_folder_of_another_kind_is_not_replaced(tmp_path, holds, file, noun):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    write(folder / file, '{"qatool": "1"}')
+    for kind in ("answers", "features", "model"):
+        target = Target(kind="folder", path=folder, holds=kind)
+        if kind == holds:
+            check_target(target)
+            continue
+        with pytest.raises(OutputError, match=rf"is not empty and holds {noun}, which this command does not write"):
+            check_target(target)
+    assert (folder / file).exists()
+
+
+@pytest.mark.parametrize("output", [".", "..", "/", "a/.."])
+def test_an_output_without_a_name_is_refused(tmp_path, monkeypatch, output):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="what stands beside an output has its name"):
+        check_target(parse_target(output))
+
+
+def test_a_link_to_a_folder_gives_way(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "out"
+    save(real, answers(0, 1))
+    link.symlink_to(real)
+    save(link, answers(0, 2))
+    assert pq.read_table(link).num_rows == 2
+    assert pq.read_table(real).num_rows == 1
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "real"]
+
+
 def refusal(path):
     with pytest.raises(OutputError) as caught:
         check_target(parse_target(str(path)))

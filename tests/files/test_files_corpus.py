@@ -8,6 +8,7 @@ import pytest
 from filehelpers import corpus_of, write, write_rows
 
 from qatool.errors import InputError, UsageError
+from qatool.files import parquet
 
 FORMATS = ["parquet", "jsonl", "csv", "tsv", "json"]
 
@@ -273,3 +274,55 @@ def test_a_paragraph_of_nested_squad_is_one_document(tmp_path) -> None:
     path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": paragraphs}]}))
     corpus = corpus_of(path, question=["Who?", "When?"])
     assert [example.id for example in corpus.examples()] == ["a0/q0", "a0/q1", "b/q0", "b/q1"]
+
+
+def test_documents_of_json_that_are_alike_are_several(tmp_path) -> None:
+    rows = [
+        {"id": name, "context": context} for name, context in zip("abcde", ["", "", "x", "x", "Paris"], strict=True)
+    ]
+    for suffix in ("json", "jsonl"):
+        corpus = corpus_of(write_rows(tmp_path / f"a.{suffix}", rows), question=("Who?",))
+        assert [one.id for one in corpus.examples()] == ["a/q0", "b/q0", "c/q0", "d/q0", "e/q0"]
+
+
+def test_paragraphs_are_documents_whatever_their_questions(tmp_path) -> None:
+    paragraphs = [
+        {"context": "one"},
+        {"context": "two", "qas": []},
+        {"qas": [1, {"id": "x", "question": "y"}, 2], "context": "three"},
+        {"context": b"\xff".decode("latin-1"), "qas": [{"id": "z"}, {"id": "w"}]},
+    ]
+    path = write(tmp_path / "a.json", json.dumps({"data": [{"title": "t", "paragraphs": paragraphs}]}))
+    corpus = corpus_of(path, question=("Who?",), keep=("title",))
+    assert [(one.id, one.context, one.error, one.kept["title"]) for one in corpus.examples()] == [
+        ("0/q0", "one", None, "t"),
+        ("1/q0", "two", None, "t"),
+        ("x/q0", "three", None, "t"),
+        ("z/q0", "\xff", None, "t"),
+    ]
+    broken = path.read_bytes().replace(b"\\u00ff", b"\xff")
+    corpus = corpus_of(write(tmp_path / "b.json", broken), question=("Who?",))
+    assert [one.error for one in corpus.examples()][:3] == [None] * 3
+    assert "not valid UTF-8" in str([one.error for one in corpus.examples()][3:])
+    assert len(list(corpus.examples())) == 4
+
+
+def test_a_rename_of_what_nothing_reads_is_refused(tmp_path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", [{"question": "q", "context": "c", "key": "k"}])
+    assert problem(path, column=("idd=key",)) == (
+        "--column idd=key: nothing is read as 'idd'; there are id, question, context, document_id, answers, "
+        "is_impossible, and what --keep names"
+    )
+    assert [one.id for one in corpus_of(path, column=("id=key",)).examples()] == ["k"]
+
+
+def test_a_batch_pays_for_the_entries_of_a_dictionary_that_it_uses(tmp_path, monkeypatch) -> None:
+    texts = [f"text {number}" for number in range(4000)]
+    table = pa.table({"question": texts, "context": pa.array([*texts[:-1], None]).dictionary_encode()})
+    pq.write_table(table, tmp_path / "a.parquet")
+    made = []
+    genuine = parquet._cells
+    monkeypatch.setattr(parquet, "_cells", lambda column: made.append(len(column)) or genuine(column))
+    examples = list(corpus_of(tmp_path / "a.parquet").examples())
+    assert [one.context for one in examples] == [*texts[:-1], None]
+    assert sum(made) <= 4 * len(texts)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import math
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +33,14 @@ BIG, ROUNDED = 2**53 + 1, float(2**53)
             ['{"a": [{"b": true}]}', None, '{"a": [{"b": 1.5}]}'],
         ),
         ([{"a": True, "b": [1.5]}, {"a": False}], None, [{"a": True, "b": [1.5]}, {"a": False, "b": None}]),
+        (
+            [date(2024, 1, 1), datetime(2024, 5, 6, 13, 45, tzinfo=UTC)],
+            pa.string(),
+            ['"2024-01-01"', '"2024-05-06 13:45:00+00:00"'],
+        ),
+        ([timedelta(seconds=1), 5], pa.string(), ['"0:00:01"', "5"]),
+        (["a", b"b"], pa.string(), ["a", '"62"']),
+        ([json.loads("[" * 200 + "]" * 200)], pa.string(), ["[" * 200 + "]" * 200]),
         ([2**70, 1], pa.string(), ["1180591620717411303424", "1"]),
         ([{}], pa.string(), ["{}"]),
         ([{"é": [1]}, "x"], pa.string(), ['{"é": [1]}', "x"]),
@@ -74,6 +84,15 @@ TEXT, INT, FLOAT, NULL, BOOL = pa.string(), pa.int64(), pa.float64(), pa.null(),
         ([pa.list_(INT), pa.list_(TEXT)], TEXT),
         ([pa.struct({"a": NULL}), pa.struct({"b": INT, "a": INT})], pa.struct({"a": INT, "b": INT})),
         ([pa.struct({"a": TEXT}), pa.struct({"a": INT})], TEXT),
+        ([pa.date32(), pa.timestamp("us")], TEXT),
+        ([pa.timestamp("us"), pa.date32()], TEXT),
+        ([pa.decimal128(10, 2), pa.decimal128(12, 4)], pa.decimal128(12, 4)),
+        ([pa.decimal128(38, 0), pa.decimal128(38, 9)], pa.decimal256(47, 9)),
+        ([pa.timestamp("us", "Asia/Tokyo"), pa.timestamp("us", "Europe/Paris")], pa.timestamp("us", "UTC")),
+        (
+            [pa.struct({f"a{key}": INT for key in range(150)}), pa.struct({f"b{key}": INT for key in range(150)})],
+            TEXT,
+        ),
     ],
 )
 def test_unified(kinds, expected):
@@ -88,6 +107,32 @@ def test_where_parts_end_changes_no_text(number):
         schema = unify([part.schema for part in parts])
         apart = [conform(part, schema)["x"][0].as_py() for part in parts]
         assert apart == kept_array(values, None).to_pylist()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [date(2024, 1, 1), datetime(2024, 5, 6, 13, 45, tzinfo=UTC)],
+        [timedelta(seconds=1), 5],
+        ["a", b"b"],
+        [Decimal("12345678.25"), Decimal("1234567890.5")],
+        [{f"key{number}": number} for number in range(300)],
+        [datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=2)))],
+    ],
+)
+def test_nor_what_they_hold(values):
+    parts = [pa.table({"x": kept_array([value], None)}) for value in values]
+    schema = unify([part.schema for part in parts])
+    apart = [conform(part, schema)["x"][0].as_py() for part in parts]
+    together = kept_array(values, None).to_pylist()
+    if isinstance(values[0], dict):
+        # An object by itself is a record; a mass of them, all unlike, is not.
+        assert [json.loads(text) for text in together] == values
+        assert {json.dumps(one) for one in values} <= {
+            json.dumps({key: value for key, value in json.loads(text).items() if value is not None}) for text in apart
+        }
+    else:
+        assert apart == together
 
 
 def test_conformed_values():

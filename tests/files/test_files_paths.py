@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from types import SimpleNamespace
 
@@ -41,6 +42,26 @@ def test_glob_reaches_into_no_run_folder_but_one_that_it_names(tmp_path):
         names(tmp_path / "in/*/stdin.jsonl")
 
 
+def test_a_file_is_found_once(tmp_path):
+    for name in ("in/a.md", "in/x/b.md", "other/c.md"):
+        write(tmp_path / name, "")
+    assert names(tmp_path / "in/**/**/*.md") == ["a.md", "x/b.md"]
+    (tmp_path / "in/x/loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in/linked").symlink_to(tmp_path / "other")
+    for text in (tmp_path / "in", tmp_path / "in/**/*.md"):
+        assert names(text) == ["a.md", "linked/c.md", "x/b.md"]
+
+
+def test_a_pipe_in_a_folder_is_no_file(tmp_path):
+    write(tmp_path / "a.jsonl", "")
+    os.mkfifo(tmp_path / "b.jsonl")
+    with pytest.raises(InputError, match=r"b\.jsonl: is no regular file and could be read only once; take it out"):
+        names(tmp_path)
+    (tmp_path / "b.jsonl").unlink()
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    assert names(tmp_path) == ["a.jsonl", "gone.jsonl"], "that it is not there is told when it is read"
+
+
 def test_literal_path_wins_over_glob(tmp_path):
     write(tmp_path / "a[1].csv", "")
     write(tmp_path / "a1.csv", "")
@@ -53,6 +74,8 @@ def test_shared_names_become_paths_and_repeats_stay(tmp_path, monkeypatch):
     write(tmp_path / "y/a.csv", "")
     assert names("x/a.csv", "y/a.csv") == ["x/a.csv", "y/a.csv"]
     assert names("x/a.csv", "x/a.csv") == ["a.csv", "a.csv"]
+    write(tmp_path / "z/y/a.csv", "")
+    assert names("z", "y/a.csv", "x/a.csv") == [str(tmp_path / "z/y/a.csv"), str(tmp_path / "y/a.csv"), "x/a.csv"]
 
 
 def test_all_problems_are_told_at_once(tmp_path):

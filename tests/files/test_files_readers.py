@@ -105,8 +105,18 @@ def test_tsv_and_long_field(tmp_path):
 def test_csv_bad_header(tmp_path, content, message):
     path = write(tmp_path / "a.csv", content)
     with pytest.raises(InputError) as caught:
-        open_reader(resolve([str(path)])[0]).columns()
+        list(open_reader(resolve([str(path)])[0]).rows())
     assert str(caught.value) == f"{path}:{message}"
+
+
+def test_csv_columns_that_nobody_reads_are_not_judged(tmp_path):
+    path = write(tmp_path / "a.csv", "a,b,b,,\n1,2,3,,\n")
+    reader = open_reader(resolve([str(path)])[0])
+    assert [row.values for row in reader.rows({"a"})] == [{"a": "1"}]
+    assert reader.arrow_type("a") == pa.string()
+    for read in (lambda: reader.arrow_type("b"), lambda: list(reader.rows({"b"}))):
+        with pytest.raises(InputError, match="names column 'b' twice"):
+            read()
 
 
 def test_csv_quote_that_is_never_closed(tmp_path, monkeypatch):

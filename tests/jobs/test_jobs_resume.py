@@ -96,6 +96,13 @@ def test_a_row_mended_takes_the_others_over(runner) -> None:
     assert "INFO shards have other rows than before: finished rows are taken over shard=1 parts=" in done.err
     assert runner.summary()["resumed_shards"] == 1
     assert runner.summary()["taken_over"] == 59
+    runner.interrupted("in.jsonl", "--restart", shards=4)
+    write_rows(runner.folder / "in.jsonl", examples[1:])
+    runner.done("in.jsonl", "--keep-run")
+    assert runner.summary()["taken_over"] > 0
+    assert not (runner.run_folder / "previous").exists(), "it would grow from run to run"
+    write_rows(runner.folder / "in.jsonl", examples)
+    runner.done("in.jsonl")
     mixed = runner.output.read_bytes()
     runner.done("in.jsonl")
     assert runner.output.read_bytes() == mixed

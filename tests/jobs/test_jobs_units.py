@@ -426,3 +426,14 @@ def test_previous_answers_that_cannot_be_read(tmp_path) -> None:
         PreviousAnswers([path])
     with pytest.raises(InputError, match=r"a\.parquet: has changed while answers were taken from it"):
         previous.take(np.array([0]), ["answer"])
+
+
+def test_earlier_answers_that_are_replaced_meanwhile_are_not_taken(tmp_path) -> None:
+    path = answers(tmp_path / "a.parquet", [1, 2])
+    previous = PreviousAnswers([path])
+    found = previous.find(marks(1))
+    answers(tmp_path / "b.parquet", [3, 1]).replace(path)
+    with pytest.raises(
+        InputError, match=r"a\.parquet: has changed while answers were taken from it \(it was replaced\)"
+    ):
+        previous.take(found, ["fingerprint"])
