@@ -34,6 +34,8 @@ from qatool.spans.calibration import Calibration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from qatool.evaluation.calibration import Outcome, Quality
     from qatool.evaluation.scoring import Expected
     from qatool.extraction.extractor import Extractor, PreparedShard
@@ -78,7 +80,12 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
     expected = expected_answers(map(accepted, examples), "squad2.0")
     setup = prepare(_extraction(options), planned={}, kept={})
     model = _Model(setup.extractor, examples, cut_shards(examples, setup.shard_limits), observer)
-    has_unanswerable = not all(right.has_answer for right in expected)
+    # A blank context is never read, and tells nothing of the model.
+    read = np.array([not example.is_odd for example in examples])
+    has_answer = np.array([right.has_answer for right in expected])
+    if not (read & has_answer).any():
+        raise InputError(f"--on {options.on}: holds no question with an answer; name questions of both kinds")
+    has_unanswerable = bool((read & ~has_answer).any())
     always = not has_unanswerable or setup.extractor.decision.always_answer
     before = quality(
         model.outcome(settings.calibration),
@@ -86,7 +93,7 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
         None if always else _or_default(settings.no_answer_threshold),
     )
     observer.message("fitting the scores")
-    calibration = _calibration(model, expected)
+    calibration = _calibration(model, expected, among=read & has_answer, has_unanswerable=has_unanswerable)
     outcome = model.outcome(calibration)
     threshold = _threshold(options, outcome, expected) if has_unanswerable else None
     after = quality(outcome, expected, threshold)
@@ -128,28 +135,29 @@ def _or_default(threshold: float | None) -> float:
     return DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold
 
 
-def _calibration(model: _Model, expected: Sequence[Expected]) -> Calibration:
+def _calibration(
+    model: _Model, expected: Sequence[Expected], *, among: NDArray[np.bool_], has_unanswerable: bool
+) -> Calibration:
     """Fit the temperature where an answer is sure, then how sure it is.
 
     Without unanswerable questions nothing tells how sure an answer is, and the temperature has to do for both.
+
+    :param among: ``(n,)``: the questions that have an answer and were read
     """
-    has_answer = np.array([right.has_answer for right in expected])
-    if has_answer.all():
+    if not has_unanswerable:
         temperature = fit_temperature(
-            lambda value: likelihood(model.outcome(Calibration(temperature=value)), expected)
+            lambda value: likelihood(model.outcome(Calibration(temperature=value)), expected, among=among)
         )
         return Calibration(temperature=temperature)
     taken_for_granted = Calibration(answerable_slope=0.0, answerable_bias=math.inf)
     temperature = fit_temperature(
-        lambda value: likelihood(
-            model.outcome(replace(taken_for_granted, temperature=value)), expected, among=has_answer
-        )
+        lambda value: likelihood(model.outcome(replace(taken_for_granted, temperature=value)), expected, among=among)
     )
     gentle = Calibration(temperature=temperature, answerable_slope=_GENTLE)
     doubt = model.outcome(gentle).no_answer_score
     with np.errstate(divide="ignore"):
         log_odds = (np.log1p(-doubt) - np.log(doubt)) / _GENTLE
-    slope, bias = fit_answerable(log_odds, has_answer)
+    slope, bias = fit_answerable(log_odds, np.array([right.has_answer for right in expected]))
     return Calibration(temperature=temperature, answerable_slope=slope, answerable_bias=bias)
 
 

@@ -132,9 +132,9 @@ def _devices() -> dict[str, Any]:
 
 def _has_bf16() -> bool:
     """Whether the processor has instructions of its own for half precision."""
-    import torch
+    from qatool.models.torch_backend import cpu_has_bf16
 
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return cpu_has_bf16()
 
 
 def _loaded(options: DoctorOptions, *, backend: str, precision: str) -> tuple[Setup, float]:

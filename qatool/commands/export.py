@@ -169,8 +169,8 @@ def _calibration_batches(setup: Setup, examples: Sequence[Example]) -> list[Wind
 
     shards = [setup.extractor.prepare(shard).examples for shard in cut_shards(examples, setup.shard_limits)]
     places = [(shard, window) for shard in shards for window in range(len(shard.windows))]
-    step = max(1, len(places) // CALIBRATION_WINDOWS)
-    return [shard.assemble(np.array([window])) for shard, window in places[::step][:CALIBRATION_WINDOWS]]
+    chosen = np.linspace(0, len(places) - 1, min(len(places), CALIBRATION_WINDOWS)).round().astype(int).tolist()
+    return [shard.assemble(np.array([window])) for shard, window in map(places.__getitem__, chosen)]
 
 
 def _compare(setup: Setup, exported: Path, asked: Sequence[Example], on: str, observer: Observer) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import shutil
@@ -351,7 +352,7 @@ class _Training:
         given = self._options.validation
         if given is None:
             return []
-        pattern = str(Path(given) / "examples-*.parquet") if is_features(Path(given)) else given
+        pattern = f"{glob.escape(given)}/examples-*.parquet" if is_features(Path(given)) else given
         corpus = open_corpus(resolve([pattern]), column=self._options.column, optional=LABEL_FIELDS)
         examples = []
         for example in corpus.examples():
@@ -391,7 +392,9 @@ class _Training:
             "stride": base.size.stride,
             "train": [_digest(manifest.as_json()) for manifest in manifests],
             "train_weights": [options.weights.get(name, 1.0) for name in options.inputs],
-            "validation": _digest([list(example[:3]) for example in self._examples]),
+            "validation": _digest(
+                [[*example[:3], *map(example.kept.get, LABEL_FIELDS)] for example in self._examples]
+            ),
             "validations": options.validations,
             "patience": options.patience,
             "precision": self._precision,

@@ -76,7 +76,7 @@ def run(options: ReportOptions) -> ReportResult:
         raise InputError(f"{path}: no such file or folder; check the path")
     if not is_answers(path):
         raise InputError(f"{path}: holds no answers; name what qatool extract wrote")
-    answers = load_answers(options.answers)
+    answers = load_answers(options.answers, unique=options.references is not None)
     if not len(answers):
         raise InputError(f"{path}: holds no answer; there is nothing to report")
     judged = _judged(options, answers)

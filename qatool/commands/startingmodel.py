@@ -93,6 +93,7 @@ def _size_of_features(options: FinetuneOptions, tokenizer: PairTokenizer, limit:
     folders = [FeaturesFolder(Path(name)) for name in options.inputs if is_features(Path(name))]
     for folder in folders:
         folder.check_tokenizer(tokenizer)
+        folder.check_token_types(tokenizer)
         folder.check_limit(limit)
         folder.check_size(options, n_special=tokenizer.template.n_special)
         if folder.size != folders[0].size:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
-_FORMAT = 3
+_FORMAT = 4
 """Counted up when the same input makes other features."""
 _WAIT_SECONDS = 0.5
 
@@ -80,6 +80,7 @@ def _key(name: str, options: FinetuneOptions, tokenizer: PairTokenizer, size: Wi
     made_of = {
         "format": _FORMAT,
         "tokenizer": tokenizer.fingerprint,
+        "token_types": tokenizer.uses_token_types,
         "size": [size.max_length, size.stride, size.question_budget],
         "inputs": content,
         "negatives": options.negatives,

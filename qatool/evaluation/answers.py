@@ -55,6 +55,8 @@ class AnswerSet:
     questions: list[str | None]
     extra: Mapping[str, list[Any]]
     """Values of further columns that the file has."""
+    exceeds: NDArray[np.bool_] | None = None
+    """``(n,)``: where a threshold asked for decided that there is no answer; ``None`` when none was."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,7 +69,7 @@ class AnswerSet:
         exceeds = scores.astype(np.float32) > np.float32(threshold) if self.is_single else scores > threshold
         none = exceeds | np.isnan(scores)
         decided = [None if no else text for no, text in zip(none.tolist(), self.best, strict=True)]
-        return replace(self, decided=decided)
+        return replace(self, decided=decided, exceeds=exceeds)
 
     def take(self, rows: NDArray[np.int64]) -> AnswerSet:
         """Return only these rows, in this order."""
@@ -79,6 +81,7 @@ class AnswerSet:
             decided=[self.decided[row] for row in places],
             best=[self.best[row] for row in places],
             rejected=self.rejected[rows],
+            exceeds=None if self.exceeds is None else self.exceeds[rows],
             score=None if self.score is None else self.score[rows],
             no_answer_score=None if self.no_answer_score is None else self.no_answer_score[rows],
             n_windows=None if self.n_windows is None else self.n_windows[rows],
@@ -95,12 +98,15 @@ class AnswerSet:
                     yield texts or []
 
 
-def load_answers(path: str, *, no_answer_scores: str | None = None, extra: Sequence[str] = ()) -> AnswerSet:
+def load_answers(
+    path: str, *, no_answer_scores: str | None = None, extra: Sequence[str] = (), unique: bool = True
+) -> AnswerSet:
     """Read answers from a file or a folder of parts.
 
     :param no_answer_scores: a JSON file ``{id: score}`` beside answers in SQuAD's JSON
     :param extra: further columns, left out where the file has none of that name
-    :raises InputError: it cannot be read, holds no answers, or an id twice
+    :param unique: whether they are to be known by their ids
+    :raises InputError: it cannot be read, holds no answers, or an id twice that is to be unique
     """
     sources = resolve([path])
     if [source.format for source in sources] == ["json"] and sources[0].compression is None:
@@ -114,7 +120,8 @@ def load_answers(path: str, *, no_answer_scores: str | None = None, extra: Seque
             _read_lines(source, found)
         else:
             raise InputError(f"{source.path}: answers are .parquet, .jsonl, a folder of parts, or SQuAD's .json")
-    _check_unique(path, found.texts["id"])
+    if unique:
+        _check_unique(path, found.texts["id"])
     return found.answers()
 
 

@@ -109,6 +109,11 @@ def _scores(answers: AnswerSet, expected: Sequence[Expected], rules: Rules) -> t
     if other:
         again = score([answers.decided[row] for row in other], [expected[row] for row in other], rules)
         decided.exact[other], decided.f1[other] = again
+    if answers.exceeds is not None:
+        # As the official script has it: right where there is no answer, also of references that normalise to nothing.
+        unanswerable = np.array([not right.has_answer for right in expected], dtype=np.float64)
+        for values in decided:
+            values[answers.exceeds] = unanswerable[answers.exceeds]
     for scores in (best, decided):
         scores.exact[answers.rejected] = scores.f1[answers.rejected] = 0.0
     return best, decided

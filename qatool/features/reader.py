@@ -119,6 +119,18 @@ class FeaturesFolder:
                 f"--model {tokenizer.name}, or name the model they were made for"
             )
 
+    def check_token_types(self, tokenizer: PairTokenizer) -> None:
+        """Make sure that the windows tell question and context apart as a model is to be trained to.
+
+        :raises InputError: they hold no token types, and the model's tokenizer gives them
+        """
+        there = self.parts == 0 or "token_type_ids" in _footer(self.features(0)).schema.to_arrow_schema().names
+        if tokenizer.uses_token_types and not there:
+            raise InputError(
+                f"{self.path}: holds no token_type_ids, which {tokenizer.name} is read with; make the features again "
+                f"with --model {tokenizer.name}"
+            )
+
     def check_limit(self, limit: int) -> None:
         """Make sure that a model can read the windows.
 
@@ -205,8 +217,12 @@ class FeaturesFolder:
 
 
 def _rows(path: Path) -> int:
+    return int(_footer(path).num_rows)
+
+
+def _footer(path: Path) -> pq.FileMetaData:
     try:
-        return int(pq.read_metadata(arrow_source(path)).num_rows)
+        return pq.read_metadata(arrow_source(path))
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; make the features again") from None
     except (OSError, pa.ArrowException) as error:

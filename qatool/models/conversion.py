@@ -70,8 +70,9 @@ def convert(model: str, *, allow_pickle: bool = False, trust_remote_code: bool =
     openvino = import_extra("openvino")
     loaded = load_weights(model, dtype=torch.float32, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     names = ["input_ids", "attention_mask"]
-    has_types = getattr(loaded.config, "type_vocab_size", 0) > 1
-    if has_types and "token_type_ids" in inspect.signature(loaded.forward).parameters:
+    types = getattr(loaded.config, "type_vocab_size", None)
+    # One that does not say how many it knows may know any number, as XLNet does.
+    if (types is None or types > 1) and "token_type_ids" in inspect.signature(loaded.forward).parameters:
         names.append("token_type_ids")
     # Two windows and more tokens than one: a size of 1 would be taken for a constant.
     example = {name: torch.ones(2, 16, dtype=torch.long) for name in names}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from qatool.errors import EnvironmentUnfitError, OutputError
+from qatool.errors import EnvironmentUnfitError, OutputError, reason_of
 from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.companions import load_config
@@ -81,6 +81,22 @@ class OpenVINOBackend:
         self._compiled: Any = core.compile_model(loaded, "CPU", settings)
         self._inputs = {name for port in self._compiled.inputs for name in port.get_names()}
         self._thread = threading.local()
+        self._try_shapes(model)
+
+    def _try_shapes(self, model: str) -> None:
+        """Make sure that the graph takes batches of other shapes than the one it was traced with.
+
+        :raises EnvironmentUnfitError: it does not
+        """
+        for count, tokens in ((1, 8), (3, 24)):
+            shape = (count, min(tokens, self.max_length))
+            try:
+                self._request().infer({name: np.ones(shape, dtype=np.int64) for name in self._inputs})
+            except RuntimeError as error:
+                raise EnvironmentUnfitError(
+                    f"{model}: its graph takes windows of one shape only ({reason_of(error)[:200]}); use --backend "
+                    "torch"
+                ) from error
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         """Run the model; see :class:`~qatool.models.backend.Backend`."""

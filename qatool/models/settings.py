@@ -121,5 +121,6 @@ def positions_of(config: Any) -> int | None:
     if not isinstance(positions, int) or positions <= 0:
         return None
     if getattr(config, "model_type", None) in _POSITIONS_AFTER_PADDING:
-        positions -= (config.pad_token_id or 0) + 1
+        # 1 is what transformers takes where a configuration says nothing.
+        positions -= (getattr(config, "pad_token_id", 1) or 0) + 1
     return positions

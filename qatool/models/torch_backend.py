@@ -227,6 +227,12 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return precision
 
 
+def cpu_has_bf16() -> bool:
+    """Whether the processor has instructions of its own for half precision, and torch the library for them."""
+    is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return is_there and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def load_weights(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_remote_code: bool) -> Any:
     """Load a question-answering model from safetensors (unless pickles are allowed) in ``dtype``, for inference.
 
@@ -241,7 +247,6 @@ def load_weights(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_re
         loaded, report = AutoModelForQuestionAnswering.from_pretrained(
             model,
             dtype=dtype,
-            attn_implementation="sdpa",
             local_files_only=Path(model).is_dir(),
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=trust_remote_code,

@@ -45,9 +45,10 @@ POOL = 20
 
 
 def length_cost(max_answer_length: int) -> list[float]:
-    """Return what a span of 1, 2, … ``max_answer_length`` tokens pays, in logits."""
+    """Return what a span of 1, 2, … ``max_answer_length`` tokens pays, in logits; the shortest pays nothing."""
     shares = (length / max_answer_length for length in range(1, max_answer_length + 1))
-    return [FULL_COST * max(0.0, share - FREE_SHARE) for share in shares]
+    free = max(FREE_SHARE, 1 / max_answer_length)
+    return [FULL_COST * max(0.0, share - free) for share in shares]
 
 
 class NativeDecoder:

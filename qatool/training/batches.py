@@ -63,6 +63,9 @@ class StepPlan:
         generator = np.random.default_rng([self.seed, epoch])
         times = np.floor(self.weights + generator.random(len(self.weights))).astype(np.int64)
         order = generator.permutation(np.repeat(np.arange(len(times)), times))
+        if len(order) < steps:
+            # So few that some steps would have none: they are read again, if none was drawn, one of all.
+            order = np.resize(order if len(order) else generator.permutation(len(times))[:1], steps)
         drawn: list[NDArray[np.int64]] = []
         # Equal shares up to one window, whatever the number of steps.
         bounds = np.linspace(0, len(order), steps + 1).astype(np.int64)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -108,14 +110,18 @@ class _Steps(Dataset[list[TrainingBatch]]):
     def __getitem__(self, step: int) -> list[TrainingBatch]:
         rows = self._plan.rows(step)
         own = rows[self._rank :: self._world]
-        if not len(own):
-            # A device without a window takes part all the same, at no weight.
-            return [self._windows.batch(rows[:1], share=0.0, grain=self._grain)]
+        # Devices meet after each batch, so all have as many: the first one's, whose windows are the longest and most.
+        cuts = list(micro_batches(rows[:: self._world], self._windows.lengths, self._batch_tokens, self._grain))
+        bounds = np.cumsum([0, *map(len, cuts)]).tolist()
         # Devices are averaged, so that the loss is the mean over all windows of the step.
         each = self._world / len(rows)
+        parts = [own[first:last] for first, last in pairwise(bounds)]
         return [
             self._windows.batch(part, share=len(part) * each, grain=self._grain)
-            for part in micro_batches(own, self._windows.lengths, self._batch_tokens, self._grain)
+            if len(part)
+            # A device without a window takes part all the same, at no weight.
+            else self._windows.batch(rows[:1], share=0.0, grain=self._grain)
+            for part in parts
         ]
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 
 from qatool.errors import EnvironmentUnfitError
 from qatool.logs import log_event
-from qatool.models.torch_backend import has_bf16
+from qatool.models.torch_backend import cpu_has_bf16, has_bf16
 from qatool.training.callbacks import Checkpoints, Entry, OwnSignals, PlainLines, Record
 from qatool.training.module import NotFiniteError
 from qatool.training.movingaverage import MovingAverage
@@ -81,8 +81,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
         return precision
     if on_card:
         return "bf16" if has_bf16() else "fp16"
-    on_cpu = accelerator == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16" if on_cpu else "fp32"
+    return "bf16" if accelerator == "cpu" and cpu_has_bf16() else "fp32"
 
 
 def resolve_accelerator(accelerator: str) -> str:

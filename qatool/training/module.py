@@ -96,7 +96,9 @@ class QuestionAnsweringModule(LightningModule):
             {"params": decayed, "weight_decay": self._recipe.weight_decay},
             {"params": kept, "weight_decay": 0.0},
         ]
-        optimizer = AdamW(groups, lr=self._recipe.learning_rate, fused=self.device.type in {"cpu", "cuda"})
+        # A scaler leaves it to the fused one to scale gradients back, which is after they are clipped.
+        fused = self.device.type in {"cpu", "cuda"} and not self._is_scaled
+        optimizer = AdamW(groups, lr=self._recipe.learning_rate, fused=fused)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self._recipe.rate)}
 
     def on_fit_start(self) -> None:

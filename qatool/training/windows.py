@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +181,10 @@ def _cached(folder: FeaturesFolder, cache: Path) -> Any:
     from datasets import Dataset
 
     files = [str(folder.features(index)) for index in range(folder.parts)]
-    table = Dataset.from_parquet(files, cache_dir=str(cache), columns=_present(folder))
+    # By what they hold: datasets would know them by path and time alone.
+    told = json.dumps(folder.manifest.as_json(), sort_keys=True).encode()
+    own = cache / hashlib.sha256(told).hexdigest()[:32]
+    table = Dataset.from_parquet(files, cache_dir=str(own), columns=_present(folder))
     return table.select_columns(_present(folder))
 
 

@@ -91,6 +91,21 @@ def test_questions_that_all_have_an_answer_fit_no_threshold(model, capsys) -> No
     assert "no_answer_threshold" not in json.loads((model / "qatool.json").read_text())
 
 
+def test_what_is_never_read_tells_nothing(model, capsys, tmp_path) -> None:
+    rows = [json.loads(line) for line in (tmp_path / "dev.jsonl").read_text().splitlines()]
+    answerable = [row for row in rows if not row["is_impossible"]]
+    blank = [{**row, "context": " "} for row in rows if row["is_impossible"]]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answerable + blank))
+    found = calibrated(capsys)
+    assert (found["answerable_slope"], found["answerable_bias"], found["no_answer_threshold"]) == (1.0, 0.0, None)
+    before = (model / "qatool.json").read_bytes()
+    for few in (blank, [row for row in rows if row["is_impossible"]]):
+        (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in few))
+        assert cli.run(["calibrate", "model", "--on", "dev.jsonl"]) == 3
+        assert "--on dev.jsonl: holds no question with an answer" in capsys.readouterr().err
+    assert (model / "qatool.json").read_bytes() == before
+
+
 def test_a_fitted_threshold_counts_for_a_model_that_knows_no_unanswerable_questions(model, capsys) -> None:
     (model / "qatool.json").write_text(json.dumps({"knows_no_answer": False}))
     calibrated(capsys)

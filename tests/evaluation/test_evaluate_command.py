@@ -412,3 +412,19 @@ def test_nothing_heavy_is_imported(files) -> None:
         "sys.exit(code or ('torch' in sys.modules) or ('transformers' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_threshold_decides_as_the_official_script_has_it(tmp_path, monkeypatch, capsys) -> None:
+    """Also where the reference normalises to nothing: no answer is then what the scores say, and wrong."""
+    monkeypatch.chdir(tmp_path)
+    write_references(tmp_path / "r.jsonl", reference("q1", "A"), reference("q2"), reference("q3", "cat"))
+    write_answers(
+        tmp_path / "a.parquet",
+        answer("q1", "the", no_answer_score=0.9),
+        answer("q2", "dog", no_answer_score=0.9),
+        answer("q3", "cat"),
+    )
+    words = ["evaluate", "a.parquet", "--references", "r.jsonl", "--json", "--resamples", "100"]
+    assert cli.run([*words, "--no-answer-threshold", "0.5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["exact"], found["f1"]) == pytest.approx((200 / 3, 200 / 3))

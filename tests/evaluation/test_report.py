@@ -191,3 +191,12 @@ def test_problems(files, capsys, monkeypatch) -> None:
     assert capsys.readouterr().err == (
         "Error: report: needs matplotlib, which is not installed; run: pip install 'qatool[report]'\n"
     )
+
+
+def test_ids_need_not_be_unique_where_nothing_is_evaluated(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_answers(tmp_path / "a.parquet", answer("q1", "cat"), answer("q1", "dog"))
+    assert cli.run(["report", "a.parquet", "-o", "page.html"]) == 0, capsys.readouterr().err
+    write_references(tmp_path / "r.jsonl", reference("q1", "cat"))
+    assert cli.run(["report", "a.parquet", "-o", "page.html", "--references", "r.jsonl"]) == 3
+    assert "is there twice" in capsys.readouterr().err

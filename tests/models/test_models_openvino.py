@@ -8,12 +8,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from tokenizerhelpers import questions, texts
+from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qatool.errors import EnvironmentUnfitError
 from qatool.models import conversion, library, loading
@@ -25,8 +27,6 @@ from qatool.windows.cut import WindowSize
 from qatool.windows.tokenizer import PairTokenizer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from qatool.models.backend import Backend
     from qatool.windows.assemble import WindowedExamples
 
@@ -232,3 +232,39 @@ def test_one_worker_is_one_thread(tiny_model, cache, backend) -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("deberta-v2", {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}),
+        ("mpnet", {}),
+        ("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64}),
+    ],
+)
+def test_models_without_fused_attention(kind, sizes, tiny_model, tmp_path, cache, examples) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+    torch.manual_seed(3)
+    config = AutoConfig.for_model(kind, vocab_size=vocabulary, **(sizes if kind == "xlnet" else small | sizes))
+    made = AutoModelForQuestionAnswering.from_config(config)
+    made.save_pretrained(folder)
+    both = [
+        loaded(folder, backend=backend).logits(examples.assemble(np.arange(6))) for backend in ("torch", "openvino")
+    ]
+    for one, other in zip(*both, strict=True):
+        torch.testing.assert_close(one.float(), other, atol=1e-4, rtol=0)
+
+
+def test_a_graph_of_one_shape_is_left_to_torch(tiny_model, cache, monkeypatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("Size does not match\nand more")
+
+    import openvino
+
+    monkeypatch.setattr(openvino.InferRequest, "infer", fails)
+    assert "its graph takes windows of one shape only (Size does not match); use --backend torch" in refusal(
+        lambda: loaded(tiny_model)
+    )
+    assert loaded(tiny_model, backend="auto").name == "torch"

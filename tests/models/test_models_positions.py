@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering
@@ -47,3 +49,8 @@ def test_longest_input_is_the_longest(kind) -> None:
         assert model(input_ids=torch.full((1, longest), 7)).start_logits.shape == (1, longest)
         with pytest.raises((IndexError, RuntimeError, ValueError)):
             model(input_ids=torch.full((1, longest + 1), 7))
+
+
+def test_a_configuration_that_does_not_name_its_padding() -> None:
+    config = SimpleNamespace(model_type="roberta", max_position_embeddings=514)
+    assert longest_input(config, 10_000) == 512

@@ -111,7 +111,9 @@ def test_an_answer_taken_for_granted() -> None:
 
 def test_length_costs_nothing_up_to_two_fifths_and_three_tenths_a_token_beyond() -> None:
     assert length_cost(30) == pytest.approx([0.0] * 12 + [0.3 * i for i in range(1, 19)])
-    assert length_cost(1) == pytest.approx([5.4])
+    assert length_cost(3) == pytest.approx([0.0, 9 * (2 / 3 - 0.4), 5.4])
+    assert length_cost(2) == pytest.approx([0.0, 4.5])
+    assert length_cost(1) == [0.0]
 
 
 def test_native_prior_shifts_a_windows_margins() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -449,3 +451,60 @@ def test_all_problems_at_once() -> None:
         "--patience: needs questions to evaluate",
     ):
         assert any(problem.startswith(start) for problem in problems), start
+
+
+def test_so_few_windows_that_validations_are_more(options, labelled, tmp_path) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(labelled.read_text().splitlines(keepends=True)[:3]))
+    assert run(options(inputs=(str(few),), validation=str(few), validations=4)).steps == 4
+
+
+def test_validation_in_a_folder_with_brackets(options, labelled, tmp_path, tiny_model) -> None:
+    folder = tmp_path / "dev[1]"
+    prep.run(PrepOptions(inputs=(str(labelled),), output=str(folder), model=str(tiny_model)))
+    assert run(options(validation=str(folder), validations=1)).best is not None
+
+
+def test_features_without_token_types_are_not_those_of_a_model_with_them(
+    options, labelled, tmp_path, tiny_model
+) -> None:
+    plain = Path(shutil.copytree(tiny_model, tmp_path / "plain"))
+    settings = json.loads((plain / "tokenizer_config.json").read_text())
+    settings["model_input_names"] = ["input_ids", "attention_mask"]
+    (plain / "tokenizer_config.json").write_text(json.dumps(settings))
+    first = run(options(output=str(tmp_path / "first"))).folder
+    run(options(model=str(plain), output=str(tmp_path / "other")))
+    again = run(options(output=str(tmp_path / "again"))).folder
+    assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    folder = tmp_path / "features"
+    prep.run(PrepOptions(inputs=(str(labelled),), output=str(folder), model=str(plain), max_length=96, stride=16))
+    with pytest.raises(InputError, match="features: holds no token_type_ids, which"):
+        run(options(inputs=(str(folder),)))
+
+
+def test_other_features_under_the_same_name_and_time(options, labelled, tmp_path, tiny_model) -> None:
+    """As a copy that keeps times leaves them."""
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(reversed(labelled.read_text().splitlines(keepends=True)[:30])))
+    folder, weights_of = tmp_path / "features", []
+    for source in (labelled, other, other):
+        shutil.rmtree(folder, ignore_errors=True)
+        prep.run(
+            PrepOptions(inputs=(str(source),), output=str(folder), model=str(tiny_model), max_length=96, stride=16)
+        )
+        for path in folder.iterdir():
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+        made = run(options(inputs=(str(folder),), output=str(tmp_path / f"m{len(weights_of)}"))).folder
+        weights_of.append((made / "model.safetensors").read_bytes())
+    assert weights_of[0] != weights_of[1] == weights_of[2]
+
+
+def test_a_run_does_not_go_on_with_other_labels_to_validate_on(options, labelled, tmp_path) -> None:
+    dev = tmp_path / "dev.jsonl"
+    dev.write_text(labelled.read_text())
+    with pytest.raises(OutOfTime):
+        run(options(validation=str(dev), validations=2, epochs=20, max_duration="0s"))
+    rows = [json.loads(line) for line in dev.read_text().splitlines()]
+    dev.write_text("".join(json.dumps({**row, "answers": {"text": [], "answer_start": []}}) + "\n" for row in rows))
+    with pytest.raises(ResumeRefusedError, match="validation"):
+        run(options(validation=str(dev), validations=2, epochs=20))

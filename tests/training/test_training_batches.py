@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qatool.training.batches import POOL_STEPS, Grain, StepPlan, micro_batches
+from qatool.training.data import _Steps
 
 
 def plan(lengths, *, weights=None, batch_size=4, epochs=1.0, parts=1, seed=0) -> StepPlan:
@@ -29,8 +30,45 @@ def test_every_window_once_an_epoch(n, batch_size, epochs, parts, seed) -> None:
     made = plan(range(1, n + 1), batch_size=batch_size, epochs=epochs, parts=parts, seed=seed)
     assert made.steps % parts == 0
     read = [made.rows(step) for step in range(made.steps)]
-    assert sorted(np.concatenate(read).tolist()) == sorted(list(range(n)) * epochs)
-    assert max(map(len, read)) <= batch_size + 1
+    if n * epochs >= made.steps + epochs:
+        assert sorted(np.concatenate(read).tolist()) == sorted(list(range(n)) * epochs)
+    assert set(np.concatenate(read).tolist()) == set(range(n))
+    assert 1 <= min(map(len, read)) <= max(map(len, read)) <= batch_size + 1
+
+
+def test_no_step_is_without_a_window() -> None:
+    for seed in range(6):
+        drawn = plan([3, 4], weights=[0.1, 0.1], parts=4, seed=seed)
+        assert [len(drawn.rows(step)) for step in range(drawn.steps)] == [1] * 4
+
+
+@pytest.mark.parametrize(("batch_size", "tokens"), [(5, 200), (33, 900), (32, 700), (3, 4096), (1, 50)])
+def test_devices_meet_equally_often(batch_size, tokens) -> None:
+    lengths = np.random.default_rng(3).integers(20, 200, 400)
+    made = plan(lengths, batch_size=batch_size)
+    for world in (2, 3):
+        for step in range(made.steps):
+            steps = [
+                _Steps(_Windows(lengths), made, tokens, grain=Grain(), rank=rank, world=world)[step]
+                for rank in range(world)
+            ]
+            assert len({len(one) for one in steps}) == 1
+            read = [row for one in steps for rows, share in one if share for row in rows]
+            assert sorted(read) == sorted(made.rows(step).tolist())
+            assert sum(share for one in steps for _, share in one) == pytest.approx(world)
+            for rows, _ in (part for one in steps for part in one):
+                assert len(rows) == 1 or len(rows) * lengths[rows].max() <= tokens
+
+
+class _Windows:
+    """Gives what a batch would be made of."""
+
+    def __init__(self, lengths) -> None:
+        self.lengths = lengths
+
+    def batch(self, rows, *, share, grain):
+        assert grain == Grain()
+        return rows, share
 
 
 def test_half_an_epoch_reads_about_half() -> None:

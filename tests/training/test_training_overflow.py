@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from traininghelpers import RECIPE, batch_of, tiny_bert
@@ -55,3 +57,10 @@ def test_a_ready_mask_gives_the_same_loss(module) -> None:
     torch.testing.assert_close(module._loss(batch), plain)
     batch.attention_mask[1, 2] = 0
     assert not torch.allclose(module._loss(batch), plain)
+
+
+@pytest.mark.parametrize("scaler", [None, object()])
+def test_gradients_that_are_scaled_are_scaled_back_before_they_are_clipped(module, scaler) -> None:
+    """Lightning leaves it to a fused optimiser to do so, which is behind the clipping."""
+    module._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+    assert module.configure_optimizers()["optimizer"].defaults["fused"] is (scaler is None)
