@@ -33,7 +33,7 @@ def find_contexts(
     :param column: ``NEW=OLD``: read column OLD as NEW
     :raises InputError: a file cannot be read, or has no contexts
     """
-    columns = parse_columns(column, (), documents=False)
+    columns = parse_columns(column, (), documents=False, others=True)
     of_document: defaultdict[str, list[tuple[bytes, str]]] = defaultdict(list)
     for mark, asked in wanted.items():
         if asked.document_id is not None:

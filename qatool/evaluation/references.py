@@ -41,7 +41,7 @@ def load_references(
     :raises InputError: a file cannot be read, or a row is bad, not labelled, or has the id of another
     :raises UsageError: the columns asked for contradict each other
     """
-    columns = parse_columns(column, (), documents=False)
+    columns = parse_columns(column, (), documents=False, others=True)
     ids: dict[str, str] = {}
     texts: list[tuple[str, ...]] = []
     questions: list[str | None] = []

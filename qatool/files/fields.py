@@ -56,12 +56,15 @@ class Columns:
         return {name: values.get(self.of(name)) for name in self.keep}
 
 
-def parse_columns(column: Sequence[str], keep: Sequence[str], *, documents: bool, snippet: bool = False) -> Columns:
+def parse_columns(
+    column: Sequence[str], keep: Sequence[str], *, documents: bool, snippet: bool = False, others: bool = False
+) -> Columns:
     """Return what ``--column`` and ``--keep`` say.
 
     :param column: ``NEW=OLD`` each
     :param documents: the output has the columns of documents × questions
     :param snippet: the output has the column ``snippet``
+    :param others: whether renames may be of columns that only others read
     :raises UsageError: a field is renamed twice, nothing is read by its name, or a kept one would collide with a
         column of the output
     """
@@ -75,7 +78,7 @@ def parse_columns(column: Sequence[str], keep: Sequence[str], *, documents: bool
     problems += [
         f"--column {new}={old}: nothing is read as {new!r}; there are {', '.join(_FIELDS)}, and what --keep names"
         for new, old in renames.items()
-        if new not in known
+        if new not in known and not others
     ]
     taken = set(answers_schema(documents=documents, snippet=snippet).names)
     problems += [

@@ -428,3 +428,12 @@ def test_a_threshold_decides_as_the_official_script_has_it(tmp_path, monkeypatch
     assert cli.run([*words, "--no-answer-threshold", "0.5"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["exact"], found["f1"]) == pytest.approx((200 / 3, 200 / 3))
+
+
+def test_a_column_to_slice_by_may_be_renamed(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_references(tmp_path / "r.jsonl", reference("q1", "cat", subject="a"), reference("q2", "dog", subject="b"))
+    write_answers(tmp_path / "a.parquet", answer("q1", "cat"), answer("q2", "cat"))
+    words = ["evaluate", "a.parquet", "--references", "r.jsonl", "--json", "--resamples", "100"]
+    assert cli.run([*words, "--column", "topic=subject", "--slice-by", "topic"]) == 0, capsys.readouterr().err
+    assert "topic" in json.loads(capsys.readouterr().out)["slices"]
