@@ -87,6 +87,15 @@ def test_json_lines_give_back_the_very_data(capsys) -> None:
     assert "naïve" in line
 
 
+def test_json_lines_with_a_signed_address_in_quotes(capsys) -> None:
+    setup_logging(ScreenOptions(log_format="json"))
+    text = 'open("https://host/a?sig=1") failed'
+    log_event(text, traceback=text, nested={"at": [text, 1, None]})
+    record = json.loads(capsys.readouterr().err)
+    shown = 'open("https://host/a?***") failed'
+    assert (record["event"], record["traceback"], record["nested"]) == (shown, shown, {"at": [shown, 1, None]})
+
+
 @given(st.text(st.characters(codec=None)))
 def test_json_lines_are_lossless(text) -> None:
     record = logging.LogRecord("qatool", logging.INFO, "", 0, "event", None, None)

@@ -92,8 +92,6 @@ class Setting:
 
         :raises ValueError: says what the value must be
         """
-        if any("\0" in word for word in words):
-            raise ValueError("holds a NUL character")
         values = tuple(self._from_word(word) for word in words)
         return values if self.repeatable else values[-1]
 
@@ -123,6 +121,8 @@ class Setting:
             return None
         if self.choices and word not in self.choices:
             raise ValueError(self._must())
+        if "\0" in word:
+            raise ValueError("holds a NUL character")
         if self.required and not word:
             raise ValueError("must not be empty")
         if self.kind is bool:

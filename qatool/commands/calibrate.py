@@ -93,7 +93,7 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
         None if always else _or_default(settings.no_answer_threshold),
     )
     observer.message("fitting the scores")
-    calibration = _calibration(model, expected, among=read & has_answer, has_unanswerable=has_unanswerable)
+    calibration = _calibration(model, expected, has_answer, read)
     outcome = model.outcome(calibration)
     threshold = _threshold(options, outcome, expected) if has_unanswerable else None
     after = quality(outcome, expected, threshold)
@@ -136,15 +136,17 @@ def _or_default(threshold: float | None) -> float:
 
 
 def _calibration(
-    model: _Model, expected: Sequence[Expected], *, among: NDArray[np.bool_], has_unanswerable: bool
+    model: _Model, expected: Sequence[Expected], has_answer: NDArray[np.bool_], read: NDArray[np.bool_]
 ) -> Calibration:
     """Fit the temperature where an answer is sure, then how sure it is.
 
     Without unanswerable questions nothing tells how sure an answer is, and the temperature has to do for both.
 
-    :param among: ``(n,)``: the questions that have an answer and were read
+    :param has_answer: ``(n,)``
+    :param read: ``(n,)``: the questions whose context is not blank
     """
-    if not has_unanswerable:
+    among = read & has_answer
+    if not (read & ~has_answer).any():
         temperature = fit_temperature(
             lambda value: likelihood(model.outcome(Calibration(temperature=value)), expected, among=among)
         )
@@ -157,7 +159,7 @@ def _calibration(
     doubt = model.outcome(gentle).no_answer_score
     with np.errstate(divide="ignore"):
         log_odds = (np.log1p(-doubt) - np.log(doubt)) / _GENTLE
-    slope, bias = fit_answerable(log_odds, np.array([right.has_answer for right in expected]))
+    slope, bias = fit_answerable(log_odds, has_answer)
     return Calibration(temperature=temperature, answerable_slope=slope, answerable_bias=bias)
 
 

@@ -115,6 +115,8 @@ def _extras() -> dict[str, str | None]:
 def _devices() -> dict[str, Any]:
     import torch
 
+    from qatool.models.torch_backend import cpu_has_bf16
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if sys.platform != "win32" else None
     cards = []
     for index in range(torch.cuda.device_count()):
@@ -125,16 +127,9 @@ def _devices() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory": memory,
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
-        "bf16": _has_bf16(),
+        "bf16": cpu_has_bf16(),
         "cuda": cards,
     }
-
-
-def _has_bf16() -> bool:
-    """Whether the processor has instructions of its own for half precision."""
-    from qatool.models.torch_backend import cpu_has_bf16
-
-    return cpu_has_bf16()
 
 
 def _loaded(options: DoctorOptions, *, backend: str, precision: str) -> tuple[Setup, float]:
@@ -199,11 +194,13 @@ def _speed(options: DoctorOptions, setup: Setup, observer: Observer) -> dict[str
     """Measure the machine, every way to run the model on it, and where the time of the fastest goes."""
     import torch
 
+    from qatool.models.torch_backend import cpu_has_bf16
+
     on_cpu = setup.extractor.backend.device == "cpu"
     device = torch.device(setup.extractor.backend.device)
     threads = torch.get_num_threads() if on_cpu else 1
     kinds = {"fp32": torch.float32}
-    if not on_cpu or _has_bf16():
+    if not on_cpu or cpu_has_bf16():
         kinds["bf16"] = torch.bfloat16
     observer.message("multiplying matrices")
     rates = {name: matmul_rate(device, kind, threads=threads) for name, kind in kinds.items()}

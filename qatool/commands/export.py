@@ -23,7 +23,7 @@ from qatool.files.atomic import write_bytes, write_json
 from qatool.files.labels import LABEL_FIELDS
 from qatool.files.locations import on_disk
 from qatool.files.partfolder import publish
-from qatool.files.targets import Target, check_target
+from qatool.files.targets import Target, check_target, run_folder
 from qatool.files.writefailures import reporting
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.leftovers import restore
@@ -94,7 +94,7 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
         raise EnvironmentUnfitError("--int8: needs nncf; run: pip install 'qatool[openvino]'")
     if is_exported(options.model):
         raise EnvironmentUnfitError(f"{options.model}: is exported already; name the model it was made from")
-    folder = output.with_name(output.name + ".qatool")
+    folder = run_folder(output)
     with locked_folder(folder, command="export"):
         restore(output)
         staging = folder / _STAGING

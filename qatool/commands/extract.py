@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.errors import QatoolError
 from qatool.extraction.inputs import open_input
-from qatool.extraction.output import recover, run_folder, workplace
+from qatool.extraction.output import recover, workplace
 from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
 from qatool.files.locations import location
-from qatool.files.targets import Target, check_target, parse_target
+from qatool.files.targets import Target, check_target, parse_target, run_folder
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.plan import Plan
 from qatool.jobs.runlog import log_handler

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import shutil
@@ -15,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qatool.commands.labelled import validation_questions
 from qatool.commands.startingmodel import StartingModel, shown
 from qatool.commands.trainingfeatures import features_of
-from qatool.errors import EnvironmentUnfitError, InputError, QualityGateError, UsageError
+from qatool.errors import EnvironmentUnfitError, QualityGateError, UsageError
 from qatool.features.layout import is_features
 from qatool.files.cache import cache_folder
-from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
 from qatool.files.locations import on_disk
 from qatool.files.partfolder import publish
-from qatool.files.paths import resolve
-from qatool.files.targets import Target, check_target
+from qatool.files.targets import Target, check_target, run_folder
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.leftovers import restore
-from qatool.jobs.plan import Plan
+from qatool.jobs.plan import PLAN_NAME, Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
 from qatool.models.identity import model_fingerprint
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from qatool.features.reader import FeaturesFolder
     from qatool.logs import Observer
     from qatool.options import FinetuneOptions
-    from qatool.schema import Example
     from qatool.training.batches import StepPlan
     from qatool.training.callbacks import Entry
     from qatool.training.data import QuestionAnsweringData
@@ -99,7 +96,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
     launch = Launch.of_environment()
     launch.check_devices(options.devices)
     with stop.listening(), ExitStack() as stack:
-        folder = output.with_name(output.name + ".qatool")
+        folder = run_folder(output)
         with stop.at_once():
             stack.enter_context(launch.joined(on_card=resolve_accelerator(options.accelerator) == "cuda"))
         with launch.together():
@@ -132,13 +129,12 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
 
 _COMMAND = "finetune"
 _STAGING = "model"
-_PLAN = "plan.json"
 
 
 def _forget_unbegun(folder: Path) -> None:
     """Remove what a run has noted that ends before its first checkpoint: there is nothing to continue."""
     if not any(folder.glob("*.ckpt")):
-        for left in (folder / _PLAN, *folder.glob("*.csv")):
+        for left in (folder / PLAN_NAME, *folder.glob("*.csv")):
             left.unlink(missing_ok=True)
 
 
@@ -165,7 +161,7 @@ class _Training:
             self._base = StartingModel.load(options)
             self._base.check_others(options)
         self._features = self._all_features()
-        self._examples = self._validation_examples()
+        self._examples = validation_questions(self._options)
         self._windows = self._training_windows()
         self.plan = self._steps()
         self._continue_or_begin()
@@ -344,25 +340,6 @@ class _Training:
             seed=options.seed,
         )
 
-    def _validation_examples(self) -> list[Example]:
-        """Return the questions to validate on.
-
-        :raises InputError: a row is bad, or there is none
-        """
-        given = self._options.validation
-        if given is None:
-            return []
-        pattern = f"{glob.escape(given)}/examples-*.parquet" if is_features(Path(given)) else given
-        corpus = open_corpus(resolve([pattern]), column=self._options.column, optional=LABEL_FIELDS)
-        examples = []
-        for example in corpus.examples():
-            if example.error is not None:
-                raise InputError(f"{example.where}: {example.error}; mend the row of the validation questions")
-            examples.append(example)
-        if not examples:
-            raise InputError(f"--validation {given}: holds no question; name labelled questions")
-        return examples
-
     def _continue_or_begin(self) -> None:
         """Hold what is asked for against unfinished work; note it where there is none.
 
@@ -370,7 +347,7 @@ class _Training:
         """
         if not self._launch.is_main:
             return
-        path = self._folder / _PLAN
+        path = self._folder / PLAN_NAME
         if self._options.restart:
             for left in (path, *self._folder.glob("*.ckpt")):
                 left.unlink(missing_ok=True)

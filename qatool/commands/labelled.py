@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from qatool.errors import InputError
 from qatool.evaluation.calibration import Outcome
 from qatool.evaluation.references import accepted_texts
+from qatool.features.layout import is_features
 from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
 from qatool.files.paths import resolve
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from qatool.extraction.extractor import Extractor, PreparedShard
-    from qatool.options import RowOptions
+    from qatool.options import FinetuneOptions, RowOptions
     from qatool.schema import Example
     from qatool.spans.calibration import Calibration
 
@@ -50,6 +53,26 @@ def read_questions(given: str, options: RowOptions, *, flag: str) -> tuple[list[
     if not kept:
         raise InputError(f"{flag} {excerpt(given)}: holds no question; name labelled questions")
     return kept, left_out
+
+
+def validation_questions(options: FinetuneOptions) -> list[Example]:
+    """Return the questions that a training is validated on, none where none are named.
+
+    :raises InputError: a row is bad, or there is none
+    """
+    given = options.validation
+    if given is None:
+        return []
+    pattern = f"{glob.escape(given)}/examples-*.parquet" if is_features(Path(given)) else given
+    corpus = open_corpus(resolve([pattern]), column=options.column, optional=LABEL_FIELDS)
+    examples = []
+    for example in corpus.examples():
+        if example.error is not None:
+            raise InputError(f"{example.where}: {example.error}; mend the row of the validation questions")
+        examples.append(example)
+    if not examples:
+        raise InputError(f"--validation {given}: holds no question; name labelled questions")
+    return examples
 
 
 def accepted(example: Example) -> tuple[str, ...]:

@@ -27,11 +27,12 @@ from qatool.files.locations import on_disk
 from qatool.files.parquet import arrow_source
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
-from qatool.files.targets import Target, check_target
+from qatool.files.targets import Target, check_target, run_folder
 from qatool.files.writefailures import reporting
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.inorder import in_order
 from qatool.jobs.leftovers import restore
+from qatool.jobs.plan import PLAN_NAME
 from qatool.jobs.processes import usable_cores
 from qatool.jobs.stopping import Stop
 from qatool.logs import SilentObserver, log_event
@@ -108,9 +109,9 @@ def _workplace(output: Path) -> Iterator[tuple[Path, Lock]]:
 
     :raises ResumeRefusedError: it holds the unfinished work of another command
     """
-    folder = output.with_name(output.name + ".qatool")
+    folder = run_folder(output)
     with locked_folder(folder, command="prep") as lock:
-        if (folder / "plan.json").exists():
+        if (folder / PLAN_NAME).exists():
             raise ResumeRefusedError(
                 f"{folder}: holds unfinished work of another command (its plan.json cannot be read to say which); "
                 "finish that first, or remove the folder"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import EXIT_DONE, InputError, UsageError
+from qatool.errors import EXIT_DONE, InputError, RowsRejected, UsageError
 from qatool.files.locations import is_there
-from qatool.files.targets import parse_target
+from qatool.files.targets import parse_target, run_folder
 from qatool.jobs.state import RunState, read_state
 from qatool.logs import duration
 
@@ -33,7 +33,7 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
         raise UsageError("OUTPUT -: standard output has no state; name the output of an extraction")
     path = target.path
     written = bool(path.name) and is_there(path)
-    state = read_state(path.with_name(path.name + ".qatool")) if path.name else None
+    state = read_state(run_folder(path)) if path.name else None
     is_open = state is not None and bool(state.shards) and not state.finished
     if state is not None and (state.running or is_open or not written):
         return _unfinished(options.output, state)
@@ -68,10 +68,11 @@ def lines(state: Mapping[str, Any]) -> list[str]:
         told.append(f"{pace}{left}")
     if state["state"] == "running":
         told.append(f"process {state['process']} on {state['host']} since {state['since']}")
-    elif state["exit_code"] == EXIT_DONE:
+    elif state["exit_code"] in {EXIT_DONE, RowsRejected.exit_code}:
         told.append("the last start finished, but its output is gone; the same command makes it again")
     elif state["exit_code"] is not None:
-        told.append(f"the last start ended with exit code {state['exit_code']}: {state['reason']}")
+        reason = state["reason"] or "an internal error; its traceback is in log.jsonl in the run folder"
+        told.append(f"the last start ended with exit code {state['exit_code']}: {reason}")
     else:
         told.append("the last start was killed; the same command continues")
     return told
@@ -79,7 +80,7 @@ def lines(state: Mapping[str, Any]) -> list[str]:
 
 def _unfinished(output: str, state: RunState) -> dict[str, Any]:
     examples = state.counts.get("examples", 0)
-    stopped = state.stopped or ({"exit_code": EXIT_DONE} if state.finished else {})
+    ended = {} if state.running or state.ended is None else state.ended
     return {
         "output": output,
         "state": "running" if state.running else "stopped",
@@ -95,8 +96,8 @@ def _unfinished(output: str, state: RunState) -> dict[str, Any]:
         "process": state.owner.get("pid"),
         "host": state.owner.get("host"),
         "since": state.owner.get("since"),
-        "exit_code": None if state.running else stopped.get("exit_code"),
-        "reason": None if state.running else stopped.get("reason"),
+        "exit_code": ended.get("exit_code"),
+        "reason": ended.get("reason"),
     }
 
 

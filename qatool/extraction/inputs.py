@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from qatool.errors import InputError, UsageError
-from qatool.extraction.output import beside
+from qatool.extraction.output import WRITTEN_SUFFIXES
 from qatool.features.examples import StoredExamples
 from qatool.features.layout import MANIFEST_NAME, is_features
 from qatool.features.reader import FeaturesFolder
@@ -19,6 +19,7 @@ from qatool.files.fields import parse_columns
 from qatool.files.locations import Location, location
 from qatool.files.objects import ObjectPath
 from qatool.files.paths import STDIN, resolve
+from qatool.files.targets import beside
 from qatool.logs import log_event
 from qatool.places import entry_of, places_of
 
@@ -164,7 +165,7 @@ def _without_own(sources: list[Source], options: ExtractOptions, target: Target)
 
     :raises InputError: nothing is left
     """
-    suffixes = () if target.kind == "stdout" else ("", ".qatool", ".summary.json", ".rejects.jsonl")
+    suffixes = () if target.kind == "stdout" else WRITTEN_SUFFIXES
     written = {str(beside(target.path, suffix)) for suffix in suffixes}
     own = {PurePath(entry_of(name)) for name in (*written, *_written(options, target).values())}
     # A log is appended to: it stays where a link leads.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from qatool.files.answers import open_writer
 from qatool.files.objects import ObjectPath
+from qatool.files.paths import RUN_FOLDER_SUFFIX
+from qatool.files.targets import beside, run_folder
 from qatool.jobs.leftovers import restore, sweep
 
 if TYPE_CHECKING:
@@ -20,14 +22,8 @@ if TYPE_CHECKING:
     from qatool.jobs.work import Part, Unit
 
 
-def run_folder(output: Location) -> Location:
-    """Return the run folder of an output."""
-    return beside(output, ".qatool")
-
-
-def beside(output: Location, suffix: str) -> Location:
-    """Return what stands beside an output under its name with a suffix more."""
-    return output.with_name(output.name + suffix)
+WRITTEN_SUFFIXES = ("", RUN_FOLDER_SUFFIX, ".summary.json", ".rejects.jsonl")
+"""Behind the output's name: of the output and of what stands beside it."""
 
 
 def workplace(target: Target, stack: ExitStack) -> Location:
@@ -47,7 +43,7 @@ def recover(target: Target) -> None:
         return
     if target.kind == "folder":
         restore(path)
-    sweep(*(path.with_name(path.name + suffix) for suffix in ("", ".qatool", ".summary.json", ".rejects.jsonl")))
+    sweep(*(beside(path, suffix) for suffix in WRITTEN_SUFFIXES))
 
 
 class StreamingStore:

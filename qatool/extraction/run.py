@@ -18,7 +18,7 @@ from qatool.extraction.columns import Columns
 from qatool.extraction.engine import open_engine
 from qatool.extraction.inputs import open_input
 from qatool.extraction.job import ExtractionJob
-from qatool.extraction.output import StreamingStore, beside
+from qatool.extraction.output import StreamingStore
 from qatool.extraction.previous import is_whole, made_by, parquet_files
 from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned
@@ -27,6 +27,7 @@ from qatool.files.answers import open_writer
 from qatool.files.atomic import replacing, write_json
 from qatool.files.locations import location, move
 from qatool.files.paths import STDIN
+from qatool.files.targets import beside
 from qatool.files.writefailures import reporting
 from qatool.jobs.course import Course, Totals
 from qatool.jobs.plan import Plan

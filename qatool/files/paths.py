@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import stat
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -42,6 +44,8 @@ COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 SUPPORTED = f"{', '.join(FORMATS)}; all but .parquet also with {' or '.join(COMPRESSIONS)} behind"
 
 STDIN = "-"
+RUN_FOLDER_SUFFIX = ".qatool"
+"""Behind an output's name: of the folder that a run works in."""
 UNFINISHED_NAME = "_UNFINISHED"
 """Stands in a folder of answers in a store while its parts are written, and says that it is ours."""
 SPOOL_NAME = "stdin.jsonl"
@@ -154,12 +158,10 @@ def _in_folder(folder: Path) -> list[Source]:
     found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     sources = [_source_or_none(path, path.relative_to(folder).as_posix()) for path in found]
     kept = [source for source in sources if source is not None]
-    for source in kept:
-        # What is not there is told when it is opened.
-        if source.path.exists() and not source.path.is_file():
+    for path in (source.path for source in kept):
+        if _is_pipe(path):
             raise InputError(
-                f"{printable(str(source.path))}: is no regular file and could be read only once; take it out of the "
-                "folder"
+                f"{printable(str(path))}: is no regular file and could be read only once; take it out of the folder"
             )
     if not kept:
         raise InputError(f"{folder}: holds no file that can be read; supported are {SUPPORTED}")
@@ -212,7 +214,9 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = [
             name
             for name in folders
-            if not _is_hidden(name) and not _is_run_folder(name) and not _comes_back(Path(parent, name), folder)
+            if not _is_hidden(name)
+            and not _is_run_folder(name)
+            and not ((path := Path(parent, name)).is_symlink() and _comes_back(path, folder))
         ]
         yield from (Path(parent, name) for name in names if not _is_hidden(name))
 
@@ -231,6 +235,13 @@ def _comes_back(folder: Path, root: Path) -> bool:
     return False
 
 
+def _is_pipe(path: Location) -> bool:
+    """Whether what is there is no regular file; that nothing is there is told when it is opened."""
+    with suppress(OSError):
+        return isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode)
+    return False
+
+
 def _is_hidden(name: str) -> bool:
     """Whether a file or folder is left out of a folder that is read; a pattern may name it."""
     return name.startswith((".", "_"))
@@ -238,7 +249,7 @@ def _is_hidden(name: str) -> bool:
 
 def _is_run_folder(name: str) -> bool:
     """Whether a folder holds what a run needs to go on, not what anyone would ask; no pattern reaches into it."""
-    return name.endswith(".qatool")
+    return name.endswith(RUN_FOLDER_SUFFIX)
 
 
 def _in_glob(pattern: str) -> list[Source]:

@@ -40,7 +40,7 @@ def _piece(piece: str) -> str:
             # From the later to the earlier there is nothing, as for files.
             body = re.sub(r"(.)-(.)", lambda ends: "" if ends[1] > ends[2] else ends[0], body, flags=re.DOTALL)
             if not body:
-                return "." if negated else "(?!)"
+                return "[^/]" if negated else "(?!)"
             return f"[{'^' if negated else ''}{body.replace('^', chr(92) + '^').replace('[', chr(92) + '[')}]"
         case _:
             return re.escape(piece)

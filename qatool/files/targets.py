@@ -7,18 +7,19 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast
 
 from qatool.errors import OutputError, UsageError
 from qatool.files.locations import Location, location
 from qatool.files.objects import ObjectPath
-from qatool.files.paths import UNFINISHED_NAME
+from qatool.files.paths import RUN_FOLDER_SUFFIX, UNFINISHED_NAME
 from qatool.files.stores import WEB
 from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
     from qatool.files.paths import Compression
 
+P = TypeVar("P", bound=Location)
 Kind = Literal["parquet", "jsonl", "folder", "stdout"]
 
 STDOUT = "-"
@@ -70,6 +71,16 @@ class Target:
     compression: Compression | None = None
     holds: Holds = "answers"
     """What is in it."""
+
+
+def beside(output: P, suffix: str) -> P:
+    """Return what stands beside an output under its name with a suffix more."""
+    return cast("P", output.with_name(output.name + suffix))
+
+
+def run_folder(output: P) -> P:
+    """Return the folder that a run with this output works in."""
+    return beside(output, RUN_FOLDER_SUFFIX)
 
 
 def parse_target(output: str) -> Target:

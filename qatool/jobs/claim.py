@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qatool.errors import ResumeRefusedError
 from qatool.jobs.lock import Lock
-from qatool.jobs.plan import Plan
+from qatool.jobs.plan import PLAN_NAME, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ def refuse_others(folder: Location, lock: OwnedLock, *, command: str) -> None:
     :param lock: of the folder, held; names the owner before this run again when the work is another's
     :raises ResumeRefusedError: it is
     """
-    plan = Plan.load(folder / "plan.json")
+    plan = Plan.load(folder / PLAN_NAME)
     if plan is None or plan.owner == command:
         return
     with suppress(OSError):

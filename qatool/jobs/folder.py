@@ -30,6 +30,7 @@ from qatool.jobs.leftovers import sweep_folder
 from qatool.jobs.lock import Lock
 from qatool.jobs.markers import Marker, read_marker, read_markers
 from qatool.jobs.objectlock import ObjectLock
+from qatool.jobs.plan import PLAN_NAME
 from qatool.jobs.seal import blake2b, sealed
 from qatool.logs import log_event
 
@@ -108,7 +109,7 @@ class RunFolder:
     @property
     def plan(self) -> Location:
         """Where the plan stands."""
-        return self.path / "plan.json"
+        return self.path / PLAN_NAME
 
     @property
     def rejects(self) -> Location:

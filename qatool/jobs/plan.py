@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from qatool.files.locations import Location
 
+PLAN_NAME = "plan.json"
+"""In a run folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

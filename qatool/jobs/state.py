@@ -35,10 +35,13 @@ class RunState:
     examples_per_second: float | None = None
     """Of the current or last start."""
     windows_per_second: float | None = None
-    stopped: Mapping[str, Any] | None = None
-    """How the last start ended, as logged: ``exit_code``, ``reason``, ``time``; ``None`` when it was killed."""
-    finished: bool = False
-    """Whether it wrote its output: the folder was kept."""
+    ended: Mapping[str, Any] | None = None
+    """How the last start ended, as logged: ``event``, ``exit_code``, ``reason``, ``time``; ``None``: killed."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last start wrote its output: the folder was kept."""
+        return self.ended is not None and self.ended.get("event") == "finished"
 
     @property
     def seconds_left(self) -> float | None:
@@ -58,7 +61,7 @@ def read_state(path: Location) -> RunState | None:
     for marker in whole:
         counts.update(marker.counts)
     plan = Plan.load(folder.plan)
-    shards, stopped, finished = _last_start(folder.log)
+    shards, ended = _last_start(folder.log)
     examples, windows, seconds = (sum(shard.get(key, 0) for shard in shards) for key in _SUMMED)
     return RunState(
         running=folder.lock.is_held(),
@@ -68,29 +71,28 @@ def read_state(path: Location) -> RunState | None:
         total=None if plan is None else plan.examples,
         examples_per_second=examples / seconds if seconds else None,
         windows_per_second=windows / seconds if seconds else None,
-        stopped=stopped,
-        finished=finished,
+        ended=ended,
     )
 
 
 _SUMMED = ("examples", "windows", "seconds")
 
 
-def _last_start(log: Location) -> tuple[list[dict[str, Any]], dict[str, Any] | None, bool]:
-    """Return the shards the last start did, as logged, how it was stopped, if it was, and whether it finished.
+def _last_start(log: Location) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return the shards the last start did, as logged, and how it ended, if it did.
 
     A start that was refused, because the folder belongs to other work, is none.
     """
     shards: list[dict[str, Any]] = []
-    stopped, finished = None, False
+    ended = None
     for event in last_events(log):
         match event.get("event"):
             case "started":
-                shards, stopped, finished = [], None, False
+                shards, ended = [], None
             case "shard done" if not event.get("resumed"):
                 shards.append(event)
             case "stopped" if event.get("exit_code") != ResumeRefusedError.exit_code:
-                stopped = event
+                ended = event
             case "finished":
-                finished = True
-    return shards, stopped, finished
+                ended = event
+    return shards, ended

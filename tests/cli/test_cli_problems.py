@@ -257,3 +257,10 @@ def _no_handlers_left() -> object:
         logger.removeHandler(handler)
         handler.close()
     logger.propagate = True
+
+
+def test_a_path_that_no_system_takes(qatool) -> None:
+    Path("qatool.toml").write_text('[extract]\noutput = "a\\u0000.parquet"\n')
+    assert qatool("extract", "in.jsonl").errors == [
+        "Error: qatool.toml [extract] output = 'a\\x00.parquet': holds a NUL character"
+    ]

@@ -48,6 +48,14 @@ def test_a_context_shared_by_neighbours_may_count_once() -> None:
     assert [len(shard.examples) for shard in few] == [3, 1, 2]
 
 
+def test_what_is_kept_counts_too() -> None:
+    kept = [{"text": "x" * 6}, {"text": b"x" * 6}, {"text": None}, {"number": 1}]
+    examples = [example("q", "c", row, kept=one) for row, one in enumerate(kept)]
+    for each in (True, False):
+        shards = cut_shards(examples, ShardLimits(rows=9, context_bytes=10, each_row_counts=each))
+        assert [len(shard.examples) for shard in shards] == [1, 3]
+
+
 def test_no_examples_no_shards() -> None:
     assert list(cut_shards([], ShardLimits(rows=1, context_bytes=1))) == []
 
@@ -107,6 +115,11 @@ def test_content_hash_changes_with_columns_order_and_number() -> None:
 
 def test_content_hash_of_rejected_rows() -> None:
     bad = BASE._replace(question=None, error="question is missing")
+    first, second = (
+        next(shard for shard in cut_shards(rows, ShardLimits(rows=2, context_bytes=999)) if shard.examples[0] is bad)
+        for rows in ([bad], [BASE, BASE, bad])
+    )
+    assert first.content_hash != second.content_hash, "the list of rejected rows names its row"
     assert hash_of(bad) == hash_of(bad._replace(kept={"tag": 1}))
     assert len({hash_of(bad), hash_of(bad._replace(error="other")), hash_of(bad._replace(question="\ud800"))}) == 3
 

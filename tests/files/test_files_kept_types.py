@@ -12,7 +12,7 @@ import pytest
 from filehelpers import corpus_of
 
 from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.files.jsonlines import encode_lines
+from qatool.files.jsonlines import encode_lines, python_values
 from qatool.files.kept import conform, kept_array, unify
 
 FAR, NAN = 2**62, math.nan
@@ -65,3 +65,18 @@ def test_times_are_kept(tmp_path, column, value):
     apart = conform(parts[0], unify([part.schema for part in parts]))["x"].to_pylist()
     assert apart == kept_array([*values, "a"], None).to_pylist()[:2]
     assert apart == [json.dumps(value), None]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([3_600_000_000_000], pa.duration("ns")), "1:00:00"),
+        (pa.array([1_000], pa.time64("ns")), "00:00:00.000001"),
+        (pa.array([1_000], pa.timestamp("ns", "Europe/Paris")), "1970-01-01 01:00:00.000001+01:00"),
+    ],
+)
+def test_times_of_nanoseconds_look_as_python_shows_them(column, expected) -> None:
+    """Whether or not Arrow finds pandas."""
+    (found,) = python_values(column)
+    assert type(found).__module__ == "datetime"
+    assert str(found) == expected

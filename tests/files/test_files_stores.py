@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filehelpers import write_rows
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qatool.errors import InputError, UsageError
@@ -22,6 +22,7 @@ from qatool.files.objects import ObjectPath
 from qatool.files.paths import resolve
 from qatool.files.patterns import key_pattern
 from qatool.files.targets import parse_target
+from qatool.places import lies_in, same_place
 from qatool.redaction import redacted
 
 SECRETS = (
@@ -176,6 +177,9 @@ def test_inputs_are_found_as_on_a_disk(memory, tmp_path, monkeypatch) -> None:
         resolve(["memory://lake/none"])
 
 
+@example("[b-a]", "a")
+@example("[!b-a]", "a")
+@example("[b-aa]", "a")
 @given(st.text("ab*?[]!.^-", max_size=6), st.text("ab.^-", min_size=1, max_size=4))
 def test_patterns_of_names_mean_what_they_mean_on_a_disk(pattern, name) -> None:
     import fnmatch
@@ -271,3 +275,18 @@ def test_a_run_in_memory_gives_the_bytes_of_a_disk(memory, tmp_path, tiny_model)
     assert (memory / "out.parquet").read_bytes() == (tmp_path / "out.parquet").read_bytes()
     assert [path.name for path, _ in memory.walk()] == ["in.jsonl", "out.parquet", "out.parquet.summary.json"]
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("s3://b/x", "s3a://b/x", True),
+        ("s3:///b/x", "s3://b/x", True),
+        ("gs://b/x", "gcs://b/x", True),
+        ("s3://b/x", "gs://b/x", False),
+        ("s3://b/x", "s3://b/y", False),
+    ],
+)
+def test_places_in_stores(one, other, same) -> None:
+    assert same_place(one, other) is same
+    assert lies_in(f"{one}/part", other) is same

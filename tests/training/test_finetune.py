@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from safetensors.torch import load_file
 from traininghelpers import figures_of
 
@@ -28,6 +29,7 @@ from qatool.errors import (
 )
 from qatool.jobs.plan import Plan
 from qatool.options import ExtractOptions, FinetuneOptions, PrepOptions
+from qatool.training import fit
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -508,3 +510,24 @@ def test_a_run_does_not_go_on_with_other_labels_to_validate_on(options, labelled
     dev.write_text("".join(json.dumps({**row, "answers": {"text": [], "answer_start": []}}) + "\n" for row in rows))
     with pytest.raises(ResumeRefusedError, match="validation"):
         run(options(validation=str(dev), validations=2, epochs=20))
+
+
+def test_half_precision_clips_the_gradient_that_single_precision_has(options, monkeypatch) -> None:
+    """With the scaler of a CPU, as that of a card is not at hand."""
+    genuine, clip = fit.Trainer, torch.nn.utils.clip_grad_norm_
+    norms: list[float] = []
+
+    def noted(parameters, most):
+        norms.append(float(clip(parameters, most)))
+        return torch.tensor(norms[-1])
+
+    def scaled(**given):
+        precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=256.0))
+        return genuine(**{**given, "precision": None, "plugins": [precision]})
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+    run(options(dropout=0.0))
+    single, norms[:] = list(norms), []
+    monkeypatch.setattr(fit, "Trainer", scaled)
+    run(options(dropout=0.0, restart=True))
+    assert norms[0] == pytest.approx(single[0], rel=0.02)
