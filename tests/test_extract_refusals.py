@@ -163,8 +163,11 @@ def test_a_pipe_with_a_name_is_no_input(place: Place, capfd) -> None:
     folder, call = place
     os.mkfifo(folder / "pipe.jsonl")
     assert cli.run([*call, "pipe.jsonl", "-o", "out.parquet"]) == 3
-    expected = "Error: pipe.jsonl: is no regular file and could be read only once; pipe it into -\n"
-    assert capfd.readouterr().err == expected
+    once = "is no regular file and could be read only once"
+    assert capfd.readouterr().err == f"Error: pipe.jsonl: {once}; pipe it into -\n"
+    (folder / "doc.txt").write_text("A text.")
+    assert cli.run([*call, "doc.txt", "--questions", "pipe.jsonl", "-o", "out.parquet"]) == 3
+    assert capfd.readouterr().err == f"Error: pipe.jsonl: {once}; write it to a file and name that\n"
 
 
 def test_an_empty_archive_is_no_empty_corpus(place: Place, capfd) -> None:

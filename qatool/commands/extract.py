@@ -16,6 +16,7 @@ from qatool.extraction.output import recover, workplace
 from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
 from qatool.files.locations import location
+from qatool.files.paths import STDIN, copy_spool
 from qatool.files.targets import Target, check_target, parse_target, run_folder
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.plan import Plan
@@ -74,6 +75,8 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
     stop = _stop(options, target)
     with stop.listening(), stop.at_once(), ExitStack() as stack:
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-")))
+        if STDIN in options.inputs and target.kind != "stdout" and not options.restart:
+            copy_spool(run_folder(target.path), spool)
         source = open_input(options, target, spool)
         folder = None if target.kind == "stdout" else RunFolder(run_folder(target.path), command=COMMAND)
         if folder is not None:

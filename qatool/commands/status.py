@@ -28,7 +28,7 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     :raises UsageError: standard output has no state
     :raises InputError: there is no such extraction
     """
-    target = parse_target(options.output)
+    target = parse_target(options.output, label="OUTPUT")
     if target.kind == "stdout":
         raise UsageError("OUTPUT -: standard output has no state; name the output of an extraction")
     path = target.path

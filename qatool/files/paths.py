@@ -22,6 +22,7 @@ from qatool.files.partitions import Partitions, partitions_of, typed
 from qatool.files.patterns import key_pattern
 from qatool.files.rows import printable
 from qatool.files.stores import WEB, no_access
+from qatool.files.streams import open_bytes
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def resolve(inputs: Sequence[str], *, stdin_spool: Location | None = None) -> li
     problems: list[str] = []
     for text in inputs:
         try:
-            sources += [_spooled(stdin_spool)] if text == STDIN else _resolve_one(text)
+            sources += (
+                [_spooled(stdin_spool)] if text == STDIN else _resolve_one(text, takes_stdin=stdin_spool is not None)
+            )
         except InputError as error:
             problems += error.lines()
     if problems:
@@ -100,8 +103,8 @@ def spool_stdin(folder: Location) -> Source:
     :raises InputError: standard input is closed, and there is no earlier copy
     :raises OutputError: the copy cannot be written
     """
-    path = folder / SPOOL_NAME
-    source = Source(path=path, name="<stdin>", format="jsonl")
+    source = _spool_in(folder)
+    path = source.path
     closed = sys.stdin is None or sys.stdin.closed
     if path.exists():
         first = b"" if closed or sys.stdin.isatty() else sys.stdin.buffer.read(1 << 20)
@@ -116,6 +119,22 @@ def spool_stdin(folder: Location) -> Source:
         stream.write(first)
         shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
     return source
+
+
+def copy_spool(run: Location, folder: Path) -> None:
+    """Copy what a run has read from standard input, if anything: it is read again, and the run's own stays.
+
+    :raises InputError: it cannot be read
+    :raises OutputError: the copy cannot be written
+    """
+    spool = _spool_in(run)
+    if spool.path.exists():
+        with open_bytes(spool) as stream, replacing(folder / SPOOL_NAME) as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+
+
+def _spool_in(folder: Location) -> Source:
+    return Source(path=folder / SPOOL_NAME, name="<stdin>", format="jsonl")
 
 
 def source_of(path: Location, name: str, listed: ObjectStat | None = None) -> Source:
@@ -135,7 +154,7 @@ def _spooled(folder: Location | None) -> Source:
     return spool_stdin(folder)
 
 
-def _resolve_one(text: str) -> list[Source]:
+def _resolve_one(text: str, *, takes_stdin: bool) -> list[Source]:
     path = location(text)
     if isinstance(path, ObjectPath):
         return _in_store(path)
@@ -145,7 +164,8 @@ def _resolve_one(text: str) -> list[Source]:
         # What exists literally wins, so that a file whose name holds brackets can be named.
         if path.exists():
             if not path.is_file():
-                raise InputError(f"{printable(text)}: is no regular file and could be read only once; pipe it into -")
+                instead = "pipe it into -" if takes_stdin else "write it to a file and name that"
+                raise InputError(f"{printable(text)}: is no regular file and could be read only once; {instead}")
             return [source_of(path, path.name)]
     except (OSError, ValueError) as error:
         raise InputError(f"{printable(text)}: cannot be looked up ({error}); check the path") from None

@@ -83,15 +83,16 @@ def run_folder(output: P) -> P:
     return beside(output, RUN_FOLDER_SUFFIX)
 
 
-def parse_target(output: str) -> Target:
-    """Return the target that ``-o`` names. A folder ends in a slash, has no suffix, or is there.
+def parse_target(output: str, *, label: str = "-o") -> Target:
+    """Return the target that an option names. A folder ends in a slash, has no suffix, or is there.
 
+    :param label: the option or argument, for messages
     :raises UsageError: the suffix says no format, or the URI names no place that can be written
     """
     path = location(output)
     if isinstance(path, ObjectPath) and (path.protocol in WEB or not path.name):
         what = "a web address can only be read" if path.protocol in WEB else "names a bucket, not what to put into it"
-        raise UsageError(f"-o {path}: {what}; write s3://bucket/answers.parquet, or a path")
+        raise UsageError(f"{label} {path}: {what}; write s3://bucket/answers.parquet, or a path")
     if output == STDOUT:
         return Target(kind="stdout", path=path)
     if output.endswith("/"):
@@ -105,7 +106,7 @@ def parse_target(output: str) -> Target:
     if not path.suffix or path.is_dir():
         return Target(kind="folder", path=path)
     raise UsageError(
-        f"-o {output}: its suffix says no format that can be written; supported are {SUPPORTED} "
+        f"{label} {output}: its suffix says no format that can be written; supported are {SUPPORTED} "
         "(end the name of a folder with /)"
     )
 

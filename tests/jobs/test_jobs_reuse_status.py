@@ -12,6 +12,11 @@ from jobs_tools import rows, write_rows
 from processes import qatool
 
 from qatool.extraction.forecast import spread
+from qatool.files.targets import SUPPORTED
+
+NO_FORMAT = (
+    f"its suffix says no format that can be written; supported are {SUPPORTED} (end the name of a folder with /)"
+)
 
 
 def test_one_percent_new_rows_cost_at_most_two_percent(runner) -> None:
@@ -179,6 +184,7 @@ def _status(runner) -> tuple[str, str]:
     [
         ("none.parquet", 3, "none.parquet: no extraction into it has been started here; check the path"),
         ("-", 2, "OUTPUT -: standard output has no state; name the output of an extraction"),
+        ("x.csv", 2, f"OUTPUT x.csv: {NO_FORMAT}"),
     ],
 )
 def test_status_of_nothing(tmp_path, output, code, message) -> None:
@@ -235,6 +241,17 @@ def test_dry_run_tells_and_changes_nothing(runner) -> None:
     runner.done("in.jsonl", output="new.parquet")
     summary = json.loads((runner.folder / "new.parquet.summary.json").read_text())
     assert lines[1].startswith(f"{summary['windows']:,} windows, ")
+
+
+def test_dry_run_reads_what_the_run_read_from_standard_input(runner) -> None:
+    runner.interrupted("-", shards=3, stdin=str(runner.folder / "in.jsonl"))
+    spool = runner.folder / "answers.parquet.qatool" / "stdin.jsonl"
+    before = spool.read_bytes()
+    process = runner.run("-", "--dry-run", "--summary", "-")
+    assert process.wait() == 0, process.err
+    told = json.loads(process.out)
+    assert (told["examples"], told["done_shards"]) == (200, runner.markers())
+    assert spool.read_bytes() == before
 
 
 @pytest.mark.parametrize(
