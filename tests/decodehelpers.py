@@ -7,20 +7,19 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from backendhelpers import ArithmeticBackend, arithmetic_logits
 from spanhelpers import legal_spans, log_sum_exp, script_spans
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.spans.characters import ContextCharacters
 from qatool.spans.decode import Decoder, ReadWindows
-from qatool.spans.native import length_cost
+from qatool.spans.native import LengthCost
 from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
     from qatool.windows.assemble import WindowedExamples
 
@@ -138,13 +137,13 @@ def slow_native(
     bias: float = 0.0,
 ) -> tuple[list[Found], float]:
     """The formula at the head of ``qatool/spans/native.py``; also the score of "no answer"."""
-    cost = length_cost(longest)
+    cost = LengthCost(longest)
     best: dict[tuple[int, int], tuple[float, Found]] = {}
     margins = []
     for number, window in enumerate(windows):
         null = sum(window.null)
         for span in character_spans(window, context, longest):
-            margin = span.logit - null - cost[span.tokens - 1] + (prior[number] if prior else 0.0)
+            margin = span.logit - null - cost(np.array(span.tokens)) + (prior[number] if prior else 0.0)
             margins.append(margin)
             held = best.get(span[:2])
             if held is None or margin > held[0]:

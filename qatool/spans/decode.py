@@ -48,6 +48,10 @@ class Decoder(Protocol):
         ...
 
 
+_MOST_CANDIDATES = 1 << 30
+"""More than any example has; decoders reckon with some more of them."""
+
+
 def decoder(mode: Decode, *, top_k: int, max_answer_length: int, calibration: Calibration = UNCALIBRATED) -> Decoder:
     """Return the decoder of a ``--decode`` mode.
 
@@ -59,6 +63,7 @@ def decoder(mode: Decode, *, top_k: int, max_answer_length: int, calibration: Ca
     from qatool.spans.native import NativeDecoder
     from qatool.spans.squad_script import ScriptDecoder
 
+    top_k = min(top_k, _MOST_CANDIDATES)
     if mode == "squad-script":
         return ScriptDecoder(top_k=top_k, max_answer_length=max_answer_length)
     if mode == "hf-pipeline":

@@ -21,6 +21,7 @@ The formula was chosen by measurement; see ``docs/decisions.md``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,11 +45,19 @@ POOL = 20
 """Best spans of an example that share the probability of equal texts."""
 
 
-def length_cost(max_answer_length: int) -> list[float]:
-    """Return what a span of 1, 2, … ``max_answer_length`` tokens pays, in logits; the shortest pays nothing."""
-    shares = (length / max_answer_length for length in range(1, max_answer_length + 1))
-    free = max(FREE_SHARE, 1 / max_answer_length)
-    return [FULL_COST * max(0.0, share - free) for share in shares]
+@dataclass(frozen=True)
+class LengthCost:
+    """What spans pay for their length, in logits; those of one token pay nothing.
+
+    :param max_answer_length: longest answer in tokens
+    """
+
+    max_answer_length: int
+
+    def __call__(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return the cost of spans of so many tokens, in the shape of ``tokens``."""
+        longest = float(self.max_answer_length)
+        return FULL_COST * np.maximum(0.0, tokens / longest - max(FREE_SHARE, 1 / longest))
 
 
 class NativeDecoder:
@@ -66,12 +75,12 @@ class NativeDecoder:
         self.top_k = top_k
         self._calibration = calibration
         self._pool = max(POOL, top_k + 10)
-        self._cost = np.array(length_cost(max_answer_length))
+        self._cost = LengthCost(max_answer_length)
         self.search = SpanSearch(
             top_k=self._pool,
             max_answer_length=max_answer_length,
             temperature=calibration.temperature,
-            length_cost=self._cost.tolist(),
+            length_cost=self._cost,
         )
 
     def rank(self, read: ReadWindows) -> RankedSpans:
@@ -105,14 +114,14 @@ class NativeDecoder:
         kept = kept[np.lexsort((-score[kept], example[kept]))]
         chosen = pool[kept]
         row = candidates.row[chosen]
-        length = candidates.last_token[chosen] - candidates.first_token[chosen]
+        tokens = candidates.last_token[chosen] - candidates.first_token[chosen] + 1
         temperature = np.float32(self.search.temperature)
         return RankedSpans(
             boundaries=offsets_of(np.minimum(counts, self.top_k)),
             start=start[chosen],
             end=end[chosen],
             score=score[kept].astype(np.float32),
-            span_logit=((candidates.span_logit[chosen] + self._cost[length]) * temperature).astype(np.float32),
+            span_logit=((candidates.span_logit[chosen] + self._cost(tokens)) * temperature).astype(np.float32),
             null_logit=spans.null_logit[row] * temperature,
             window=windows.window[row],
             no_answer_score=np.where(windows.n_windows > 0, no_answer, np.nan).astype(np.float32),

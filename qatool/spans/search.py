@@ -7,6 +7,7 @@ scores come back to the host, so full logits never pile up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, Self
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from qatool.windows.assemble import WindowBatch
 
+LengthCosts = Callable[[NDArray[np.integer]], NDArray[np.float64]]
 SCRIPT_N_BEST = 20
 """Starts and ends the SQuAD script pairs in a window, and spans it keeps of an example."""
 
@@ -181,14 +183,14 @@ class SpanSearch:
     :param max_answer_length: longest span in tokens
     :param script: look as the SQuAD script does: only among the 20 best starts and ends of *all* tokens
     :param temperature: divides all logits; those returned are divided
-    :param length_cost: subtracted from the logit of a span of 1, 2, … tokens, ``None`` for nothing
+    :param length_cost: gives what is subtracted from the logits of spans of so many tokens, ``None`` for nothing
     """
 
     top_k: int
     max_answer_length: int
     script: bool = False
     temperature: float = 1.0
-    length_cost: Sequence[float] | None = None
+    length_cost: LengthCosts | None = None
 
     def __call__(
         self,
@@ -255,7 +257,7 @@ class SpanSearch:
     def _costs(self, device: torch.device, tokens: int) -> Tensor:
         """Return the cost ``(l,)`` of each length that is legal among ``tokens`` tokens."""
         longest = min(self.max_answer_length, tokens)
-        return _costs(None if self.length_cost is None else tuple(self.length_cost[:longest]), longest, device)
+        return _costs(self.length_cost, longest, device)
 
     def _best_spans(self, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logit, start and end ``(b, k)`` of the best legal spans.
@@ -282,7 +284,7 @@ class SpanSearch:
         start_logit, start = starts.topk(n_best, dim=1)
         end_logit, end = ends.topk(n_best, dim=1)
         start, end = (start - first)[:, :, None], (end - first)[:, None, :]
-        too_long = end - start >= self.max_answer_length
+        too_long = end - start >= min(self.max_answer_length, torch.iinfo(torch.int64).max)
         illegal = (start < 0) | (end >= length[:, :, None]) | (end < start) | too_long
         sums = (start_logit[:, :, None] + end_logit[:, None, :]).masked_fill(illegal, -torch.inf)
         logit, cell = sums.flatten(1).topk(min(self.top_k, n_best * n_best), dim=1)
@@ -313,10 +315,11 @@ class TokenCharacters:
 
 
 @lru_cache(maxsize=1_024)
-def _costs(length_cost: tuple[float, ...] | None, longest: int, device: torch.device) -> Tensor:
+def _costs(length_cost: LengthCosts | None, longest: int, device: torch.device) -> Tensor:
     """Return what lengths cost ``(l,)``, made once for each device: copying them there waits for it."""
-    costs = torch.zeros(longest, device=device)
-    return costs if length_cost is None else costs + torch.tensor(length_cost, device=device)
+    if length_cost is None:
+        return torch.zeros(longest, device=device)
+    return torch.tensor(length_cost(np.arange(1, longest + 1)), dtype=torch.float32, device=device)
 
 
 def _bands(ends: Tensor, costs: Tensor) -> Tensor:

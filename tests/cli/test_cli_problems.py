@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -75,6 +76,11 @@ def test_a_number_that_is_none_is_refused(qatool) -> None:
     assert told == (2, "", "Error: --max-f1-drop 'nan': must be a finite number\n")
     with pytest.raises(errors.UsageError, match="--max-f1-drop nan: must be at least 0"):
         ExportOptions(model="m", output="o", max_f1_drop=float("nan"))
+
+
+def test_a_number_beyond_all_counts_is_refused(qatool) -> None:
+    told = qatool("extract", "in.jsonl", "-o", "o.parquet", "--limit", str(10**20))
+    assert told == (2, "", f"Error: --limit '{10**20}': must be at most {sys.maxsize}\n")
 
 
 def test_no_noise_about_options_already_in_trouble(qatool) -> None:

@@ -14,7 +14,7 @@ from qatool.spans.calibration import Calibration
 from qatool.spans.candidates import RankedSpans
 from qatool.spans.characters import ContextCharacters
 from qatool.spans.decode import ReadWindows, decoder
-from qatool.spans.native import length_cost
+from qatool.spans.native import LengthCost
 from qatool.spans.search import SpanTable
 
 ASKED = ["who", "what is it", "where"]
@@ -110,10 +110,22 @@ def test_an_answer_taken_for_granted() -> None:
 
 
 def test_length_costs_nothing_up_to_two_fifths_and_three_tenths_a_token_beyond() -> None:
-    assert length_cost(30) == pytest.approx([0.0] * 12 + [0.3 * i for i in range(1, 19)])
-    assert length_cost(3) == pytest.approx([0.0, 9 * (2 / 3 - 0.4), 5.4])
-    assert length_cost(2) == pytest.approx([0.0, 4.5])
-    assert length_cost(1) == [0.0]
+    def costs(longest: int) -> list[float]:
+        return LengthCost(longest)(np.arange(1, longest + 1)).tolist()
+
+    assert costs(30) == pytest.approx([0.0] * 12 + [0.3 * i for i in range(1, 19)])
+    assert costs(3) == pytest.approx([0.0, 9 * (2 / 3 - 0.4), 5.4])
+    assert costs(2) == pytest.approx([0.0, 4.5])
+    assert costs(1) == [0.0]
+
+
+@pytest.mark.parametrize("mode", ["native", "squad-script", "hf-pipeline"])
+def test_numbers_beyond_all_windows_are_no_limit(mode) -> None:
+    examples, _ = example_windows("wordpiece")
+    decoders = [decoder(mode, top_k=longest, max_answer_length=longest) for longest in (1 << 20, 10**20)]
+    one, other = (each.rank(read(examples, each, np.arange(len(examples.windows)))) for each in decoders)
+    np.testing.assert_array_equal(one.start, other.start)
+    np.testing.assert_array_equal(one.end, other.end)
 
 
 def test_native_prior_shifts_a_windows_margins() -> None:
