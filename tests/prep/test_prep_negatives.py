@@ -69,6 +69,35 @@ def test_what_shares_the_questions_words_comes_first() -> None:
     assert all(found.context in {one.context for one in near} for found in made([*fillers, asked, *near]))
 
 
+def test_a_question_that_the_other_context_is_asked_as_well_is_none() -> None:
+    form = [
+        example(f"Invoice number {n}, to be paid by the end of May.", "What is the number?", [f"{n}"])
+        for n in range(3)
+    ]
+    assert not made(form)
+    found = made([*form, example("bakery", "Who?", None)])
+    assert [one.context for one in found] == [TEXTS["bakery"]] * 3
+
+
+@pytest.mark.parametrize("answers", [["1899"], ["1911", "1899"]])
+@pytest.mark.parametrize("made_by", [with_other_contexts, with_cut_contexts, with_altered_questions])
+def test_nothing_is_made_of_a_label_that_does_not_fit(made_by, answers) -> None:
+    rows = [
+        example(LONG, "When was the harbour of Brell dredged, after 1890?", answers),
+        example("bakery", "Who?", None),
+    ]
+    assert list(made_by(rows, 1.0)) == rows
+
+
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_an_altered_question_that_the_input_asks_is_none(comes_first) -> None:
+    asked = example(LONG, "Who made the longest quay?", ["the company of Osk"])
+    known = example(LONG, "who made the  SHORTEST quay?", None)
+    assert [one.question for one in with_altered_questions([asked], 1.0)][1:] == ["Who made the shortest quay?"]
+    rows = [known, asked] if comes_first else [asked, known]
+    assert list(with_altered_questions(rows, 1.0)) == rows
+
+
 @pytest.mark.parametrize("answers", [None, []])
 def test_only_answerable_examples_are_asked_again(answers) -> None:
     assert not made([example("harbour", "Why?", answers), example("bakery", "Who?", None)])

@@ -11,11 +11,12 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, islice, pairwise
+from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
-from qatool.features.negatives.making import plain, plain_answers, unanswerable
+from qatool.features.negatives.making import asked_of, plain, plain_answers, unanswerable
 from qatool.features.negatives.opposites import OPPOSITES
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 4
 """Contexts before an example's own whose names and numbers may stand in the question, too."""
+HELD = 1_000
+"""Questions in a row that one context is asked and that are looked at together."""
 OWN_NAMES = 0.6
 """How often a name comes from the example's own context, where that has one."""
 NEGATED = 0.25
@@ -86,18 +89,27 @@ def with_altered_questions(examples: Iterable[Example], ratio: float, *, seed: i
     generator = Random(seed)  # noqa: S311 a sample, not a secret
     before: deque[_Lender] = deque(maxlen=NEIGHBOURS)
     own = _Lender("")
-    for example in examples:
-        yield example
-        if example.context and example.context != own.text:
+    for held in _of_one_context(examples):
+        context, asked = held[0].context, asked_of(held)
+        if context and context != own.text:
             if own.text:
                 before.append(own)
-            own = _Lender(example.context)
-        if generator.random() >= ratio:
-            continue
-        answers = plain_answers(example)
-        question = _altered(example.question or "", answers, own, before, generator) if answers else None
-        if question is not None:
-            yield unanswerable(example, "altered", question=question)
+            own = _Lender(context)
+        for example in held:
+            yield example
+            if generator.random() >= ratio:
+                continue
+            answers = plain_answers(example)
+            question = _altered(example.question or "", answers, own, before, generator) if answers else None
+            if question is not None and (plain(question), context) not in asked:
+                yield unanswerable(example, "altered", question=question)
+
+
+def _of_one_context(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Yield examples in a row that share a context, at most :data:`HELD` at a time."""
+    for _, group in groupby(examples, key=attrgetter("context")):
+        while held := list(islice(group, HELD)):
+            yield held
 
 
 def altered(

@@ -7,6 +7,7 @@ evidence itself is missing, and it is evidence that a model must learn to ask fo
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def with_cut_contexts(examples: Iterable[Example], ratio: float, *, seed: int = 
 def without_answers(context: str, answers: Sequence[str]) -> str | None:
     """Return a context without the sentences that hold an answer, ``None`` where too little would remain."""
     wanted = [plain(answer) for answer in answers]
-    sentences = [(sentence, plain(sentence)) for sentence in _sentences(context)]
+    sentences = _plain_sentences(context)
     kept = [sentence for sentence, as_read in sentences if as_read and not any(one in as_read for one in wanted)]
     remaining = "".join(kept).strip()
     if len(kept) < LEAST_SENTENCES or len(remaining) < LEAST_CHARACTERS:
@@ -56,6 +57,12 @@ def without_answers(context: str, answers: Sequence[str]) -> str | None:
     # An answer that runs over a boundary stands in no sentence.
     as_read = plain(remaining)
     return None if any(one in as_read for one in wanted) or as_read == plain(context) else remaining
+
+
+@lru_cache(maxsize=1)
+def _plain_sentences(text: str) -> list[tuple[str, str]]:
+    """Return the sentences of a text, which many questions in a row may be asked of, as they are and plain."""
+    return [(sentence, plain(sentence)) for sentence in _sentences(text)]
 
 
 def _sentences(text: str) -> Iterator[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qatool.files.labels import ANSWERS, IMPOSSIBLE, LabelError, read_answers
+from qatool.files.labels import ANSWERS, IMPOSSIBLE, LabelError, place_answer, read_answers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from qatool.schema import Example
 
 
@@ -16,14 +18,23 @@ def plain(text: str) -> str:
 
 
 def plain_answers(example: Example) -> list[str]:
-    """Return the answers of an example, :func:`plain`; none where it has no label that can be used."""
+    """Return the answers of an example, :func:`plain`; none where it has no label that can be used.
+
+    Where one does not stand in the context, none can be: that another context lacks it would say nothing.
+    """
     if example.error is not None or example.is_odd:
         return []
+    context = example.context or ""
     try:
-        answers = [plain(text) for text, _ in read_answers(example.kept) or []]
+        answers = [plain(place_answer(context, *given).text) for given in read_answers(example.kept) or []]
     except LabelError:
         return []
     return [answer for answer in answers if answer]
+
+
+def asked_of(examples: Iterable[Example]) -> set[tuple[str, str | None]]:
+    """Return what is asked of which context, questions :func:`plain`: there the input itself tells the answer."""
+    return {(plain(example.question or ""), example.context) for example in examples}
 
 
 def unanswerable(example: Example, mark: str, *, question: str | None = None, context: str | None = None) -> Example:

@@ -13,7 +13,7 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
-from qatool.features.negatives.making import plain, plain_answers, unanswerable
+from qatool.features.negatives.making import asked_of, plain, plain_answers, unanswerable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,7 +50,7 @@ def with_other_contexts(examples: Iterable[Example], ratio: float, *, seed: int 
 
 def _extended(examples: Sequence[Example], ratio: float, generator: Random) -> Iterator[Example]:
     """Yield neighbouring examples, each followed by the one made of it, if any."""
-    block = _Contexts([example.context for example in examples if example.context and example.error is None])
+    block = _Contexts([example for example in examples if example.context and example.error is None])
     for example in examples:
         yield example
         if generator.random() >= ratio:
@@ -64,22 +64,30 @@ def _extended(examples: Sequence[Example], ratio: float, generator: Random) -> I
 class _Contexts:
     """Neighbouring contexts, and how many words of a question each holds."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._words = {text: frozenset(_WORD.findall(text.lower())) for text in dict.fromkeys(texts)}
+    def __init__(self, examples: Sequence[Example]) -> None:
+        texts = dict.fromkeys(example.context or "" for example in examples)
+        self._asked = asked_of(examples)
+        self._plain = {text: plain(text) for text in texts}
+        self._words = {text: frozenset(_WORD.findall(text.lower())) for text in texts}
         found = Counter(word for words in self._words.values() for word in words)
         self._weight = {word: math.log(1 + len(self._words) / count) for word, count in found.items()}
 
     def other(self, example: Example, answers: Sequence[str], generator: Random) -> str | None:
-        """Return another context that holds none of the answers, ``None`` where there is none.
+        """Return another context that holds none of the answers and is not asked the same, ``None`` without one.
 
         :param answers: plain
         """
+        question = plain(example.question or "")
         asked = set(_WORD.findall((example.question or "").lower()))
         ranked = sorted(
             (text for text in self._words if text != example.context),
             # Exact: words come in another order in every process.
             key=lambda text: -math.fsum(self._weight[word] for word in asked & self._words[text]),
         )
-        free = (text for text in ranked if not any(answer in plain(text) for answer in answers))
+        free = (
+            text
+            for text in ranked
+            if (question, text) not in self._asked and not any(answer in self._plain[text] for answer in answers)
+        )
         nearest = [text for text, _ in zip(free, range(NEAREST), strict=False)]
         return generator.choice(nearest) if nearest else None
