@@ -20,7 +20,16 @@ from click.shell_completion import shell_complete
 import qatool
 from qatool.cli import calibrate, doctor, evaluate, export, extract, finetune, inspect, prep, report, status
 from qatool.cli.command import HELP_WIDTH, parse_problem
-from qatool.errors import EXIT_DONE, Interrupted, OutputError, QatoolError, Terminated, UsageError
+from qatool.errors import (
+    EXIT_DONE,
+    EnvironmentUnfitError,
+    Interrupted,
+    OutputError,
+    QatoolError,
+    Terminated,
+    UsageError,
+    reason_of,
+)
 from qatool.jobs.ahead import LEFT_BEHIND
 from qatool.logs import harmless, log_crash
 
@@ -135,6 +144,11 @@ def run(argv: Sequence[str]) -> int:
         _silence(sys.stdout)
         where = error.filename or "output"
         return _complain(OutputError, f"{where}: cannot be written ({error.strerror}); make room and start again")
+    except MemoryError as error:
+        log_crash(error)
+        what = f" ({reason_of(error)})" if str(error) else ""
+        remedy = "lower --shard-rows, --batch-tokens or --workers, whichever the command has, or give it more"
+        return _complain(EnvironmentUnfitError, f"out of memory{what}; {remedy}")
     except Exception as error:  # noqa: BLE001 the one place that catches
         return _crashed(error)
     return code

@@ -24,6 +24,7 @@ from qatool.files.atomic import write_bytes, write_json
 from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
 from qatool.files.locations import on_disk
+from qatool.files.own import without_own
 from qatool.files.parquet import arrow_source
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
@@ -156,7 +157,12 @@ class _Preparation:
         """Do it all: read, label, cut, write, count, and give the folder its name."""
         began = time.monotonic()
         options = self._options
-        sources = resolve(options.inputs, stdin_spool=self._folder)
+        sources = without_own(
+            resolve(options.inputs, stdin_spool=self._folder),
+            options.inputs,
+            written=[str(self._output), str(self._folder)],
+            log_file=options.log_file,
+        )
         corpus = open_corpus(
             sources, column=options.column, optional=LABEL_FIELDS, limit=options.limit, on_error=options.on_error
         )
@@ -164,7 +170,9 @@ class _Preparation:
         load_seconds = time.monotonic() - began
         with reporting(self._output):
             self._staging.mkdir()
-        self._observer.started(corpus.total(), "preparing")
+        # How many examples will be made of others is not known before.
+        makes_more = any(options.negatives.values())
+        self._observer.started(None if makes_more else corpus.total(), "preparing")
         audit = Audit(maker.size.max_length)
         reports = self._write_parts(corpus, maker, audit)
         self._observer.message("writing the manifest")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
-_FORMAT = 4
+_FORMAT = 5
 """Counted up when the same input makes other features."""
 _WAIT_SECONDS = 0.5
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from qatool.errors import InputError
 from qatool.schema import candidate_type
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ def _candidates(spans: RankedSpans, contexts: list[str]) -> pa.ListArray:
     struct = candidate_type()
     values = [texts, spans.start, spans.end, spans.score, spans.span_logit, spans.null_logit, spans.window]
     arrays = [pa.array(column, field.type) for column, field in zip(values, struct.fields, strict=True)]
+    if isinstance(arrays[0], pa.ChunkedArray):
+        # One token may stand for a word of any length.
+        raise InputError(
+            f"the answers to {len(counts):,} questions of a shard hold more than 2 GiB of text, which no part can; "
+            "lower --shard-rows or --top-k, or leave documents with endless words out"
+        )
     return pa.ListArray.from_arrays(
         pa.array(spans.boundaries, pa.int32()), pa.StructArray.from_arrays(arrays, fields=struct.fields)
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatool.errors import InputError, UsageError
@@ -18,10 +17,10 @@ from qatool.files.corpus import Corpus, open_corpus
 from qatool.files.fields import parse_columns
 from qatool.files.locations import Location, location
 from qatool.files.objects import ObjectPath
+from qatool.files.own import without_own
 from qatool.files.paths import STDIN, resolve
 from qatool.files.targets import beside
-from qatool.logs import log_event
-from qatool.places import entry_of, places_of
+from qatool.places import places_of
 
 if TYPE_CHECKING:
     from qatool.files.paths import Source
@@ -55,7 +54,13 @@ def open_input(options: ExtractOptions, target: Target, spool: Location) -> Extr
 
 
 def _open_corpus(options: ExtractOptions, target: Target, spool: Location) -> Corpus:
-    sources = _without_own(resolve(options.inputs, stdin_spool=spool), options, target)
+    suffixes = () if target.kind == "stdout" else WRITTEN_SUFFIXES
+    sources = without_own(
+        resolve(options.inputs, stdin_spool=spool),
+        options.inputs,
+        written=[*(str(beside(target.path, suffix)) for suffix in suffixes), *_written(options, target).values()],
+        log_file=options.log_file,
+    )
     documents = [source for source in sources if source.format == "text"]
     if documents and not options.asks_documents:
         raise UsageError(
@@ -158,28 +163,3 @@ def _is_features(text: str) -> bool:
             f"INPUT {path}: holds features, which are read from a disk; copy them, or name the raw input"
         )
     return False
-
-
-def _without_own(sources: list[Source], options: ExtractOptions, target: Target) -> list[Source]:
-    """Leave out what earlier runs of this command wrote into the folder that is its input.
-
-    :raises InputError: nothing is left
-    """
-    suffixes = () if target.kind == "stdout" else WRITTEN_SUFFIXES
-    written = {str(beside(target.path, suffix)) for suffix in suffixes}
-    own = {PurePath(entry_of(name)) for name in (*written, *_written(options, target).values())}
-    # A log is appended to: it stays where a link leads.
-    own |= {PurePath(place) for place in places_of(options.log_file)} if options.log_file else set()
-    real_folder = cache(os.path.realpath)  # many files have a folder in common
-
-    def is_own(source: Source) -> bool:
-        places = map(PurePath, places_of(str(source.path), real_folder=real_folder))
-        return any(not own.isdisjoint((place, *place.parents)) for place in places)
-
-    # Standard input is spooled into the run folder, and is no earlier run's work.
-    kept = [source for source in sources if source.name == "<stdin>" or not is_own(source)]
-    if len(kept) < len(sources):
-        log_event("not read: what this command itself writes", files=len(sources) - len(kept))
-    if not kept:
-        raise InputError(f"{', '.join(options.inputs)}: holds nothing but what this command writes; add input files")
-    return kept

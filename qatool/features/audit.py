@@ -115,11 +115,14 @@ def audit_lines(audit: Mapping[str, Any]) -> list[str]:
             )
     if audit["answers_no_window_holds"]:
         lines.append(
-            f"{_number(audit['answers_no_window_holds'], 'answer')} fit into no window, so no label points at them; "
-            "raise --max-length or --stride"
+            f"{_number(audit['answers_no_window_holds'], 'answer')} fit into no window or have no token, so no label "
+            "points at them; raise --max-length or --stride"
         )
     if audit["truncated_questions"]:
-        lines.append(f"{_number(audit['truncated_questions'], 'question')} cut; raise --max-question-length")
+        lines.append(
+            f"{_number(audit['truncated_questions'], 'question')} cut; raise --max-question-length, and --max-length "
+            "where that and --stride leave no more room"
+        )
     for name, noun in (
         ("duplicate_examples", "a question and context seen before"),
         ("duplicate_ids", "an id seen before"),

@@ -324,6 +324,8 @@ class RunFolder:
         """Turn what can go wrong while a part is read back into an error that says what to do."""
         try:
             yield
+        except MemoryError:
+            raise
         except (OSError, pa.ArrowException) as error:
             raise OutputError(
                 f"{self.part(index)}: was damaged while the run was under way ({reason_of(error)}); "

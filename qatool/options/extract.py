@@ -50,6 +50,9 @@ DECODE_PRESETS: dict[Decode, DecodePreset] = {
     "hf-pipeline": DecodePreset(max_answer_length=15, max_question_length=None, always_answer=True),
 }
 
+_MOST_WINDOWS = 1 << 31
+"""More than any document has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions(WindowOptions):
@@ -194,7 +197,7 @@ class ExtractOptions(WindowOptions):
             problems.append("--always-answer and --no-answer-threshold: contradict each other; drop one")
         if self.no_answer_threshold is not None and not 0 <= self.no_answer_threshold <= 1:
             problems.append(f"--no-answer-threshold {self.no_answer_threshold}: must lie between 0 and 1")
-        if self.max_windows is not None and not re.fullmatch(r"auto|all|0*[1-9]\d*", self.max_windows):
+        if self.max_windows is not None and not re.fullmatch(r"auto|all|0*[1-9]\d{0,99}", self.max_windows):
             problems.append(f"--max-windows {self.max_windows}: give a number from 1, all or auto")
         if self.max_windows not in {None, "all"} and self.decode != "native":
             problems.append(
@@ -224,9 +227,7 @@ class ExtractOptions(WindowOptions):
             summary, rejects = str(self.summary), f"{self.output.rstrip('/')}.rejects.jsonl"
             if same_place(summary, rejects) or lies_in(summary, self.output):
                 problems.append(f"--summary {self.summary}: belongs to what -o writes; name another file")
-        problems += clash_problems(
-            dict(zip(self.inputs, self.inputs, strict=True)), {"--summary": self.summary, "--log-file": self.log_file}
-        )
+        problems += clash_problems(dict(zip(self.inputs, self.inputs, strict=True)), {"--summary": self.summary})
         problems += self._combination_problems()
         if self.max_duration is not None and seconds_of(self.max_duration) is None:
             problems.append(f"--max-duration {self.max_duration}: not a time; write 30s, 50m or 8h")
@@ -277,7 +278,7 @@ class ExtractOptions(WindowOptions):
         """How many windows of an example the model may read."""
         if self.decode != "native" or self.max_windows == "all":
             return "all"
-        return "auto" if self.max_windows in {None, "auto"} else int(self.max_windows)
+        return "auto" if self.max_windows in {None, "auto"} else min(int(self.max_windows), _MOST_WINDOWS)
 
     @property
     def answer_length(self) -> int:

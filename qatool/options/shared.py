@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from qatool.options.flags import Flag, below, option, rename_problems
+from qatool.options.flags import Flag, below, clash_problems, option, rename_problems
 
 Decode = Literal["native", "squad-script", "hf-pipeline"]
 Backend = Literal["auto", "torch", "openvino", "constant"]
@@ -83,6 +83,7 @@ class RowOptions(ScreenOptions):
             problems.append("INPUT: nothing to read; name a file, a folder, a glob or - for standard input")
         if inputs.count("-") > 1:
             problems.append("INPUT: - (standard input) can be read only once; name it once")
+        problems += clash_problems(dict(zip(inputs, inputs, strict=True)), {"--log-file": self.log_file})
         problems += rename_problems(self.column)
         if self.max_errors is not None and self.on_error == "fail":
             problems.append("--max-errors: has no meaning with --on-error fail; add --on-error skip")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, required, seconds_of
+from qatool.options.flags import Flag, argument, below, clash_problems, option, required, seconds_of
 from qatool.options.negatives import NegativeOptions
 from qatool.options.shared import TRUST_REMOTE_CODE
 
@@ -165,6 +165,7 @@ class FinetuneOptions(NegativeOptions):
             *self._weight_problems(),
             *self._average_problems(),
         ]
+        problems += clash_problems({"--validation": self.validation}, {"--log-file": self.log_file})
         if self.output == "-":
             problems.append("-o -: a model is a folder and cannot go to standard output; name a folder")
         if "-" in self.inputs:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 K1 = 1.2
 B = 0.75
 CELLS = 1 << 21
-"""Counts of terms in windows that are held at a time."""
+"""Counts of terms in windows, and occurrences of terms, that are held at a time."""
 PAIR_WEIGHT = 0.8
 """What a pair of neighbours counts against a single term."""
 
@@ -112,6 +112,21 @@ class _Index:
         key = context * len(self.vocabulary) + np.searchsorted(self.vocabulary, term)
         return np.searchsorted(self.key, key), np.searchsorted(self.key, key, side="right")
 
+    def occurrences(
+        self, examples: WindowedExamples, asked: _Terms, boundaries: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return how often the terms of each example's question stand in its context ``(n,)``.
+
+        :param asked: terms of all questions
+        :param boundaries: ``(questions + 1,)`` of these
+        """
+        question = examples.question_index
+        n_terms = np.diff(boundaries)[question]
+        query = ranges(boundaries[question], n_terms)
+        first, last = self.find(np.repeat(examples.context_index, n_terms), asked.term[query])
+        total = offsets_of(last - first)[offsets_of(n_terms)]
+        return np.diff(total)
+
 
 def bm25(
     examples: WindowedExamples,
@@ -138,7 +153,8 @@ def bm25(
         return relevance
     index = _Index.of(examples.contexts, np.unique(asked.term), terms=terms)
     n_terms = np.diff(boundaries)[examples.question_index]
-    for run in _runs(n_terms * examples.windows.n_windows):
+    # Where one word fills a document there are many more occurrences than counts.
+    for run in _runs(n_terms * examples.windows.n_windows + index.occurrences(examples, asked, boundaries)):
         chosen = run[examples.windows.n_windows[run] > 0]
         query = ranges(boundaries[examples.question_index[chosen]], n_terms[chosen])
         counted = _Counted.of(examples, index, asked, query=query, sample=np.repeat(chosen, n_terms[chosen]))

@@ -154,7 +154,7 @@ class WordMemory:
         :param behind: as they are behind a space; a letter stands in for the word before the first
         """
         alone = [] if behind else sorted(word for word in new if self._stands_alone(word))
-        self._append(memory, alone, _flat(self._backend.encode_batch(alone, add_special_tokens=False)))
+        learned = [(alone, _flat(self._backend.encode_batch(alone, add_special_tokens=False)))]
         # Many words make one text, for a text costs more than its words.
         words = sorted(new.difference(alone))
         lead = ["a"] if behind else []
@@ -167,24 +167,25 @@ class WordMemory:
             relative = (spans - starts[word][:, None]).astype(np.int32)
             offsets = offsets_of(np.bincount(word, minlength=len(some)))
             cut = offsets[len(lead)]
-            self._append(
-                memory,
-                some[len(lead) :],
-                FlatTokens(made.input_ids[cut:], relative[cut:], offsets[len(lead) :] - cut),
-            )
+            tokens = FlatTokens(made.input_ids[cut:], relative[cut:], offsets[len(lead) :] - cut)
+            learned.append((some[len(lead) :], tokens))
+        self._append(memory, learned)
 
     def _stands_alone(self, word: str) -> bool:
         """Whether a word cannot be learned among others: it must begin a text, or is a whole one itself."""
         return self._leading_space or " " in word or self._goes_whole(word)
 
-    def _append(self, memory: dict[str, int], words: list[str], tokens: FlatTokens) -> None:
+    def _append(self, memory: dict[str, int], learned: Sequence[tuple[list[str], FlatTokens]]) -> None:
+        """Remember words and their tokens; all at once, for what is remembered is copied each time."""
+        words = [word for some, _ in learned for word in some]
+        n_tokens = np.concatenate([np.diff(tokens.offsets) for _, tokens in learned])
         first = len(self._boundaries) - 1
         memory.update(zip(words, range(first, first + len(words)), strict=True))
         lengths = np.fromiter(map(len, words), np.int64, len(words))
         self._lengths = np.concatenate([self._lengths, lengths])
-        self._boundaries = np.concatenate([self._boundaries, self._boundaries[-1] + tokens.offsets[1:]])
-        self._ids = np.concatenate([self._ids, tokens.input_ids])
-        self._spans = np.concatenate([self._spans, tokens.offset_mapping])
+        self._boundaries = np.concatenate([self._boundaries, self._boundaries[-1] + np.cumsum(n_tokens)])
+        self._ids = np.concatenate([self._ids, *(tokens.input_ids for _, tokens in learned)])
+        self._spans = np.concatenate([self._spans, *(tokens.offset_mapping for _, tokens in learned)])
 
     def _joined(self, index: NDArray[np.int64], n_words: NDArray[np.int64], *, gap: int) -> FlatTokens:
         """Put the tokens of words together to those of texts.

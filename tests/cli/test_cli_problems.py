@@ -216,6 +216,13 @@ def test_a_bugs_traceback_goes_to_the_log_file(qatool, work, tmp_path) -> None:
     assert "CRITICAL internal error\n    Traceback (most recent call last):\n" in log.read_text()
 
 
+@pytest.mark.parametrize(("text", "told"), [("", ""), ("realloc of size 9 failed", " (realloc of size 9 failed)")])
+def test_too_little_memory_is_no_bug(qatool, work, text, told) -> None:
+    work.failure = MemoryError(text)
+    remedy = "lower --shard-rows, --batch-tokens or --workers, whichever the command has, or give it more"
+    assert qatool(*FINE) == (4, "", f"Error: out of memory{told}; {remedy}\n")
+
+
 def test_a_broken_pipe_inside_the_work_is_a_bug(qatool, work, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     work.failure = BrokenPipeError("a worker is gone")

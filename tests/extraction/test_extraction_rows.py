@@ -9,6 +9,7 @@ from extractionhelpers import about, answers, example, extractor, shard_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qatool.errors import InputError
 from qatool.schema import answers_schema, fingerprint
 
 CONTEXT = "The tall tenant moved the piano on Monday, with a ladder and two friends."
@@ -42,6 +43,24 @@ def test_contexts_without_tokens_are_answered_like_odd_ones(mode) -> None:
     odd, tokenless = answers(extractor(mode=mode), [("who", ""), ("who", "\u200b\x00")])
     same = odd.keys() - {"id", "fingerprint"}
     assert {name: tokenless[name] for name in same} == {name: odd[name] for name in same}
+
+
+def test_more_text_than_a_part_can_hold_is_told(monkeypatch) -> None:
+    class Arrow:
+        """Does not get the texts into one array, as with more than 2 GiB of them."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(pa, name)
+
+        def array(self, values, kind, **more):
+            made = pa.array(values, kind, **more)
+            return pa.chunked_array([made]) if kind == pa.string() else made
+
+    monkeypatch.setattr("qatool.extraction.answers.pa", Arrow())
+    with pytest.raises(
+        InputError, match="questions of a shard hold more than 2 GiB of text, which no part can; lower --shard"
+    ):
+        answers(extractor(), [("who", CONTEXT)])
 
 
 def test_bad_rows_keep_their_place() -> None:

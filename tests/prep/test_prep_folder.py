@@ -245,3 +245,43 @@ print(cli.run(["prep", "in.jsonl", "-o", "f", "-q", "--model", {str(tiny_model)!
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("0 False\n", "")
+
+
+def test_the_output_may_lie_in_the_input_and_is_not_read(qatool, tmp_path, rows, words) -> None:
+    (tmp_path / "data").mkdir()
+    rows.rename(tmp_path / "data" / "in.jsonl")
+    into = [word if word not in {"in.jsonl", "f"} else {"in.jsonl": "data", "f": "data/f"}[word] for word in words]
+    assert [qatool(*into).code for _ in range(2)] == [0, 0]
+    assert load(tmp_path / "data" / "f").audit["examples"] == 60
+
+
+def test_no_input_is_replaced(qatool, tmp_path, rows, words) -> None:
+    assert qatool(*words).code == 0
+    before = contents(tmp_path / "f")
+    for given in ("f", "f/examples-00000-of-00001.parquet"):
+        told = qatool(*[word if word != "in.jsonl" else given for word in words])
+        assert told == (3, "", f"Error: {given}: holds nothing but what this command writes; add input files\n")
+    assert contents(tmp_path / "f") == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["prep", "in.jsonl", "-o", "g"],
+        ["finetune", "in.jsonl", "-o", "g"],
+        ["calibrate", "g", "--on", "in.jsonl"],
+        ["export", "m", "-o", "g", "--calibration-data", "in.jsonl"],
+    ],
+)
+def test_no_log_is_written_into_an_input(qatool, rows, command) -> None:
+    before = rows.read_bytes()
+    told = qatool(*command, "--log-file", "./in.jsonl")
+    reason = "is in.jsonl as well, and would be written over; name another file"
+    assert told == (2, "", f"Error: --log-file ./in.jsonl: {reason}\n")
+    assert rows.read_bytes() == before
+
+
+def test_no_total_is_told_where_examples_are_made(qatool, rows, words) -> None:
+    told = qatool(*[word for word in words if word != "-q"], "--progress", "plain", "--cut-contexts", 1).err
+    assert "examples, " in told
+    assert " of " not in told.splitlines()[0]
