@@ -1,7 +1,8 @@
 """Load a tokenizer from its folder alone, without the second that importing transformers takes.
 
-Only where the outcome is known to be the same: the classes below, when the settings beside ``tokenizer.json`` say
-nothing that it does not say itself. A test holds the outcome against transformers.
+Only where the outcome is known to be the same: the classes below, of which transformers makes the pipeline anew from
+the settings beside ``tokenizer.json``, when the definition in it is that very pipeline. A test holds the outcome
+against transformers.
 """
 
 from __future__ import annotations
@@ -20,20 +21,7 @@ _INPUTS = {
     "BertTokenizer": ("input_ids", "token_type_ids", "attention_mask"),
     "RobertaTokenizer": ("input_ids", "attention_mask"),
 }
-# Settings that a class lets override the pipeline: its stage, the stage's type, and its names for them.
-_PIPELINE: dict[str, tuple[str, str, dict[str, str]]] = {
-    "BertTokenizer": (
-        "normalizer",
-        "BertNormalizer",
-        {
-            "do_lower_case": "lowercase",
-            "strip_accents": "strip_accents",
-            "tokenize_chinese_chars": "handle_chinese_chars",
-        },
-    ),
-    "RobertaTokenizer": ("pre_tokenizer", "ByteLevel", {"add_prefix_space": "add_prefix_space"}),
-}
-
+_STAGES = ("normalizer", "pre_tokenizer", "post_processor")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -76,12 +64,14 @@ def load_light(folder: Path) -> LightTokenizer | None:
 
 
 def _agree(name: str, config: dict[str, Any], made: dict[str, Any]) -> bool:
-    """Whether the settings beside a tokenizer change nothing about it."""
-    stage, kind, names = _PIPELINE[name]
-    built = made[stage] or {}
-    if built.get("type") != kind or config.get("additional_special_tokens") or config.get("extra_special_tokens"):
+    """Whether a tokenizer is defined as its class makes it anew from the settings beside it."""
+    if config.get("additional_special_tokens") or config.get("extra_special_tokens"):
         return False
-    if any(ours in config and config[ours] != built.get(theirs) for ours, theirs in names.items()):
+    ids = {one["content"]: one["id"] for one in made["added_tokens"]}
+    expected = _BUILT[name](config, ids)
+    # What the class does not set has no effect either.
+    model = {key: made["model"].get(key) or None for key in expected["model"]}
+    if model != expected["model"] or any(made[stage] != expected[stage] for stage in _STAGES):
         return False
     added = made["added_tokens"]
     if "added_tokens_decoder" not in config:
@@ -90,3 +80,57 @@ def _agree(name: str, config: dict[str, Any], made: dict[str, Any]) -> bool:
         return all(config[key] in special for key in _SPECIAL if config.get(key) is not None)
     beside = {(int(token), one["content"]) for token, one in config["added_tokens_decoder"].items()}
     return beside == {(one["id"], one["content"]) for one in added}
+
+
+def _built_bert(config: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
+    cls, sep = config["cls_token"], config["sep_token"]
+
+    def one(token: str, type_id: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": type_id}}
+
+    def text(name: str, type_id: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": type_id}}
+
+    single = [one(cls, 0), text("A", 0), one(sep, 0)]
+    return {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
+            "strip_accents": config.get("strip_accents"),
+            "lowercase": config.get("do_lower_case", True),
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, text("B", 1), one(sep, 1)],
+            "special_tokens": {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (cls, sep)},
+        },
+        "model": {
+            "type": "WordPiece",
+            "unk_token": config["unk_token"],
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+        },
+    }
+
+
+def _built_roberta(config: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
+    cls, sep, space = config["cls_token"], config["sep_token"], config.get("add_prefix_space", False)
+    nothing = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback")
+    return {
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True, "use_regex": True},
+        "post_processor": {
+            "type": "RobertaProcessing",
+            "sep": [sep, ids[sep]],
+            "cls": [cls, ids[cls]],
+            "trim_offsets": config.get("trim_offsets", True),
+            "add_prefix_space": space,
+        },
+        "model": {"type": "BPE", **dict.fromkeys((*nothing, "ignore_merges"))},
+    }
+
+
+_BUILT = {"BertTokenizer": _built_bert, "RobertaTokenizer": _built_roberta}

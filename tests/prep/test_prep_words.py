@@ -124,6 +124,41 @@ def test_settings_that_change_a_tokenizer_are_left_to_transformers(tmp_path) -> 
         assert (load_light(tmp_path) is None) == bool(change)
 
 
+BERT_CHANGES = [
+    ("normalizer", {"lowercase": False}),
+    ("normalizer", {"strip_accents": True}),
+    ("normalizer", {"clean_text": False}),
+    ("pre_tokenizer", {"type": "Whitespace"}),
+    ("post_processor", {"pair": []}),
+    ("model", {"max_input_chars_per_word": 5}),
+]
+ROBERTA_CHANGES = [
+    ("pre_tokenizer", {"add_prefix_space": True}),
+    ("post_processor", {"trim_offsets": False}),
+    ("model", {"dropout": 0.1}),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "stage", "change"),
+    [
+        *((("models", "minilm-qa"), *change) for change in BERT_CHANGES),
+        *((("tokenizers", "roberta-base"), *change) for change in ROBERTA_CHANGES),
+    ],
+)
+def test_definitions_that_transformers_makes_anew_are_left_to_it(tmp_path, where, stage, change) -> None:
+    folder = needs_shared(*where)
+    config = json.loads((folder / "tokenizer_config.json").read_bytes())
+    for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space", "trim_offsets"):
+        config.pop(key, None)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    made = json.loads((folder / "tokenizer.json").read_bytes())
+    for applied in ({}, change):
+        made[stage] |= applied
+        (tmp_path / "tokenizer.json").write_text(json.dumps(made))
+        assert (load_light(tmp_path) is None) == bool(applied)
+
+
 def test_special_tokens_that_only_the_settings_name_are_left_to_transformers(tmp_path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((BUNDLED / name).read_bytes())
