@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from qatool.errors import OutputError
+from qatool.errors import OutputError, reason_of
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def setup_logging(options: ScreenOptions) -> None:
             handler.addFilter(lambda record: not getattr(record, "routine", False))
     else:
         try:
-            handler = logging.FileHandler(options.log_file, encoding="utf-8", errors="backslashreplace")
+            handler = _LogFileHandler(options.log_file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise OutputError(
                 f"--log-file {options.log_file}: cannot be written ({error.strerror}); name another file"
@@ -135,6 +135,19 @@ class _QuietFileHandler(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 the name is logging's
         """Say nothing: a full disk is told by the work itself."""
+
+
+class _LogFileHandler(logging.FileHandler):
+    """Loses what cannot be written, and says so once."""
+
+    _is_told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 the name is logging's
+        """Tell on standard error."""
+        if not self._is_told:
+            self._is_told = True
+            reason = reason_of(error) if (error := sys.exception()) else "unknown"
+            sys.stderr.write(f"Warning: --log-file {harmless(self.baseFilename)}: log lines are lost ({reason})\n")
 
 
 class _ScreenHandler(logging.Handler):

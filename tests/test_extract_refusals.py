@@ -39,6 +39,8 @@ def place(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["in.jsonl", "-o", "out.jsonl", "--log-file", "in.jsonl"], "--log-file in.jsonl: is in.jsonl as well"),
         (["in.jsonl", "-o", "out.jsonl", "--log-file", "out.jsonl"], "--log-file out.jsonl: is -o as well"),
         (["in.jsonl", "-o", "model/", "--model", "./model"], "-o model/: is --model as well"),
+        (["in.jsonl", "-o", "o.parquet", "--reuse", "p/", "--summary", "p"], "--summary p: is --reuse as well"),
+        (["in.jsonl", "-o", "o.parquet", "--reuse", "p/", "--log-file", "p"], "--log-file p: is --reuse as well"),
     ],
 )
 def test_no_named_file_is_written_over(place: Place, words: list[str], problem: str, capfd) -> None:
@@ -53,6 +55,19 @@ def test_no_named_file_is_written_over(place: Place, words: list[str], problem: 
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
+        (["--log-file", "fo/log", "-o", "fo/"], "--log-file fo/log: belongs to what -o writes; name another file"),
+        (
+            ["--log-file", "o.jsonl.summary.json", "-o", "o.jsonl"],
+            "--log-file o.jsonl.summary.json: belongs to what -o writes; name another file",
+        ),
+        (
+            ["--log-file", "o.jsonl.qatool/log.jsonl", "-o", "o.jsonl"],
+            "--log-file o.jsonl.qatool/log.jsonl: belongs to what -o writes; name another file",
+        ),
+        (
+            ["--question", "What \udcff?", "-o", "o.jsonl"],
+            "--question 'What \\udcff?': is not UTF-8; check the encoding of the terminal or script",
+        ),
         (
             ["--summary", "fo/s.json", "-o", "fo/"],
             "--summary fo/s.json: belongs to what -o writes; name another file",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -20,9 +21,11 @@ from click.shell_completion import shell_complete
 import qatool
 from qatool.cli import calibrate, doctor, evaluate, export, extract, finetune, inspect, prep, report, status
 from qatool.cli.command import HELP_WIDTH, parse_problem
+from qatool.cli.streams import prepare_streams
 from qatool.errors import (
     EXIT_DONE,
     EnvironmentUnfitError,
+    InputError,
     Interrupted,
     OutputError,
     QatoolError,
@@ -111,7 +114,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     :param argv: the words behind the program's name, ``None`` for those of this process
     """
+    prepare_streams()
     code = run(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        # What could not be written is told by now.
+        _silence(sys.stdout)
     if any(thread.daemon and thread.name == LEFT_BEHIND for thread in threading.enumerate()):
         # It may be deep in foreign code that does not survive the interpreter's orderly end.
         with suppress(OSError, ValueError):
@@ -139,6 +148,11 @@ def run(argv: Sequence[str]) -> int:
         _silence(sys.stdout, sys.stderr)
         return OutputError.exit_code
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not _has_working_folder():
+            return _complain(InputError, "the working folder is gone; change into one that is there")
+        if error.errno == errno.EBADF and _is_closed(sys.stdout):
+            _silence(sys.stdout)
+            return _complain(OutputError, "standard output: is closed; open it, or name a file")
         if error.errno not in _NO_ROOM:
             return _crashed(error)
         _silence(sys.stdout)
@@ -212,6 +226,22 @@ def _reader_is_gone() -> bool:
         if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
             return True
     return False
+
+
+def _has_working_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether nothing can be written to a stream."""
+    try:
+        return fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    except (OSError, ValueError):
+        return True
 
 
 def _silence(*streams: TextIO) -> None:

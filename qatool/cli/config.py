@@ -49,7 +49,7 @@ def read_config(
         found.problems.append(f"--config {path}: cannot be read ({error.strerror}); name a readable TOML file")
         found.failed.add(CONFIG_LABEL)
         return found
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         found.problems.append(f"{path}: not valid TOML ({error}); mend it or name another file with --config")
         found.failed.add(CONFIG_LABEL)
         return found

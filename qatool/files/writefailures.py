@@ -26,6 +26,7 @@ REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
     errno.EISDIR: "is a folder; name a file",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EBADF: "it is closed; open it, or name a file",
     errno.EPIPE: "the reader has gone; nothing more can be written",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, required
+from qatool.options.flags import Flag, argument, below, clash_problems, option, required
 from qatool.options.shared import (
     ALLOW_PICKLE,
     JSON,
@@ -43,6 +43,7 @@ class ExportOptions(RowOptions):
 
     def __post_init__(self) -> None:
         problems = [*below(self, 1, "limit"), *below(self, 0, "max_errors", "max_f1_drop"), *self._screen_problems()]
+        problems += clash_problems({"MODEL": self.model}, {"-o": self.output})
         if self.calibration_data is not None:
             problems += self._row_problems((self.calibration_data,))
         if self.calibration_data == "-":

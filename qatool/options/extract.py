@@ -18,6 +18,7 @@ from qatool.options.flags import (
     option,
     required,
     seconds_of,
+    text_problems,
 )
 from qatool.options.shared import (
     ALLOW_PICKLE,
@@ -211,6 +212,7 @@ class ExtractOptions(WindowOptions):
                 f"--reuse {self.reuse}: answers are taken over from Parquet only; name a .parquet file or a folder "
                 "(end its name with /)"
             )
+        problems += text_problems({"--question": self.question, "--keep": self.keep})
         problems += clash_problems(
             {"--questions": self.questions, "--model": self.model},
             {"-o": self.output, "--summary": self.summary, "--log-file": self.log_file},
@@ -223,11 +225,11 @@ class ExtractOptions(WindowOptions):
             ]
         if self.questions == "":
             problems.append("--questions: names no file; give its path")
-        if self.output != "-" and self.summary not in {None, "-"}:
-            summary, rejects = str(self.summary), f"{self.output.rstrip('/')}.rejects.jsonl"
-            if same_place(summary, rejects) or lies_in(summary, self.output):
-                problems.append(f"--summary {self.summary}: belongs to what -o writes; name another file")
-        problems += clash_problems(dict(zip(self.inputs, self.inputs, strict=True)), {"--summary": self.summary})
+        problems += self._beside_problems()
+        problems += clash_problems(
+            {**dict(zip(self.inputs, self.inputs, strict=True)), "--reuse": self.reuse}, {"--summary": self.summary}
+        )
+        problems += clash_problems({"--reuse": self.reuse}, {"--log-file": self.log_file})
         problems += self._combination_problems()
         if self.max_duration is not None and seconds_of(self.max_duration) is None:
             problems.append(f"--max-duration {self.max_duration}: not a time; write 30s, 50m or 8h")
@@ -241,6 +243,26 @@ class ExtractOptions(WindowOptions):
             problems.append("--summary -: standard output already carries the answers (-o -); name a file")
         if problems:
             raise UsageError(*problems)
+
+    def _beside_problems(self) -> list[str]:
+        """Return which files that are named would take the place of what is written beside the output."""
+        if self.output == "-":
+            return []
+        bare = self.output.rstrip("/")
+        rejects, summary = f"{bare}.rejects.jsonl", f"{bare}.summary.json"
+        named = {
+            "--summary": (self.summary, (rejects,)),
+            "--log-file": (self.log_file, (rejects, summary)),
+        }
+        return [
+            f"{label} {path}: belongs to what -o writes; name another file"
+            for label, (path, others) in named.items()
+            if path not in {None, "-"}
+            and (
+                any(same_place(str(path), other) for other in others)
+                or any(lies_in(str(path), folder) for folder in (bare, f"{bare}.qatool"))
+            )
+        ]
 
     def _engine_problems(self) -> list[str]:
         """Return what is wrong with who is to do the work."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qatool.places import places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Flag(NamedTuple):
@@ -42,13 +42,17 @@ def argument(flag: Flag) -> Any:
     return field(metadata={"argument": flag})
 
 
+_LONGEST_SECONDS = 1e9
+"""Some thirty years; the system takes no timer that is much longer."""
+
+
 def seconds_of(text: str) -> float | None:
     """Return the seconds that ``90``, ``30s``, ``50m``, ``8h`` or ``1h30m`` means; ``None`` for anything else."""
     parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
     if parts is None or not any(parts.groups()):
         return None
-    hours, minutes, seconds = (int(part or 0) for part in parts.groups())
-    return 3600.0 * hours + 60 * minutes + seconds
+    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+    return min(3600 * hours + 60 * minutes + seconds, _LONGEST_SECONDS)
 
 
 def below(options: object, least: int, *names: str) -> list[str]:
@@ -88,8 +92,22 @@ def clash_problems(read: Mapping[str, str | None], written: Mapping[str, str | N
 
 def rename_problems(column: tuple[str, ...]) -> list[str]:
     """Return which of the renames are none."""
-    return [
+    problems = [
         f"--column {rename!r}: not of the form NEW=OLD; for example --column question=q"
         for rename in column
         if not all(rename.partition("=")[::2])
+    ]
+    return problems + text_problems({"--column": column})
+
+
+def text_problems(given: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return which words are no text: bytes on the command line that are not UTF-8.
+
+    :param given: words by the option that they were given to
+    """
+    return [
+        f"{label} {word!a}: is not UTF-8; check the encoding of the terminal or script"
+        for label, words in given.items()
+        for word in words
+        if any("\ud800" <= character <= "\udfff" for character in word)
     ]

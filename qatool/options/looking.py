@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, option, rename_problems, required
+from qatool.options.quality import resample_problems
 from qatool.options.shared import JSON
 
 
@@ -73,7 +74,7 @@ class ReportOptions:
     resamples: int = option(Flag("Resamples of the bootstrap, for intervals.", "Output", metavar="N"), default=2000)
 
     def __post_init__(self) -> None:
-        problems = [*below(self, 1, "most"), *below(self, 100, "resamples"), *rename_problems(self.column)]
+        problems = [*below(self, 1, "most"), *resample_problems(self.resamples), *rename_problems(self.column)]
         if not self.output.lower().endswith((".html", ".htm")):
             problems.append(f"-o {self.output}: is no name of a page; end it in .html")
         if self.partial and self.references is None:

@@ -21,6 +21,16 @@ from qatool.options.shared import (
 
 Rules = Literal["squad2.0", "squad1.1"]
 
+MOST_RESAMPLES = 1_000_000
+"""Their means are kept in memory; what more of them change is far below any digit shown."""
+
+
+def resample_problems(resamples: int) -> list[str]:
+    """Return what is wrong with a number of resamples."""
+    if resamples < 100:
+        return [f"--resamples {resamples}: must be at least 100"]
+    return [f"--resamples {resamples}: must be at most {MOST_RESAMPLES}"] if resamples > MOST_RESAMPLES else []
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
@@ -69,7 +79,7 @@ class EvaluateOptions:
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
-        problems = [*below(self, 100, "resamples"), *rename_problems(self.column)]
+        problems = [*resample_problems(self.resamples), *rename_problems(self.column)]
         if self.no_answer_scores is not None and not self.answers.lower().endswith(".json"):
             problems.append("--no-answer-scores: only answers in SQuAD's JSON lack scores of their own; drop it")
         threshold = self.no_answer_threshold
@@ -124,6 +134,8 @@ class CalibrateOptions(WindowOptions):
         ]
         if self.on == "-":
             problems.append("--on -: standard input cannot be read here; name a file")
+        if self.backend == "constant" and not self.dry_run:
+            problems.append("--backend constant: reads nothing, so what is fitted means nothing; add --dry-run")
         if self.precision_at is not None and not 0 < self.precision_at <= 1:
             problems.append(f"--precision-at {self.precision_at}: must lie above 0 and not above 1")
         if problems:

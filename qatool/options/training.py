@@ -166,6 +166,9 @@ class FinetuneOptions(NegativeOptions):
             *self._average_problems(),
         ]
         problems += clash_problems({"--validation": self.validation}, {"--log-file": self.log_file})
+        models = {"--model": self.model, **{f"--teacher {name}": name for name in self.teacher}}
+        models |= {f"--average {name}": name for name in self.averages}
+        problems += clash_problems(models, {"-o": self.output})
         if self.output == "-":
             problems.append("-o -: a model is a folder and cannot go to standard output; name a folder")
         if "-" in self.inputs:

@@ -12,6 +12,7 @@ import pytest
 
 from qatool import cli, errors
 from qatool.options import ExportOptions
+from qatool.options.flags import seconds_of
 
 FINE = ["extract", "in.jsonl", "-o", "out.parquet", "--progress", "none"]
 A_LIST = 'must be a list of texts, like ["a", "b"]'
@@ -162,6 +163,8 @@ def test_a_file_that_cannot_be_read_is_the_only_problem(qatool) -> None:
     Path("qatool.toml").write_bytes(b"\xff")
     (line,) = qatool("extract").errors
     assert line.startswith("Error: qatool.toml: not valid TOML ('utf-8' codec")
+    Path("qatool.toml").write_text(f"a = {2_000 * '['}")
+    assert qatool(*FINE).errors[0].startswith("Error: qatool.toml: not valid TOML (maximum recursion depth exceeded")
 
 
 def test_unknown_command_and_group_option(qatool) -> None:
@@ -221,6 +224,32 @@ def test_too_little_memory_is_no_bug(qatool, work, text, told) -> None:
     work.failure = MemoryError(text)
     remedy = "lower --shard-rows, --batch-tokens or --workers, whichever the command has, or give it more"
     assert qatool(*FINE) == (4, "", f"Error: out of memory{told}; {remedy}\n")
+
+
+def test_a_working_folder_that_is_gone_is_told(qatool, tmp_path, monkeypatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    told = "Error: the working folder is gone; change into one that is there\n"
+    assert qatool("extract", "in.jsonl", "-o", "out.jsonl") == (3, "", told)
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [
+        (["export", "m", "-o", "m/"], "MODEL"),
+        (["finetune", "a.jsonl", "--model", "m", "-o", "m/"], "--model"),
+        (["finetune", "a.jsonl", "--teacher", "m", "-o", "m/"], "--teacher m"),
+        (["finetune", "a.jsonl", "--average", "m=0.5", "-o", "m/"], "--average m"),
+    ],
+)
+def test_no_model_is_written_over_by_what_is_made_of_it(qatool, words, label) -> None:
+    told = f"Error: -o m/: is {label} as well, and would be written over; name another file\n"
+    assert qatool(*words) == (2, "", told)
+
+
+def test_a_time_beyond_all_lives_is_taken() -> None:
+    assert seconds_of(f"{400 * '9'}s") == seconds_of(f"{400 * '9'}h") == 1e9
 
 
 def test_a_broken_pipe_inside_the_work_is_a_bug(qatool, work, monkeypatch, tmp_path) -> None:

@@ -139,3 +139,66 @@ def test_help_wins_over_problems(broken) -> None:
     done = subprocess.run([sys.executable, "-m", "qatool", *words], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: qatool extract INPUT... -o PATH [OPTIONS]\n")
+
+
+def in_shell(command: str, **environment: str) -> tuple[int, str, str]:
+    """Run a command line of ``qatool`` in a shell, which can close streams."""
+    line = command.replace("qatool", f"{sys.executable} -m qatool", 1)
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def one_row(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"question": "\u6771\u4eac?", "context": "Anna came to \u6771\u4eac."}\n')
+
+
+EXTRACT = "qatool extract in.jsonl -o out.jsonl --backend constant"
+
+
+@pytest.mark.usefixtures("one_row")
+@pytest.mark.parametrize(
+    "end", ["-q >&-", "--progress plain 2>&-", "<&- >&- 2>&-", "--progress plain 2>/dev/full", "--summary s.json >&-"]
+)
+def test_streams_that_are_closed_or_full_do_not_end_the_work(tmp_path, end) -> None:
+    assert in_shell(f"{EXTRACT} {end}")[0] == 0
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.usefixtures("one_row")
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("qatool --help >&-", "is closed; open it, or name a file"),
+        (f"{EXTRACT} -q --summary - >&-", "is closed; open it, or name a file"),
+        (
+            f"{EXTRACT} -q >&-".replace("out.jsonl", "-"),
+            "cannot be written: it is closed; open it, or name a file",
+        ),
+    ],
+)
+def test_what_a_closed_stream_should_have_got_is_told(command, told) -> None:
+    assert in_shell(command) == (9, "", f"Error: standard output: {told}\n")
+
+
+def test_errors_keep_their_code_where_nobody_can_read_them() -> None:
+    assert in_shell("qatool status no.parquet 2>/dev/full")[0] == 3
+    assert in_shell("qatool extract 2>&-")[0] == 2
+
+
+@pytest.mark.usefixtures("one_row")
+def test_a_log_on_a_full_disk_is_told_once(tmp_path) -> None:
+    code, _, told = in_shell(f"{EXTRACT} -q --log-file /dev/full")
+    reason = "log lines are lost ([Errno 28] No space left on device)"
+    assert (code, told) == (0, f"Warning: --log-file /dev/full: {reason}\n")
+
+
+@pytest.mark.usefixtures("one_row")
+def test_characters_that_a_stream_lacks_are_spelled_out() -> None:
+    assert in_shell(f"{EXTRACT} -q")[0] == 0
+    code, out, _ = in_shell("qatool inspect out.jsonl", PYTHONIOENCODING="latin-1")
+    assert code == 0
+    assert "question: \\u6771\\u4eac?" in out
