@@ -12,6 +12,7 @@ from qatool.logs import duration, harmless, is_terminal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rich.console import Console
     from rich.text import Text
 
 AROUND = 60
@@ -19,6 +20,9 @@ AROUND = 60
 _LONGEST_ANSWER = 240
 _LONGEST_QUESTION = 160
 _REASONS_SHOWN = 5
+_NARROWEST = 8
+"""Columns; with fewer, nothing is left between the margins."""
+_USUAL_WIDTH = 80
 _JOINERS = "\u200d\ufe0e\ufe0f"
 
 
@@ -47,11 +51,10 @@ def show_summary(summary: Mapping[str, Any], samples: Sequence[Sample], *, strea
         stream.writelines(f"{line}\n" for line in lines)
         stream.flush()
         return
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    console = Console(file=stream, highlight=False)
+    console = console_on(stream)
     for sample in samples:
         head, body = sample_texts(sample)
         console.print(head)
@@ -59,6 +62,16 @@ def show_summary(summary: Mapping[str, Any], samples: Sequence[Sample], *, strea
     console.print(Text(lines[0], style="bold"))
     for line in lines[1:]:
         console.print(Text(line))
+
+
+def console_on(stream: TextIO) -> Console:
+    """Return what prints on a terminal, also where ``COLUMNS`` leaves no room for anything."""
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    if console.width < _NARROWEST:
+        console.width = _USUAL_WIDTH
+    return console
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -266,7 +266,7 @@ def _environment(setting: Setting, *, command: str) -> tuple[tuple[str, ...] | N
     """Return the words of the first variable that sets ``setting``, and its name. Empty means not set."""
     for variable in setting.variables(command):
         text = os.environ.get(variable, "")
-        words = tuple(filter(None, text.splitlines())) if setting.repeatable else (text,)
+        words = tuple(filter(None, re.split(r"\r?\n", text))) if setting.repeatable else (text,)
         if any(words):
             return words, variable
     return None, ""

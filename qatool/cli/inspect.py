@@ -9,6 +9,7 @@ from qatool.cli.command import OptionsCommand
 from qatool.cli.inspectanswer import show_answer
 from qatool.logs import harmless, is_terminal
 from qatool.options import InspectOptions
+from qatool.screen import console_on
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 def inspect(options: InspectOptions) -> None:
     """Import what the work needs only now, so that help and errors come at once."""
     from qatool.commands.inspect import InspectedExample, run
+    from qatool.files.locations import location
+    from qatool.jobs.state import check_readable
 
+    check_readable(location(options.path))
     example = run(options)
     if not isinstance(example, InspectedExample):
-        show_answer(example)
+        show_answer(example, path=options.path)
         return
     lines = _head(example)
     if not is_terminal(sys.stdout):
@@ -30,11 +34,10 @@ def inspect(options: InspectOptions) -> None:
             lines += ["", _title(window), _plain(window)]
         sys.stdout.writelines(f"{harmless(line)}\n" for line in lines)
         return
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = console_on(sys.stdout)
     for line in lines:
         console.print(Text(harmless(line), style="bold"))
     for window in example.windows:

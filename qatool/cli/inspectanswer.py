@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from qatool.logs import harmless, is_terminal
+from qatool.screen import console_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +18,18 @@ _BEST_STYLE = "bold black on yellow"
 _OTHER_STYLE = "underline"
 
 
-def show_answer(shown: InspectedAnswer) -> None:
-    """Show the question, the decision, the candidates and, if known, their context on standard output."""
+_NUMBERS = ("no_answer_score", "n_windows", "n_windows_read")
+
+
+def show_answer(shown: InspectedAnswer, *, path: str) -> None:
+    """Show the question, the decision, the candidates and, if known, their context on standard output.
+
+    :param path: of the answers, for messages
+    :raises InputError: the row lacks something that is shown
+    """
+    from qatool.evaluation.answers import check_row
+
+    check_row(path, shown.row, shown.values, numbers=_NUMBERS)
     lines = _lines(shown)
     context = shown.context
     if not is_terminal(sys.stdout):
@@ -26,11 +37,10 @@ def show_answer(shown: InspectedAnswer) -> None:
             lines += ["", "".join(map(_plain, context))]
         sys.stdout.writelines(f"{harmless(line)}\n" for line in lines)
         return
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = console_on(sys.stdout)
     for number, line in enumerate(lines):
         console.print(Text(harmless(line), style="bold" if number < 2 else ""))
     if context is not None:
@@ -68,7 +78,7 @@ def _windows(values: Mapping[str, Any]) -> str:
     if not total:
         return "windows: none, the question or the context is empty"
     of_all = "" if read == total else f", {read} of them read"
-    return f"windows: {total}{of_all}, the best span in window {values['window']}"
+    return f"windows: {total}{of_all}, the best span in window {values.get('window')}"
 
 
 def _plain(piece: Piece) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import sys
 import types
 from dataclasses import MISSING, dataclass, fields
@@ -21,10 +22,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from dataclasses import Field
 
+    from click.shell_completion import CompletionItem
+
 _TRUE = frozenset({"1", "true", "yes", "on", "y", "t"})
 _FALSE = frozenset({"0", "false", "no", "off", "n", "f"})
 _KIND_METAVARS = {int: "N", float: "X", str: "TEXT"}
+_PATH_METAVARS = frozenset(
+    {"ANSWERS", "DEV", "DIR", "FILE", "FOLDER", "INPUT", "MODEL", "OTHER", "OUTPUT", "PAGE", "PATH", "REF", "TRAIN"}
+)
 _KIND_MUST = {bool: "must be true or false", int: "must be a whole number", float: "must be a number"}
+
+
+class _PathText(click.types.StringParamType):
+    """Text like any other, but for the shell, which completes names of files."""
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 click's
+        param: click.Parameter,  # noqa: ARG002 click's
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Leave it to the shell."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +84,11 @@ class Setting:
         return "|".join(self.choices) or _KIND_METAVARS.get(self.kind, "")
 
     @property
+    def is_path(self) -> bool:
+        """Whether it names a file or folder, by what stands for its value: ``FILE``, ``DIR|HUB_ID``."""
+        return self.kind is str and not _PATH_METAVARS.isdisjoint(re.split(r"[^A-Z_]+", self.metavar))
+
+    @property
     def shown_default(self) -> str | None:
         """The default as the user would type it, ``None`` where it is not a value to type."""
         if self.flag.auto and self.default is None:
@@ -73,12 +99,13 @@ class Setting:
 
     def parameter(self) -> click.Parameter:
         """Return the click parameter that collects its words; click settles neither values nor defaults."""
+        text = _PathText() if self.is_path else click.STRING
         if self.positional:
-            return click.Argument([self.field], nargs=-1 if self.repeatable else 1, metavar=self.metavar)
+            return click.Argument([self.field], type=text, nargs=-1 if self.repeatable else 1, metavar=self.metavar)
         spellings = [self.field, *filter(None, [self.flag.short])]
         if self.kind is bool:
             return click.Option([*spellings, f"--{self.name}/--no-{self.name}"], help=self.flag.help)
-        values = click.Choice(self.choices) if self.choices else click.STRING
+        values = click.Choice(self.choices) if self.choices else text
         return click.Option(
             [*spellings, f"--{self.name}"], type=values, multiple=self.repeatable, help=self.flag.help
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError, UsageError
 from qatool.evaluation.answerrows import find_answer, is_answers
+from qatool.evaluation.answers import check_row
 from qatool.evaluation.contexts import Asked, find_contexts
 from qatool.evaluation.highlight import pieces
 from qatool.features.layout import is_features
@@ -92,6 +93,7 @@ def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
 
 def _of_answers(path: Location, options: InspectOptions) -> InspectedAnswer:
     row, values = find_answer(path, row=options.row, name=options.id)
+    check_row(str(path), row, values)
     if options.corpus is None:
         return InspectedAnswer(row=row, values=values, context=None)
     mark = values["fingerprint"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from qatool.errors import InputError, OutputError
 from qatool.evaluation.answerrows import answers_at, is_answers
-from qatool.evaluation.answers import load_answers
+from qatool.evaluation.answers import check_row, load_answers
 from qatool.evaluation.contexts import Asked, find_contexts
 from qatool.evaluation.figures import figures
 from qatool.evaluation.highlight import pieces
@@ -31,6 +31,7 @@ from qatool.evaluation.report.page import Card, Figure, page
 from qatool.files.atomic import write_bytes
 from qatool.files.locations import is_there, location
 from qatool.files.paths import resolve
+from qatool.jobs.state import check_readable
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def run(options: ReportOptions) -> ReportResult:
         raise OutputError(f"{output}: the folder {output.parent} does not exist; create it first")
     if not is_there(path):
         raise InputError(f"{path}: no such file or folder; check the path")
+    check_readable(path)
     if not is_answers(path):
         raise InputError(f"{path}: holds no answers; name what qatool extract wrote")
     answers = load_answers(options.answers, unique=options.references is not None)
@@ -83,8 +85,8 @@ def run(options: ReportOptions) -> ReportResult:
     found = None if judged is None else figures(judged, resamples=options.resamples)
     summary = _summary(path)
     groups = choose(answers, judged, most=options.most)
-    cards, without_context = _cards(options, path, groups, judged)
-    text = page(
+    cards = _cards(options, path, groups, judged)
+    text, shown = page(
         title=path.name,
         figures=_figures(answers, found, summary),
         charts=_charts(answers, found, summary),
@@ -97,8 +99,8 @@ def run(options: ReportOptions) -> ReportResult:
     return ReportResult(
         output=output,
         answers=len(answers),
-        shown=len(cards),
-        without_context=without_context,
+        shown=shown,
+        without_context=_without_context(cards[:shown]) if options.corpus is not None else 0,
         size=len(data),
     )
 
@@ -123,15 +125,18 @@ def _summary(path: Location) -> Mapping[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _cards(
-    options: ReportOptions, path: Location, groups: Sequence[Group], judged: Judged | None
-) -> tuple[list[Card], int]:
-    """Return a card for each row of the groups, in their order, and how many lack their context."""
+def _cards(options: ReportOptions, path: Location, groups: Sequence[Group], judged: Judged | None) -> list[Card]:
+    """Return a card for each row of the groups, in their order.
+
+    :raises InputError: a row lacks something that is shown
+    """
     reasons: dict[int, list[str]] = {}
     for group in groups:
         for row in group.rows:
             reasons.setdefault(row, []).append(group.name)
     values = answers_at(path, sorted(reasons))
+    for row, one in values.items():
+        check_row(str(path), row, one)
     contexts: dict[bytes, str] = {}
     if options.corpus is not None:
         wanted = {
@@ -142,11 +147,9 @@ def _cards(
         contexts = find_contexts(resolve([options.corpus]), wanted, column=options.column)
     place = {} if judged is None else {name: row for row, name in enumerate(judged.answers.ids)}
     cards = []
-    without = 0
     for row, names in reasons.items():
         one = values[row]
         context = contexts.get(one["fingerprint"])
-        without += options.corpus is not None and context is None and one["error"] is None
         at = place.get(one["id"])
         spans = [(c["answer_start"], c["answer_end"]) for c in (one["candidates"] or ())[:_MARKED]]
         cards.append(
@@ -160,7 +163,11 @@ def _cards(
                 f1=None if judged is None or at is None else float(judged.decided.f1[at]),
             )
         )
-    return cards, without
+    return cards
+
+
+def _without_context(cards: Sequence[Card]) -> int:
+    return sum(card.context is None and card.values["error"] is None for card in cards)
 
 
 def _figures(answers: AnswerSet, found: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> list[Figure]:

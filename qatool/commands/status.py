@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qatool.errors import EXIT_DONE, InputError, RowsRejected, UsageError
 from qatool.files.locations import is_there
 from qatool.files.targets import parse_target, run_folder
-from qatool.jobs.state import RunState, read_state
+from qatool.jobs.state import RunState, check_readable, read_state
 from qatool.logs import duration
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     ``process``, ``host``, ``since``; ``exit_code`` and ``reason`` of the last start that ended. Unknown is null.
 
     :raises UsageError: standard output has no state
-    :raises InputError: there is no such extraction
+    :raises InputError: there is no such extraction, or what tells of it may not be read
     """
     target = parse_target(options.output, label="OUTPUT")
     if target.kind == "stdout":
@@ -102,7 +102,11 @@ def _unfinished(output: str, state: RunState) -> dict[str, Any]:
 
 
 def _summary(beside: Location) -> dict[str, Any] | None:
-    """Return the summary beside a finished output, ``None`` when there is none that extract wrote."""
+    """Return the summary beside a finished output, ``None`` when there is none that extract wrote.
+
+    :raises InputError: it may not be read
+    """
+    check_readable(beside)
     try:
         summary = json.loads(beside.read_bytes())
     except (OSError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -261,8 +262,10 @@ def _scored(answers: AnswerSet, path: str) -> AnswerSet:
     scores = _read_mapping(location(path))
     place = {name: row for row, name in enumerate(answers.ids)}
     for name, score in scores.items():
-        if isinstance(score, bool) or not isinstance(score, int | float):
-            raise InputError(f"{path}: the score of {excerpt(name)} is {excerpt(score)}, not a number; mend it")
+        if not _is_number(score):
+            raise InputError(
+                f"{path}: the score of {excerpt(name)} is {excerpt(score)}, no number to decide by; mend it"
+            )
     missing = [name for name in answers.ids if name not in scores]
     if missing:
         raise InputError(
@@ -272,6 +275,44 @@ def _scored(answers: AnswerSet, path: str) -> AnswerSet:
     order = np.array([place[name] for name in scores if name in place], dtype=np.int64)
     values = np.array([scores[name] for name in scores if name in place], dtype=np.float64)
     return replace(answers.take(order), no_answer_score=values)
+
+
+def check_row(path: str, row: int, values: Mapping[str, Any], *, numbers: Sequence[str] = ()) -> None:
+    """Make sure that a row has what is shown of it: files that were changed afterwards may lack any of it.
+
+    :param path: of the answers, for messages
+    :param row: 0-based
+    :param values: its columns
+    :param numbers: columns that must hold one, unless the row was rejected
+    :raises InputError: something is missing or of another type; names the row
+    """
+    missing = [f"no {name}" for name in ("question", "answer", "candidates", "error") if name not in values]
+    if not missing and values["error"] is None:
+        missing = [f"no number as {name}" for name in numbers if not _is_number(values.get(name))]
+    if not missing and not _are_candidates(values["candidates"]):
+        missing = ["a candidate without answer, score or offsets"]
+    if missing:
+        raise InputError(f"{path} row {row}: {missing[0]}; name answers as qatool extract wrote them")
+
+
+def _are_candidates(value: object) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and all(
+            isinstance(one, dict)
+            and isinstance(one.get("answer"), str)
+            and _is_number(one.get("score"))
+            and type(one.get("answer_start")) is type(one.get("answer_end")) is int
+            for one in value
+        )
+    )
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of JSON is a finite number that a double can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # as a NaN is not
 
 
 def _read_mapping(path: Location) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import ResumeRefusedError
+from qatool.errors import InputError, ResumeRefusedError
 from qatool.files.locations import matching
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.markers import read_markers
@@ -52,10 +54,15 @@ class RunState:
 
 
 def read_state(path: Location) -> RunState | None:
-    """Return the state of the run folder at ``path``; ``None`` when there is none."""
+    """Return the state of the run folder at ``path``; ``None`` when there is none.
+
+    :raises InputError: something in it may not be read
+    """
     folder = RunFolder(path)
     if not path.is_dir():
         return None
+    for place in (path, folder.done, folder.log, folder.plan, folder.lock.path):
+        check_readable(place)
     whole = [marker for marker in read_markers(matching(folder.done, "*.json")) if marker is not None]
     counts: Counter[str] = Counter()
     for marker in whole:
@@ -73,6 +80,19 @@ def read_state(path: Location) -> RunState | None:
         windows_per_second=windows / seconds if seconds else None,
         ended=ended,
     )
+
+
+def check_readable(path: Location) -> None:
+    """Make sure that a file or folder on a disk, if it is there, may be read.
+
+    :raises InputError: it may not
+    """
+    if not isinstance(path, Path):
+        return
+    needed = os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK  # noqa: PTH112 Path.is_dir may raise
+    # The run may be removing it just now.
+    if not os.access(path, needed) and os.access(path, os.F_OK):
+        raise InputError(f"{path}: permission denied; change its permissions")
 
 
 _SUMMED = ("examples", "windows", "seconds")

@@ -49,7 +49,8 @@ def test_help_is_quick() -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.6
 
 
-def complete(line: str) -> list[str]:
+def complete(line: str, *, kind: str = "plain") -> list[str]:
+    """Return what a shell is told that the last word may become, or that it is to complete itself."""
     words = line.split(" ")
     environment = {**os.environ, "_QATOOL_COMPLETE": "bash_complete"}
     environment |= {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
@@ -57,7 +58,8 @@ def complete(line: str) -> list[str]:
         [sys.executable, "-m", "qatool"], env=environment, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    return [item.partition(",")[2] for item in done.stdout.splitlines()]
+    items = [item.partition(",") for item in done.stdout.splitlines()]
+    return [text for told, _, text in items if told == kind]
 
 
 def test_completion() -> None:
@@ -65,6 +67,13 @@ def test_completion() -> None:
     assert complete("qatool extract --dec") == ["--decode"]
     assert complete("qatool extract --decode ") == ["native", "squad-script", "hf-pipeline"]
     assert complete("qatool extract in.jsonl --on-error s") == ["skip"]
+
+
+def test_the_shell_completes_names_of_files() -> None:
+    for line in ("extract ", "extract in.jsonl -o ", "extract --log-file l", "status ", "evaluate a --references "):
+        (item,) = complete(f"qatool {line}", kind="file")
+        assert item == line.rpartition(" ")[2]
+    assert complete("qatool extract --column ", kind="file") == []
 
 
 def test_completion_script() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qatool import cli
 from qatool.cli.options import settings_of
 from qatool.options import ExtractOptions
 
@@ -116,6 +117,35 @@ def test_every_field_has_a_setting_with_help() -> None:
     assert {setting.field for setting in settings} == set(ExtractOptions.__dataclass_fields__)
     assert all(setting.flag.help.endswith(".") for setting in settings)
     assert [setting.name for setting in settings][:2] == ["input", "output"]
+
+
+def test_settings_of_texts_that_name_files() -> None:
+    """The shell completes those; a new one belongs to one side or the other."""
+    found = {
+        name: [setting.label for setting in command.settings if setting.is_path]
+        for name, command in cli.commands.commands.items()
+    }
+    texts = {
+        setting.label
+        for command in cli.commands.commands.values()
+        for setting in command.settings
+        if setting.kind is str and not setting.choices and not setting.is_path
+    }
+    assert found["extract"] == ["INPUT", "--output", "--questions", "--model", "--reuse", "--summary", "--log-file"]
+    assert found["report"] == ["ANSWERS", "--output", "--corpus", "--references"]
+    assert texts == {
+        "--column",
+        "--device",
+        "--devices",
+        "--id",
+        "--keep",
+        "--max-duration",
+        "--max-windows",
+        "--question",
+        "--ray-address",
+        "--slice-by",
+        "--strategy",
+    }
 
 
 def test_an_annotation_without_a_form_is_refused() -> None:

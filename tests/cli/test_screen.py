@@ -73,6 +73,17 @@ def test_on_a_terminal_the_answer_stands_out(summary, monkeypatch) -> None:
     ]
 
 
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_without_columns(summary, monkeypatch, columns) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", columns)
+    stream = Terminal()
+    show_summary(summary, [sample("It was Ada.", "Ada")], stream=stream)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())
+    assert "It was Ada." in plain
+    assert "answers in answers.parquet" in plain
+
+
 def test_no_colour_when_not_wanted(summary, monkeypatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     stream = Terminal()

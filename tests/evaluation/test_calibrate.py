@@ -131,6 +131,9 @@ PROBLEMS = {
     ),
     "model --on dev.jsonl --precision-at 1.5": "--precision-at 1.5: must lie above 0 and not above 1",
     "model --on -": "--on -: standard input cannot be read here; name a file",
+    "model --on dev.jsonl --backend constant": (
+        "--backend constant: reads nothing, so what is fitted means nothing; add --dry-run"
+    ),
 }
 
 
@@ -138,8 +141,10 @@ PROBLEMS = {
 def test_problems(model, capsys, tmp_path, words, message) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "plain.jsonl").write_text('{"question": "Who?", "context": "She."}\n')
-    assert cli.run(["calibrate", *words.split()]) == (2 if message.startswith(("--precision-at", "--on -:")) else 3)
+    is_usage = message.startswith(("--precision-at", "--on -:", "--backend"))
+    assert cli.run(["calibrate", *words.split()]) == (2 if is_usage else 3)
     assert f"Error: {message}\n" in capsys.readouterr().err
+    assert not (model / "qatool.json").exists()
 
 
 def outcome(*rows: tuple[str | None, float, float]) -> Outcome:

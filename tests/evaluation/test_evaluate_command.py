@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -355,7 +356,15 @@ def test_scores_for_every_prediction(files, capsys) -> None:
         "Error: s.json: 2 of 4 answers have no score, the first 'q2'; score every answer"
     ]
     write_json(files / "s.json", {"q1": "0.5"})
-    assert fails(capsys, 3, *words) == ["Error: s.json: the score of 'q1' is '0.5', not a number; mend it"]
+    assert fails(capsys, 3, *words) == ["Error: s.json: the score of 'q1' is '0.5', no number to decide by; mend it"]
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400, "true"])
+def test_scores_that_are_no_numbers_to_compare_with(files, capsys, score) -> None:
+    write_json(files / "p.json", {"q1": "", "q2": "", "q3": "", "q4": ""})
+    (files / "s.json").write_text(f'{{"q1": 0.5, "q2": 0.5, "q3": {score}, "q4": -3}}')
+    (line,) = fails(capsys, 3, "p.json", "--references", "ref.jsonl", "--no-answer-scores", "s.json")
+    assert re.fullmatch(r"Error: s\.json: the score of 'q3' is [\w.-]+, no number to decide by; mend it", line)
 
 
 def test_squad_1_1_knows_no_unanswerable_questions(files, capsys) -> None:
@@ -376,6 +385,8 @@ def test_usage(files, capsys) -> None:
         "Error: --no-answer-scores: only answers in SQuAD's JSON lack scores of their own; drop it",
         "Error: --min-f1 101.0: is in per cent; give a number from 0 to 100",
     ]
+    (line,) = fails(capsys, 2, *words, "--resamples", "100000000000")
+    assert line == "Error: --resamples 100000000000: must be at most 1000000"
     (line,) = fails(capsys, 2, *words, "--no-answer-threshold", "2")
     assert line == "Error: --no-answer-threshold 2: must lie between 0 and 1"
     write_json(files / "p.json", {"q1": "", "q2": "", "q3": "", "q4": ""})

@@ -7,7 +7,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from evalhelpers import answer, write_answers
+from evalhelpers import answer, without_powers, write_answers
 from hypothesis import given
 from hypothesis import strategies as st
 from support import FIXTURES
@@ -103,6 +103,41 @@ def test_a_document_that_was_asked(files, capsys) -> None:
     (files / "docs").mkdir()
     (files / "docs" / "cats.txt").write_text(CONTEXT, newline="")
     assert ">>cat<< sat." in shown(capsys, "answers.parquet", "--corpus", "docs")[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"question": ...}, "no question"),
+        ({"error": ...}, "no error"),
+        ({"no_answer_score": None}, "no number as no_answer_score"),
+        ({"no_answer_score": 10**400}, "no number as no_answer_score"),
+        ({"n_windows": ...}, "no number as n_windows"),
+        ({"candidates": [{"answer": "cat", "score": 0.5}]}, "a candidate without answer, score or offsets"),
+        ({"candidates": {"answer": "cat"}}, "a candidate without answer, score or offsets"),
+    ],
+)
+def test_lines_that_lack_what_is_shown(files, capsys, change, told) -> None:
+    row = {name: value for name, value in (answer("q2", "cat") | change).items() if value is not ...}
+    (files / "a.jsonl").write_text("\n".join(map(json.dumps, [answer("q1", "cat"), row])))
+    assert cli.run(["inspect", "a.jsonl", "--row", "1"]) == 3
+    assert capsys.readouterr().err == f"Error: a.jsonl row 1: {told}; name answers as qatool extract wrote them\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "5"])
+def test_a_terminal_without_columns(files, capsys, monkeypatch, columns) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("qatool.cli.inspectanswer.is_terminal", lambda _: True)
+    lines = shown(capsys, "answers.parquet", "--corpus", "corpus.jsonl")
+    assert lines[0] == "answer q1 (row 0)"
+    assert lines[-1].strip() == "The cat sat. The \\x1b[31mdog\\x1b[0m barked at the owl."
+
+
+@pytest.mark.parametrize("words", [("inspect", "answers.parquet"), ("report", "answers.parquet", "-o", "page.html")])
+def test_answers_that_may_not_be_read(files, words) -> None:
+    (files / "answers.parquet").chmod(0)
+    assert without_powers(*words) == (3, "Error: answers.parquet: permission denied; change its permissions\n")
 
 
 NOT_FOUND = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import re
 import shutil
 from html.parser import HTMLParser
@@ -41,6 +42,18 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+CANDIDATE = {"answer": "cat", "score": 0.5, "answer_start": 0, "answer_end": 3}
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_left():
+    yield
+    logger = logging.getLogger("qatool")
+    for handler in tuple(logger.handlers):
+        logger.removeHandler(handler)
+    logger.propagate = True
+
+
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     return make(tmp_path_factory.mktemp("report"))
@@ -75,6 +88,11 @@ def test_any_text_comes_back_as_text(text) -> None:
     assert page.tags == ["p", "bdi"]
     assert '"' not in shown(text)
     assert "<" not in shown(text)
+
+
+def test_characters_that_change_direction_are_spelled_out() -> None:
+    marks = "\u061c\u200e\u200f\u202a\u202e\u2066\u2069"
+    assert shown(f"a{marks}b") == "a" + "".join(f"\\u{ord(mark):04x}" for mark in marks) + "b"
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium (apt install chromium)")
@@ -132,6 +150,26 @@ def test_a_page_stays_below_5_mb(files, capsys) -> None:
     assert re.search(r"[\d,]+ of 3,000 answers are shown, a choice", text)
 
 
+def test_a_page_that_is_cut_says_what_is_on_it(files, capsys) -> None:
+    rows = [answer(f"q{n}", "\u202e" * 500, "\u202e" * 500, "b" * 500, score=n / 3000) for n in range(3000)]
+    rows += [answer(f"r{n}", None, error="context is null") for n in range(10)]
+    write_answers(files / "answers.parquet", *rows)
+    write_references(files / "corpus.jsonl", {"id": "q1", "question": "Other?", "context": "Changed."})
+    text, err = report(capsys, "--most", "1500", "--corpus", "corpus.jsonl")
+    cards = [groups.split() for groups in re.findall(r'data-groups="([a-z ]+)">', text)]
+    held = {name: sum(name in groups for groups in cards) for name in ("certain", "uncertain", "rejected", "random")}
+    assert 0 < held["certain"] < 1500
+    assert (held["uncertain"], held["rejected"]) == (0, 0)
+    assert (
+        f"{len(cards):,} of 3,010 answers are shown, a choice: {held['certain']:,} of 3,000 most certain, "
+        f"0 of 3,000 least certain, 0 of 10 rejected, {held['random']:,} of 3,010 drawn at random;"
+    ) in text
+    assert re.findall(r'data-group="(\w+)"', text) == ["certain", "random"]
+    assert re.fullmatch(
+        rf"page\.html: {len(cards):,} of 3,010 answers shown, \d\.\d MB; {len(cards):,} of them are not in .*\n", err
+    )
+
+
 def test_answers_that_the_corpus_no_longer_has(files, capsys) -> None:
     write_references(files / "corpus.jsonl", {"id": "q1", "question": "Other?", "context": "Changed."})
     rows = [answer("q1", "x") | {"fingerprint": b"0" * 16}]
@@ -144,6 +182,38 @@ def test_lines_of_answers(files, capsys) -> None:
     (files / "a.jsonl").write_text("\n".join(lines))
     assert cli.run(["report", "a.jsonl", "-o", "page.html"]) == 0
     assert capsys.readouterr().err.startswith("page.html: 2 of 2 answers shown")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"question": ...}, "no question"),
+        ({"error": ...}, "no error"),
+        ({"candidates": ...}, "no candidates"),
+        ({"candidates": [{"answer": "cat", "score": 0.5}]}, "a candidate without answer, score or offsets"),
+        ({"candidates": [CANDIDATE | {"score": "high"}]}, "a candidate without answer, score or offsets"),
+        ({"candidates": [CANDIDATE | {"answer_end": 3.0}]}, "a candidate without answer, score or offsets"),
+    ],
+)
+def test_lines_that_lack_what_is_shown(files, capsys, change, told) -> None:
+    row = {name: value for name, value in (answer("q2", "cat") | change).items() if value is not ...}
+    (files / "a.jsonl").write_text("\n".join(map(json.dumps, [answer("q1", "cat"), row])))
+    assert cli.run(["report", "a.jsonl", "-o", "page.html"]) == 3
+    assert capsys.readouterr().err == f"Error: a.jsonl row 1: {told}; name answers as qatool extract wrote them\n"
+
+
+def test_lines_without_a_no_answer_score_will_do(files, capsys) -> None:
+    (files / "a.jsonl").write_text(json.dumps(answer("q1", "cat", no_answer_score=None)))
+    assert cli.run(["report", "a.jsonl", "-o", "page.html"]) == 0
+
+
+def test_a_summary_that_cannot_be_read_is_told_with_file_and_reason(files, capsys) -> None:
+    (files / "answers.parquet.summary.json").write_text("{")
+    told = report(capsys)[1].splitlines()
+    assert re.fullmatch(
+        r"\S+ WARNING the summary cannot be read file=answers\.parquet\.summary\.json reason=.*line 1.*", told[0]
+    )
+    assert len(told) == 2
 
 
 def test_the_choice_is_by_score(files) -> None:
@@ -174,6 +244,7 @@ def test_problems(files, capsys, monkeypatch) -> None:
         "answers.parquet -o p.pdf": (2, "-o p.pdf: is no name of a page; end it in .html"),
         "answers.parquet -o no/p.html": (9, "no/p.html: the folder no does not exist; create it first"),
         "answers.parquet -o p.html --partial": (2, "--partial: has no meaning without --references; drop it"),
+        "answers.parquet -o p.html --resamples 1000001": (2, "--resamples 1000001: must be at most 1000000"),
         "answers.parquet -o p.html --most 0": (2, "--most 0: must be at least 1"),
     }
     for words, (code, message) in cases.items():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 
 import pyarrow.parquet as pq
@@ -177,6 +180,28 @@ def _status(runner) -> tuple[str, str]:
     told = runner.raw("status", "answers.parquet", "--json"), runner.raw("status", "answers.parquet")
     assert [process.wait() for process in told] == [0, 0]
     return told[0].out, told[1].out
+
+
+def test_status_tells_what_may_not_be_read(runner) -> None:
+    runner.done("in.jsonl", "--keep-run")
+    # Permissions count for root only without these.
+    less = () if os.geteuid() else ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+    folder = "answers.parquet.qatool"
+    names = [folder, *(f"{folder}/{name}" for name in ("done", "log.jsonl", "plan.json", "lock"))]
+    for name in (*names, "answers.parquet.summary.json"):
+        path = runner.folder / name
+        before = path.stat().st_mode
+        path.chmod(0)
+        done = subprocess.run(
+            [*less, sys.executable, "-m", "qatool", "status", "answers.parquet"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=runner.folder,
+        )
+        path.chmod(before)
+        assert done.stderr == f"Error: {name}: permission denied; change its permissions\n"
+        assert (done.returncode, done.stdout) == (3, "")
 
 
 @pytest.mark.parametrize(

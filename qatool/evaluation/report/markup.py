@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING
 
 from qatool.logs import harmless
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qatool.evaluation.highlight import Piece
+
+
+# Marks of direction that a terminal may have: invisible, and the page says that it spells them out.
+_MARKS = re.compile("[\u061c\u200e\u200f]")
 
 
 def shown(text: object, *, longest: int = 400) -> str:
@@ -22,7 +27,8 @@ def shown(text: object, *, longest: int = 400) -> str:
     full = str(text)
     kept = full if len(full) <= longest else f"{full[:longest]}…"
     lines = kept.replace("\r\n", "\n").split("\n")
-    return html.escape("\n".join(map(harmless, lines)), quote=True)
+    spelled = _MARKS.sub(lambda match: f"\\u{ord(match.group()):04x}", "\n".join(map(harmless, lines)))
+    return html.escape(spelled, quote=True)
 
 
 def isolated(text: object, *, longest: int = 400) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qatool.evaluation.report.assets import SCRIPT, STYLE
 from qatool.evaluation.report.markup import isolated, marked, shown
@@ -47,6 +49,14 @@ class Figure:
     note: str = ""
 
 
+class Page(NamedTuple):
+    """A page, and how much found room there."""
+
+    text: str
+    shown: int
+    """Cards on it: the first ones."""
+
+
 def page(
     *,
     title: str,
@@ -55,7 +65,7 @@ def page(
     groups: Sequence[Group],
     cards: Sequence[Card],
     total: int,
-) -> str:
+) -> Page:
     """Return the page.
 
     :param title: the answers' name
@@ -71,6 +81,7 @@ def page(
         if size > CARDS_BYTES:
             break
         made.append(text)
+    members = Counter(chain.from_iterable(card.groups for card in cards[: len(made)]))
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; "
@@ -82,7 +93,7 @@ def page(
         for one in figures
     )
     drawn = "".join(f"<figure><figcaption>{shown(name)}</figcaption>{svg}</figure>" for name, svg in charts)
-    return f"""<!DOCTYPE html>
+    text = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -94,10 +105,10 @@ def page(
 <dl class="figures">{heads}</dl>
 <section aria-label="Charts"><h2>Charts</h2><div class="charts">{drawn}</div></section>
 <section aria-label="Answers"><h2>Answers</h2>
-<p class="soft">{shown(_statement(groups, len(made), total), longest=2000)}</p>
+<p class="soft">{shown(_statement(groups, members, len(made), total), longest=2000)}</p>
 <div class="bar" hidden role="search">
 <input id="search" type="search" placeholder="Search (press /)" aria-label="Search in the answers shown">
-<button type="button" data-group="" aria-pressed="true">all</button>{_buttons(groups)}
+<button type="button" data-group="" aria-pressed="true">all</button>{_buttons(groups, members)}
 <span id="count" class="soft" role="status"></span></div>
 {"".join(made)}
 </section>
@@ -106,20 +117,25 @@ def page(
 <script>{SCRIPT}</script>
 </body></html>
 """
+    return Page(text, len(made))
 
 
-def _buttons(groups: Sequence[Group]) -> str:
+def _buttons(groups: Sequence[Group], members: Mapping[str, int]) -> str:
     return "".join(
         f'<button type="button" data-group="{group.name}" aria-pressed="false">{group.title}</button>'
         for group in groups
+        if members[group.name]
     )
 
 
-def _statement(groups: Sequence[Group], cards: int, total: int) -> str:
-    """Say what is shown of what there is."""
+def _statement(groups: Sequence[Group], members: Mapping[str, int], cards: int, total: int) -> str:
+    """Say what is shown of what there is.
+
+    :param members: how many of the cards belong to each group, by its name; 0 for others
+    """
     if cards == total:
         return f"All {total:,} answers are shown. Figures and charts count all of them."
-    parts = ", ".join(f"{len(group.rows):,} of {group.total:,} {group.title}" for group in groups)
+    parts = ", ".join(f"{members[group.name]:,} of {group.total:,} {group.title}" for group in groups)
     return (
         f"{cards:,} of {total:,} answers are shown, a choice: {parts}; an answer may be among several. "
         "Figures and charts count all answers."
@@ -168,6 +184,5 @@ def _candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
     rows = "".join(
         f'<li>{isolated(one["answer"], longest=200)} <span class="soft">{one["score"]:.3f}</span></li>'
         for one in candidates[:_CANDIDATES_SHOWN]
-        if one.get("score") is not None
     )
     return f"<details><summary>candidates</summary><ol>{rows}</ol></details>"
