@@ -35,11 +35,16 @@ def entry_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath)
     """
     protocol, rest = split_uri(name) or ("file", name)
     if protocol not in _LOCAL:
-        return f"{_PROTOCOLS.get(protocol, protocol)}://{PurePosixPath(rest.lstrip('/'))}"
+        return f"{_PROTOCOLS.get(protocol, protocol)}://{_as_path(rest.strip('/'))}"
     folder, own = os.path.split(rest.rstrip("/") or rest)
     if own in {"", ".", ".."}:
         return real_folder(rest)
     return os.path.join(real_folder(folder or "."), own)  # noqa: PTH118 (a text, as it also names URIs)
+
+
+def _as_path(key: str) -> str:
+    """Return what stays another path for another key: in a key, ``//`` and ``/./`` are not nothing."""
+    return re.sub(r"(?<![^/])(\.?)(?=/|$)", "\\1\0", key)
 
 
 def places_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath) -> set[str]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from qatool.errors import InputError
 from qatool.files.formats import open_reader
 from qatool.files.jsonlines import python_values
+from qatool.files.objects import ObjectPath
 from qatool.files.parquet import open_parquet
 from qatool.files.paths import resolve
 from qatool.files.rows import excerpt, where
@@ -41,8 +42,13 @@ def is_answers(path: Location) -> bool:
             return False
     if not path.name.lower().endswith(_LINE_SUFFIXES):
         return False
-    first = next(iter(open_reader(resolve([str(path)])[0]).rows()), None)
+    first = next(iter(open_reader(_sources(path)[0]).rows()), None)
     return first is None or set(first.values or ()) >= _COLUMNS
+
+
+def _sources(path: Location) -> list[Source]:
+    # The text of a signed address is not the address.
+    return resolve([path.uri if isinstance(path, ObjectPath) else str(path)])
 
 
 def find_answer(path: Location, *, row: int | None, name: str | None) -> tuple[int, dict[str, Any]]:
@@ -53,7 +59,7 @@ def find_answer(path: Location, *, row: int | None, name: str | None) -> tuple[i
     :raises InputError: there is no such answer, or the file cannot be read
     """
     passed = 0
-    for source in resolve([str(path)]):
+    for source in _sources(path):
         found, rows = (_in_parquet if source.format == "parquet" else _in_lines)(
             source, None if row is None else row - passed, name
         )
@@ -76,7 +82,7 @@ def answers_at(path: Location, rows: Sequence[int]) -> dict[int, dict[str, Any]]
     found: dict[int, dict[str, Any]] = {}
     wanted = set(rows)
     passed = 0
-    for source in resolve([str(path)]):
+    for source in _sources(path):
         if source.format == "parquet":
             with reading(source), open_parquet(source.path) as file:
                 for group in range(file.num_row_groups):

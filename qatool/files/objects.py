@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import glob
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
-from qatool.files.stores import WEB, ChangedError, asking, file_system
+from qatool.files.stores import AZURE, WEB, ChangedError, asking, file_system
 from qatool.places import split_uri
 from qatool.redaction import redacted
 
@@ -52,18 +53,19 @@ class ObjectPath:
 
     What a method raises is an ``OSError``, as with a local path.
 
-    :param key: with the bucket in front, as fsspec takes it: ``bucket/folder/name``
-    :param query: of a signed URL; part of what is asked for, never of what is shown
+    :param key: with the bucket in front, as the store has it: ``bucket/folder/name``; slashes that follow each other
+        and dots make another key
+    :param query: of a signed URL, with its ``?``; part of what is asked for, never of what is shown
+    :param account: ``account.dfs.core.windows.net``, where a URI of Azure names it
     """
 
-    __slots__ = ("_listed", "_pure", "_query", "protocol")
+    __slots__ = ("_account", "_bare_key", "_query", "protocol")
 
-    def __init__(self, protocol: str, key: str | PurePosixPath, query: str = "") -> None:
+    def __init__(self, protocol: str, key: str, query: str = "", account: str = "") -> None:
         self.protocol = protocol
-        self._pure = PurePosixPath(key)
+        self._bare_key = key
         self._query = query
-        self._listed = ""
-        """The key as the store lists it, where slashes that follow each other or dots make it no path."""
+        self._account = account
 
     @classmethod
     def parse(cls, uri: str) -> Self:
@@ -76,16 +78,18 @@ class ObjectPath:
             raise ValueError(f"{redacted(uri)} is no URI")
         protocol, rest = parts
         if protocol in WEB:
-            rest, mark, query = rest.partition("?")
-            return cls(protocol, rest, mark + query)
-        return cls(protocol, rest.strip("/"))
+            address = re.split(r"(?=[?#])", rest, maxsplit=1)
+            return cls(protocol, *address)
+        bucket, slash, below = rest.strip("/").partition("/")
+        container, _, account = bucket.partition("@") if protocol in AZURE else (bucket, "", "")
+        return cls(protocol, f"{container}{slash}{below}", account=account)
 
     def __str__(self) -> str:
-        """Return the URI, for people: without what a signed one is signed with."""
-        return redacted(f"{self.protocol}://{self._bare_key}{self._query}")
+        """Return the URI: of a store all that identifies the object, of a web address only what may be shown."""
+        return f"{self.protocol}://{self._address}{'?***' if self._query else ''}"
 
     def __repr__(self) -> str:
-        return f"ObjectPath({str(self)!r})"
+        return f"ObjectPath({redacted(str(self))!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ObjectPath) and self._identity() == other._identity()
@@ -97,68 +101,86 @@ class ObjectPath:
         return self._identity() < other._identity()
 
     def __truediv__(self, name: str) -> Self:
-        return type(self)(self.protocol, self._pure / name)
+        return self._at(f"{self._bare_key}/{name}")
 
-    def _identity(self) -> tuple[str, str, str]:
-        return self.protocol, self._bare_key, self._query
+    def _identity(self) -> tuple[str, str, str, str]:
+        return self.protocol, self._bare_key, self._query, self._account
+
+    def _at(self, key: str) -> Self:
+        return type(self)(self.protocol, key, account=self._account)
 
     @property
-    def _bare_key(self) -> str:
-        return self._listed or str(self._pure)
+    def _address(self) -> str:
+        if not self._account:
+            return self._bare_key
+        container, slash, below = self._bare_key.partition("/")
+        return f"{container}@{self._account}{slash}{below}"
+
+    @property
+    def uri(self) -> str:
+        """The whole URI, to be asked for again: with what a signed one is signed with. Not to be shown."""
+        return f"{self.protocol}://{self._address}{self._query}"
 
     @property
     def key(self) -> str:
         """What fsspec calls the object."""
         if self.protocol in WEB:
-            return f"{self.protocol}://{self._bare_key}{self._query}"
+            return self.uri
         return f"/{self._bare_key}" if self.protocol == "memory" else self._bare_key
 
     @property
     def name(self) -> str:
         """What follows the last slash; empty for a bucket."""
-        return self._pure.name if len(self._pure.parts) > 1 else ""
+        return self._bare_key.rpartition("/")[2] if "/" in self._bare_key else ""
 
     @property
     def stem(self) -> str:
         """The name without its last suffix."""
-        return self._pure.stem
+        return PurePosixPath(self.name).stem
 
     @property
     def suffix(self) -> str:
         """The last suffix, with its dot."""
-        return self._pure.suffix
+        return PurePosixPath(self.name).suffix
 
     @property
     def parent(self) -> Self:
         """What stands before the last slash."""
-        return type(self)(self.protocol, self._pure.parent)
+        return self._at(self._bare_key.rpartition("/")[0] or self._bare_key)
 
     @property
     def parents(self) -> Sequence[Self]:
-        """All prefixes, nearest first, down to the bucket."""
-        return [type(self)(self.protocol, folder) for folder in self._pure.parents if folder.parts]
+        """All prefixes that end in a name, nearest first, down to the bucket."""
+        slashes = [place for place, letter in enumerate(self._bare_key) if letter == "/"]
+        prefixes = (self._bare_key[:place] for place in reversed(slashes))
+        return [self._at(prefix) for prefix in prefixes if not prefix.endswith("/")]
 
     def with_name(self, name: str) -> Self:
         """Return the path with another name."""
-        return type(self)(self.protocol, self._pure.with_name(name))
+        return self.parent / name
 
     def with_suffix(self, suffix: str) -> Self:
         """Return the path with another last suffix."""
-        return type(self)(self.protocol, self._pure.with_suffix(suffix))
+        return self.parent / f"{self.stem}{suffix}"
 
     def relative_to(self, folder: ObjectPath) -> PurePosixPath:
-        """Return the path below a prefix of it."""
-        return self._pure.relative_to(folder._pure)
+        """Return the path below a prefix of it.
+
+        :raises ValueError: it is no prefix of it
+        """
+        if not f"{self._bare_key}/".startswith(f"{folder._bare_key}/"):
+            raise ValueError(f"{self} does not lie under {folder}")
+        return PurePosixPath(self._bare_key[len(folder._bare_key) :].lstrip("/"))
 
     def as_posix(self) -> str:
-        """Return the URI, for people."""
-        return str(self)
+        """Return the URI, for people: redacted."""
+        return redacted(str(self))
 
     # What follows asks the store.
 
     @property
     def _store(self) -> Any:
-        return file_system(self.protocol)
+        return file_system(self.protocol, self._account.partition(".")[0])
 
     def stat(self) -> ObjectStat:
         """Return size and version."""
@@ -182,11 +204,11 @@ class ObjectPath:
         return told is not None and told["type"] == "directory"
 
     def _info(self) -> dict[str, Any] | None:
-        with asking():
-            try:
+        try:
+            with asking():
                 return cast("dict[str, Any]", self._store.info(self.key))
-            except FileNotFoundError:
-                return None
+        except FileNotFoundError:
+            return None
 
     def is_symlink(self) -> bool:
         """Return that no store has links."""
@@ -200,7 +222,7 @@ class ObjectPath:
             except FileNotFoundError:
                 return
         # A store may list the prefix itself: an empty object that some tools leave for a folder.
-        yield from (self._of(key) for key in sorted(found) if key.strip("/") != str(self._pure))
+        yield from (self._of(key) for key in sorted(found) if key.strip("/") != self._bare_key)
 
     def walk(self) -> Iterator[tuple[Self, ObjectStat]]:
         """Yield all objects under this prefix, in order of their keys, a thousand a request."""
@@ -213,7 +235,7 @@ class ObjectPath:
 
     def glob(self, pattern: str) -> Iterator[Self]:
         """Yield what directly under this prefix matches a pattern of names, ``*.json``."""
-        yield from (path for path in self.iterdir() if path._pure.match(pattern))
+        yield from (path for path in self.iterdir() if PurePosixPath(path.name).match(pattern))
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
         """Return a stream over the bytes, fetched as they are read; it fails once they are replaced."""
@@ -224,9 +246,16 @@ class ObjectPath:
         return io.BufferedReader(_Told(opened), READ_BYTES)
 
     def open_ranges(self) -> BinaryIO:
-        """Return a stream of which just what is read is fetched, each time by a request."""
+        """Return a stream of which just what is read is fetched, each time by a request.
+
+        :raises OSError: also where a web server gives no ranges
+        """
         with asking():
-            return cast("BinaryIO", _Told(self._store.open(self.key, "rb", cache_type="none")))
+            opened = self._store.open(self.key, "rb", cache_type="none")
+        if getattr(opened, "size", 0) is None:
+            opened.close()
+            raise OSError(errno.ESPIPE, "the server tells no size or gives no ranges; fetch the file and name that")
+        return cast("BinaryIO", _Told(opened))
 
     def read_bytes(self) -> bytes:
         """Return the whole content."""
@@ -241,7 +270,7 @@ class ObjectPath:
     def has_bucket(self) -> bool:
         """Whether the bucket is there, or may be: not everybody who may write into it may look."""
         try:
-            return type(self)(self.protocol, self._pure.parts[0]).exists()
+            return self._at(self._bare_key.partition("/")[0]).exists()
         except PermissionError:
             return True
 
@@ -296,9 +325,7 @@ class ObjectPath:
             self._store.rm_file(key)
 
     def _of(self, key: str) -> Self:
-        path = type(self)(self.protocol, bare := key.strip("/"))
-        path._listed = "" if bare == str(path._pure) else bare
-        return path
+        return self._at(key.strip("/"))
 
 
 class _Told(io.RawIOBase):
@@ -314,7 +341,9 @@ class _Told(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._stream.seek(offset, whence))
+        with asking():
+            self._stream.seek(offset, whence)
+        return self.tell()
 
     def tell(self) -> int:
         return int(self._stream.tell())

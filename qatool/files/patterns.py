@@ -8,16 +8,16 @@ import re
 def key_pattern(pattern: str) -> re.Pattern[str]:
     """Return what matches the keys that a pattern means: ``*`` and ``?`` stay in a folder, ``**`` reaches below.
 
-    Hidden names need their dot spelled out.
+    Hidden names need their dot spelled out. ``**`` reaches also below folders without a name, ``a//b``.
     """
     parts = pattern.split("/")
     written = "".join(_folder(part) for part in parts[:-1])
-    last = r"(?:(?!\.)[^/]+/)*(?!\.)[^/]+" if parts[-1] == "**" else _name(parts[-1])
+    last = r"(?:(?!\.)[^/]*/)*(?!\.)[^/]+" if parts[-1] == "**" else _name(parts[-1])
     return re.compile(f"{written}{last}", re.DOTALL)
 
 
 def _folder(part: str) -> str:
-    return r"(?:(?!\.)[^/]+/)*" if part == "**" else f"{_name(part)}/"
+    return r"(?:(?!\.)[^/]*/)*" if part == "**" else f"{_name(part)}/"
 
 
 def _name(part: str) -> str:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EnvironmentUnfitError, QatoolError, UsageError
 from qatool.places import split_uri
-from qatool.redaction import redacted
+from qatool.redaction import names_user, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WEB = ("http", "https")
 """Protocols that can only be read, and have no folders."""
+AZURE = ("abfs", "abfss", "az")
+"""Protocols whose URIs may name the account: ``abfs://container@account.dfs.core.windows.net/path``."""
 
 _INSTALL = {"s3": "qatool[s3]", "s3a": "qatool[s3]", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 """What to install where the library of a protocol is missing."""
@@ -43,7 +45,7 @@ class ChangedError(OSError):
 def uri_problem(text: str) -> str | None:
     """Return why a URI is not taken, ``None`` when it is fine."""
     protocol, rest = split_uri(text) or ("", "")
-    if "@" in rest.partition("/")[0]:
+    if names_user(text):
         return (
             f"{redacted(text)}: holds credentials, which are taken from the environment, a profile or the machine's "
             "role only; take them out of the URI"
@@ -54,21 +56,27 @@ def uri_problem(text: str) -> str | None:
 
 
 @lru_cache
-def file_system(protocol: str) -> Any:
+def file_system(protocol: str, account: str = "") -> Any:
     """Return fsspec's file system for a protocol; it asks nobody yet.
 
+    :param account: of Azure, where the URI names one
     :raises EnvironmentUnfitError: the library that it needs is not installed
-    :raises UsageError: fsspec knows no such protocol
+    :raises UsageError: fsspec knows no such protocol, or opens it with arguments only
     """
     import fsspec
 
+    options = {"account_name": account} if account else _OPTIONS.get(protocol, {})
     try:
         # What was listed a minute ago may be gone: a run sees what is there now.
-        return fsspec.filesystem(protocol, use_listings_cache=False, **_OPTIONS.get(protocol, {}))
+        return fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except ImportError as error:
         package = _INSTALL.get(protocol)
         how = f"install it: pip install '{package}'" if package else f"{error}"
         raise EnvironmentUnfitError(f"{protocol}://: the library for it is not installed; {how}") from error
+    except TypeError as error:
+        raise UsageError(
+            f"{protocol}://: is not taken: it needs a host or more beside a path; copy the files"
+        ) from error
     except ValueError as error:
         raise UsageError(f"{protocol}://: no such protocol; write s3://, gs://, or a path") from error
 
@@ -81,7 +89,11 @@ def asking() -> Iterator[None]:
     """
     try:
         yield
-    except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError):
+    except FileNotFoundError as error:
+        if (answer := _web_failure(error.__cause__)) is not None:
+            raise answer from error
+        raise
+    except (FileExistsError, IsADirectoryError, NotADirectoryError):
         raise
     except PermissionError as error:
         raise PermissionError(errno.EACCES, _reason(error)) from error
@@ -105,6 +117,22 @@ def asking() -> Iterator[None]:
 def no_access(error: OSError) -> str:
     """Return in words that a store refused, and what to do."""
     return f"access denied ({error.strerror}); check your credentials and what they allow"
+
+
+def _web_failure(cause: BaseException | None) -> OSError | None:
+    """Return what fsspec told as a file that is not there, though no server said so; ``None`` where one did."""
+    status = getattr(cause, "status", None)
+    is_of_web = type(cause).__module__.partition(".")[0] == "aiohttp" or isinstance(cause, TimeoutError)
+    if cause is None or not is_of_web or status in _GONE:
+        return None
+    if status is None:
+        return OSError(errno.EIO, _reason(cause))
+    answer = f"the server answers {status} {getattr(cause, 'message', '')}".rstrip()
+    return PermissionError(errno.EACCES, answer) if status in _REFUSED else OSError(errno.EIO, answer)
+
+
+_GONE = (404, 410)
+_REFUSED = (401, 403)
 
 
 def _reason(error: BaseException) -> str:

@@ -74,8 +74,19 @@ class ObjectLock(OwnedLock):
         return found if isinstance(found, dict) else {}
 
     def is_held(self) -> bool:
-        """Whether a live run holds the lock, as far as that can be told without writing."""
-        return self._is_alive(now=time.time())
+        """Whether a live run holds the lock, as far as that can be told.
+
+        Where it looks stale by this machine's clock, which may be wrong, the store's is asked; whoever may not write
+        there is left with his own.
+        """
+        if self._is_alive(now=time.time()):
+            return True
+        owner = self.owner()
+        if not owner or owner_is_dead(owner):
+            return False
+        with suppress(OSError):
+            return self._is_alive(now=self._stores_clock())
+        return False
 
     def _take_over(self) -> None:
         if self._is_alive(now=self._stores_clock()):

@@ -32,6 +32,14 @@ SECRETS = (
     "abfs://c@x/a?sv=2024&sig=sECrET",
     "text with s3://AKIAKEY:sECrET@bucket/a and more",
     "AWS_SECRET_ACCESS_KEY=sECrET",
+    "https://host/f.jsonl?fields=a,b&token=sECrET",
+    "https://host/f.jsonl?a=[1];b=(2)&token=sECrET",
+    "https://host/f.jsonl?a=')b&token=sECrET",
+    "url='https://host/a?token=sECrET', url='https://host/b?token=sECrET'",
+    "s3://AKIAKEY:sE/sECrET@bucket/x.jsonl",
+    "gs://AKIAKEY:1/@/sECrET@bucket/x.jsonl",
+    "https://user:pass/sECrET@host/x.jsonl",
+    "abfss://user:sECrET@host/x",
 )
 
 
@@ -54,7 +62,19 @@ def test_what_grants_access_is_taken_out(text) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["s3://bucket/part-?.parquet", "a=b@c", "mail me@home: s3://bucket/x", "C:\\x", "https://host/path"]
+    "text",
+    [
+        "s3://bucket/part-?.parquet",
+        "a=b@c",
+        "mail me@home: s3://bucket/x",
+        "C:\\x",
+        "https://host/path",
+        "see https://host/path? yes",
+        "s3://bucket/sig=2/access_token=3/y.jsonl",
+        "s3://bucket/a:b@c.jsonl",
+        "https://host:8080/a@b.jsonl",
+        "abfs://container@account.dfs.core.windows.net/x",
+    ],
 )
 def test_what_grants_nothing_stays(text) -> None:
     assert redacted(text) == text
@@ -82,6 +102,65 @@ def test_a_uri_with_credentials_is_refused() -> None:
         parse_target("https://host/a.parquet?X-Amz-Signature=1")
     with pytest.raises(UsageError, match="-o s3://bucket/x: is written to a disk only"):
         on_disk("s3://bucket/x", flag="-o")
+
+
+def test_what_follows_an_address_in_a_sentence_stays() -> None:
+    assert redacted("(https://host/a?sig=1): no such object") == "(https://host/a?***): no such object"
+    assert redacted("'https://host/a?b=1', 'c'") == "'https://host/a?***', 'c'"
+    assert redacted(r'{"a": "\"https://host/a?b=1\""}') == r'{"a": "\"https://host/a?***\""}'
+
+
+def test_redacting_takes_linear_time() -> None:
+    for piece in ("https://", "a://b:", "s3://a:", "x-", "https://h?a:"):
+        redacted(piece * 5_000 + "=")
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://AKIAKEY:sec/ret@bucket/x.jsonl", "abfs://user:secret@host/x", "gs://a:b/c@d/e"]
+)
+def test_credentials_with_slashes_are_refused(uri) -> None:
+    with pytest.raises(UsageError, match=r"://\*\*\*@[a-z]*/.*: holds credentials") as told:
+        location(uri)
+    assert "ret" not in str(told.value).partition(": holds")[0]
+
+
+def test_a_uri_of_azure_may_name_the_account(monkeypatch) -> None:
+    import fsspec
+
+    opened = []
+    monkeypatch.setattr(fsspec, "filesystem", lambda *given, **options: opened.append((given, options)))
+    path = location("abfs://box@own.dfs.core.windows.net/a/x.jsonl")
+    assert path.key == "box/a/x.jsonl"
+    assert str(path.with_name("y")) == "abfs://box@own.dfs.core.windows.net/a/y"
+    assert path != location("abfs://box/a/x.jsonl")
+    assert path._store is None
+    assert opened == [(("abfs",), {"use_listings_cache": False, "account_name": "own"})]
+
+
+@pytest.mark.parametrize("protocol", ["webhdfs", "github"])
+def test_a_protocol_that_needs_a_host_is_refused(protocol) -> None:
+    with pytest.raises(UsageError, match=f"{protocol}://: is not taken: it needs a host or more beside a path"):
+        location(f"{protocol}://x/a.jsonl").exists()
+
+
+@pytest.mark.parametrize("folder", ["a//b", "/a"])
+def test_keys_stay_as_typed(memory, folder) -> None:
+    path = location(f"memory://lake/{folder}/x.jsonl")
+    assert path.key == f"/lake/{folder}/x.jsonl"
+    path.write_bytes(b"{}\n")
+    assert [source.path for source in resolve(["memory://lake"])] == [path]
+    assert [source.path for source in resolve(["memory://lake/**"])] == [path]
+    assert [source.path for source in resolve([f"memory://lake/{folder}/*.jsonl"])] == [path]
+    assert str(path.with_name("y")) == str(path.parent / "y") == f"memory://lake/{folder}/y"
+    assert path.relative_to(path.parent).as_posix() == path.name
+    assert path.relative_to(memory).parts == tuple(filter(None, f"{folder}/x.jsonl".split("/")))
+    assert not same_place(str(path), "memory://lake/a/b/x.jsonl")
+    assert not same_place(str(path), "memory://lake/a/x.jsonl")
+    assert lies_in(str(path), "memory://lake")
+    assert location("memory://lake/a/./x").key == "/lake/a/./x"
+    assert not same_place("memory://lake/a/./x", "memory://lake/a/x")
+    with pytest.raises(ValueError, match="does not lie under"):
+        path.relative_to(location("memory://lak"))
 
 
 def test_no_such_protocol() -> None:
@@ -275,6 +354,18 @@ def test_a_run_in_memory_gives_the_bytes_of_a_disk(memory, tmp_path, tiny_model)
     assert (memory / "out.parquet").read_bytes() == (tmp_path / "out.parquet").read_bytes()
     assert [path.name for path, _ in memory.walk()] == ["in.jsonl", "out.parquet", "out.parquet.summary.json"]
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 2
+
+
+@pytest.mark.parametrize("folder", ["sig", "signature", "access_token"])
+def test_folders_named_like_secrets_are_read(memory, folder) -> None:
+    from qatool.files.own import without_own
+
+    names = ["plain.jsonl", f"{folder}=1/b.jsonl", f"{folder}=2/y.jsonl", f"{folder}=3/z.jsonl"]
+    for name in names:
+        (memory / name).write_bytes(b"{}\n")
+    found = resolve(["memory://lake"])
+    kept = without_own(found, ["memory://lake"], written=[f"memory://lake/{names[1]}"], log_file=None)
+    assert {source.name for source in kept} == {*names} - {names[1]}
 
 
 @pytest.mark.parametrize(

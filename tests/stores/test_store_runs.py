@@ -29,6 +29,13 @@ def test_input_and_output_in_a_store_give_the_bytes_of_a_disk(runner, store, who
     assert "Traceback" not in done.err
 
 
+def test_keys_are_read_and_written_as_typed(runner, store, whole) -> None:
+    store.put("a//in.jsonl", store.get("in.jsonl"))
+    runner.done(store.uri("a//in.jsonl"), output=store.uri("x//answers.parquet"))
+    assert store.get("x//answers.parquet") == whole
+    assert store.names("x/") == ["x//answers.parquet", "x//answers.parquet.summary.json"]
+
+
 def test_killed_and_started_again_it_continues(runner, store, whole) -> None:
     output = store.uri("answers.parquet")
     store.put("answers.parquet", b"what stood there before")
