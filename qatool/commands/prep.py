@@ -75,10 +75,11 @@ class PrepResult:
     """Where the rejected examples are listed, if there are any."""
 
 
-def run(options: PrepOptions, *, observer: Observer | None = None) -> PrepResult:
+def run(options: PrepOptions, *, observer: Observer | None = None, written: Sequence[str] = ()) -> PrepResult:
     """Make features of every example of the input.
 
     :param observer: is told how the work goes on
+    :param written: what else the command writes, and therefore does not read
     :raises QatoolError: see :mod:`qatool.errors`; rejected examples do not raise, ``audit["rejected"]`` counts them
     """
     output = on_disk(options.output, flag="-o")
@@ -87,7 +88,8 @@ def run(options: PrepOptions, *, observer: Observer | None = None) -> PrepResult
     workplace = _workplace(output)
     with workplace as (folder, lock), stop.listening(), _rare_collections():
         try:
-            return _Preparation(options, output, folder, lock, stop, observer or SilentObserver()).run()
+            own = [*written, str(output), str(folder)]
+            return _Preparation(options, output, folder, lock, stop, observer or SilentObserver(), own).run()
         except (Interrupted, Terminated) as ending:
             done = "interrupted" if isinstance(ending, Interrupted) else "terminated"
             raise type(ending)(f"{done}; {output} is as it was, the same command starts over") from None
@@ -142,7 +144,14 @@ class _Preparation:
     """One run of ``qatool prep`` inside its locked run folder."""
 
     def __init__(
-        self, options: PrepOptions, output: Path, folder: Path, lock: Lock, stop: Stop, observer: Observer
+        self,
+        options: PrepOptions,
+        output: Path,
+        folder: Path,
+        lock: Lock,
+        stop: Stop,
+        observer: Observer,
+        own: Sequence[str],
     ) -> None:
         self._options = options
         self._output = output
@@ -150,6 +159,7 @@ class _Preparation:
         self._lock = lock
         self._stop = stop
         self._observer = observer
+        self._own = own
         self._staging = folder / _STAGING_NAME
         self._workers = options.workers or usable_cores()
 
@@ -160,7 +170,7 @@ class _Preparation:
         sources = without_own(
             resolve(options.inputs, stdin_spool=self._folder),
             options.inputs,
-            written=[str(self._output), str(self._folder)],
+            written=self._own,
             log_file=options.log_file,
         )
         corpus = open_corpus(

@@ -14,6 +14,7 @@ from qatool.errors import LockedError, OutputError, UsageError
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
 from qatool.files.cache import CACHE_VARIABLE, cache_folder
+from qatool.files.own import without_own
 from qatool.files.paths import resolve
 from qatool.logs import log_event
 from qatool.options import PrepOptions
@@ -63,7 +64,8 @@ def features_of(
         ) from None
     while not is_features(folder):
         try:
-            prep.run(_prep_options(name, options, model=model, size=size, output=folder), observer=observer)
+            made_with = _prep_options(name, options, model=model, size=size, output=folder)
+            prep.run(made_with, observer=observer, written=[options.output])
         except LockedError:
             # Another process prepares the very same, and is worth waiting for.
             stop.check()
@@ -74,7 +76,8 @@ def features_of(
 def _key(name: str, options: FinetuneOptions, tokenizer: PairTokenizer, size: WindowSize) -> str:
     """Return a name made of everything that decides the features."""
     content = []
-    for source in resolve([name]):
+    # The model of an earlier run may lie in a folder that is trained on.
+    for source in without_own(resolve([name]), [name], written=[options.output], log_file=options.log_file):
         with source.path.open("rb") as stream:
             content.append([source.name, hashlib.file_digest(stream, "sha256").hexdigest()])
     made_of = {
@@ -109,4 +112,5 @@ def _prep_options(name: str, options: FinetuneOptions, *, model: str, size: Wind
         limit=options.limit,
         on_error=options.on_error,
         max_errors=options.max_errors,
+        log_file=options.log_file,
     )

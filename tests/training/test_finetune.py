@@ -531,3 +531,14 @@ def test_half_precision_clips_the_gradient_that_single_precision_has(options, mo
     monkeypatch.setattr(fit, "Trainer", scaled)
     run(options(dropout=0.0, restart=True))
     assert norms[0] == pytest.approx(single[0], rel=0.02)
+
+
+def test_the_model_may_lie_in_the_folder_that_is_trained_on(options, labelled, tmp_path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_bytes(labelled.read_bytes())
+    again = options(inputs=(str(tmp_path / "data"),), output=str(tmp_path / "data" / "model"), limit=8)
+    run(again)
+    before = weights(tmp_path / "data" / "model")
+    assert (tmp_path / "data" / "model" / "README.md").exists()
+    run(again)
+    assert_alike(weights(tmp_path / "data" / "model"), before)
