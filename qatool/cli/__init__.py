@@ -124,7 +124,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     if any(thread.daemon and thread.name == LEFT_BEHIND for thread in threading.enumerate()):
         # It may be deep in foreign code that does not survive the interpreter's orderly end.
         with suppress(OSError, ValueError):
-            sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 def inspect(options: InspectOptions) -> None:
     """Import what the work needs only now, so that help and errors come at once."""
     from qatool.commands.inspect import InspectedExample, run
-    from qatool.files.locations import location
-    from qatool.jobs.state import check_readable
 
-    check_readable(location(options.path))
     example = run(options)
     if not isinstance(example, InspectedExample):
-        show_answer(example, path=options.path)
+        show_answer(example)
         return
     lines = _head(example)
     if not is_terminal(sys.stdout):

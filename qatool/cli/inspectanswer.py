@@ -18,18 +18,8 @@ _BEST_STYLE = "bold black on yellow"
 _OTHER_STYLE = "underline"
 
 
-_NUMBERS = ("no_answer_score", "n_windows", "n_windows_read")
-
-
-def show_answer(shown: InspectedAnswer, *, path: str) -> None:
-    """Show the question, the decision, the candidates and, if known, their context on standard output.
-
-    :param path: of the answers, for messages
-    :raises InputError: the row lacks something that is shown
-    """
-    from qatool.evaluation.answers import check_row
-
-    check_row(path, shown.row, shown.values, numbers=_NUMBERS)
+def show_answer(shown: InspectedAnswer) -> None:
+    """Show the question, the decision, the candidates and, if known, their context on standard output."""
     lines = _lines(shown)
     context = shown.context
     if not is_terminal(sys.stdout):

@@ -13,7 +13,7 @@ from qatool.evaluation.contexts import Asked, find_contexts
 from qatool.evaluation.highlight import pieces
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder, StoredExample
-from qatool.files.locations import is_there, location
+from qatool.files.locations import check_readable, is_there, location
 from qatool.files.paths import resolve
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 AROUND = 240
 """Characters of context shown either side of a candidate."""
+_NUMBERS = ("no_answer_score", "n_windows", "n_windows_read")
+"""Columns that are shown as numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +78,13 @@ class InspectedAnswer:
 def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
     """Return the example or the answer asked for.
 
-    :raises InputError: the path is nothing that can be inspected, or holds no such example
+    :raises InputError: the path may not be read, is nothing that can be inspected, or holds no such example
     :raises UsageError: a corpus is named for features, which hold their contexts
     """
     path = location(options.path)
     if not is_there(path):
         raise InputError(f"{path}: no such file or folder; check the path")
+    check_readable(path)
     if isinstance(path, Path) and is_features(path):
         if options.corpus is not None:
             raise UsageError(f"--corpus: {path} holds features, which have their contexts with them; drop it")
@@ -93,7 +96,7 @@ def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
 
 def _of_answers(path: Location, options: InspectOptions) -> InspectedAnswer:
     row, values = find_answer(path, row=options.row, name=options.id)
-    check_row(str(path), row, values)
+    check_row(str(path), row, values, numbers=_NUMBERS)
     if options.corpus is None:
         return InspectedAnswer(row=row, values=values, context=None)
     mark = values["fingerprint"]

@@ -29,9 +29,8 @@ from qatool.evaluation.report.charts import (
 from qatool.evaluation.report.choice import choose
 from qatool.evaluation.report.page import Card, Figure, page
 from qatool.files.atomic import write_bytes
-from qatool.files.locations import is_there, location
+from qatool.files.locations import check_readable, is_there, location
 from qatool.files.paths import resolve
-from qatool.jobs.state import check_readable
 from qatool.logs import log_event
 
 if TYPE_CHECKING:

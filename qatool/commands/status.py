@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, InputError, RowsRejected, UsageError
-from qatool.files.locations import is_there
+from qatool.files.locations import check_readable, is_there
 from qatool.files.targets import parse_target, run_folder
-from qatool.jobs.state import RunState, check_readable, read_state
+from qatool.jobs.state import RunState, read_state
 from qatool.logs import duration
 
 if TYPE_CHECKING:

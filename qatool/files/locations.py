@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -106,3 +107,16 @@ def contents(paths: Sequence[Location]) -> Iterator[bytes | None]:
                 yield path.read_bytes()
             except OSError:
                 yield None
+
+
+def check_readable(path: Location) -> None:
+    """Make sure that a file or folder on a disk, if it is there, may be read.
+
+    :raises InputError: it may not
+    """
+    if not isinstance(path, Path):
+        return
+    needed = os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK  # noqa: PTH112 Path.is_dir may raise
+    # The run may be removing it just now.
+    if not os.access(path, needed) and os.access(path, os.F_OK):
+        raise InputError(f"{path}: permission denied; change its permissions")

@@ -29,7 +29,7 @@ def without_own(
     """
     own = {PurePath(entry_of(name)) for name in written}
     # A log is appended to: it stays where a link leads.
-    own |= {PurePath(place) for place in (entry_of(log_file), *places_of(log_file))} if log_file else set()
+    own |= {PurePath(place) for place in places_of(log_file)} if log_file else set()
     real_folder = cache(os.path.realpath)  # many files have a folder in common
 
     def is_own(source: Source) -> bool:

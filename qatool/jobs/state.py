@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import InputError, ResumeRefusedError
-from qatool.files.locations import matching
+from qatool.errors import ResumeRefusedError
+from qatool.files.locations import check_readable, matching
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.markers import read_markers
 from qatool.jobs.plan import Plan
@@ -80,19 +78,6 @@ def read_state(path: Location) -> RunState | None:
         windows_per_second=windows / seconds if seconds else None,
         ended=ended,
     )
-
-
-def check_readable(path: Location) -> None:
-    """Make sure that a file or folder on a disk, if it is there, may be read.
-
-    :raises InputError: it may not
-    """
-    if not isinstance(path, Path):
-        return
-    needed = os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK  # noqa: PTH112 Path.is_dir may raise
-    # The run may be removing it just now.
-    if not os.access(path, needed) and os.access(path, os.F_OK):
-        raise InputError(f"{path}: permission denied; change its permissions")
 
 
 _SUMMED = ("examples", "windows", "seconds")
