@@ -7,7 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from qatool.logs import duration, harmless, is_terminal
+from qatool.logs import harmless
+from qatool.observers import duration, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,6 +18,7 @@ FLOORS = (
     ("redaction", "places"),
     ("errors",),
     ("options", "schema", "logs"),
+    ("observers",),
     ("files", "squad", "screen"),
     # Spans are found in windows, so they lie above them; a job knows of neither.
     ("windows", "jobs"),
@@ -45,7 +46,7 @@ ONLY_IN = {
 }
 """Libraries that only some floors may use, even inside a function."""
 
-LIGHT = ("options", "redaction", "places", "errors", "schema", "logs", "cli")
+LIGHT = ("options", "redaction", "places", "errors", "schema", "logs", "observers", "cli")
 HEAVY = {"torch", "transformers", "pyarrow", "numpy"}
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, tell_rejected
-from qatool.logs import duration, harmless, is_terminal
+from qatool.logs import harmless
+from qatool.observers import duration, is_terminal
 from qatool.options import FinetuneOptions
 
 if TYPE_CHECKING:

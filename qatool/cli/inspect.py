@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.inspectanswer import show_answer
-from qatool.logs import harmless, is_terminal
+from qatool.logs import harmless
+from qatool.observers import is_terminal
 from qatool.options import InspectOptions
 from qatool.screen import console_on
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from qatool.logs import harmless, is_terminal
+from qatool.logs import harmless
+from qatool.observers import is_terminal
 from qatool.screen import console_on
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ import click
 
 from qatool.cli.command import OptionsCommand
 from qatool.errors import RowsRejected
-from qatool.logs import log_event, make_observer, setup_logging
+from qatool.logs import log_event, setup_logging
+from qatool.observers import make_observer
 from qatool.screen import show_summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import ScreenOptions
     from qatool.screen import Sample
 

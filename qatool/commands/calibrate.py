@@ -25,9 +25,9 @@ from qatool.evaluation.scoring import expected_answers
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import cut_shards
 from qatool.files.atomic import write_json
-from qatool.logs import SilentObserver
 from qatool.models.recorded import RecordedBackend
 from qatool.models.settings import SETTINGS_FILE, ModelSettings
+from qatool.observers import SilentObserver
 from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
 from qatool.spans.calibration import Calibration
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from qatool.evaluation.scoring import Expected
     from qatool.extraction.extractor import Extractor, PreparedShard
     from qatool.extraction.shards import Shard
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import CalibrateOptions
     from qatool.schema import Example
 

@@ -19,11 +19,11 @@ from qatool.commands.sample import sample_corpus
 from qatool.errors import EnvironmentUnfitError, QatoolError
 from qatool.extraction.shards import ShardLimits, cut_shards
 from qatool.jobs.processes import usable_cores
-from qatool.logs import SilentObserver
 from qatool.models.arithmetic import matmul_rate, window_flops
 from qatool.models.companions import load_config
 from qatool.models.library import is_installed
 from qatool.models.named import model_name
+from qatool.observers import SilentObserver
 from qatool.options import ExtractOptions
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from qatool.extraction.extractor import PreparedShard
     from qatool.extraction.setup import Setup
-    from qatool.logs import Observer
     from qatool.models.backend import Backend
     from qatool.models.packed import PackedBatch
+    from qatool.observers import Observer
     from qatool.options import DoctorOptions
     from qatool.windows.assemble import WindowBatch
 

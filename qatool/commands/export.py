@@ -27,11 +27,11 @@ from qatool.files.targets import Target, check_target, run_folder
 from qatool.files.writefailures import reporting
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.leftovers import restore
-from qatool.logs import SilentObserver
 from qatool.models.companions import load_config, save_tokenizer
 from qatool.models.identity import is_exported
 from qatool.models.loading import load_backend
 from qatool.models.settings import SETTINGS_FILE, ModelSettings, settings_path
+from qatool.observers import SilentObserver
 from qatool.options import ExtractOptions
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from qatool.extraction.extractor import Extractor
     from qatool.extraction.setup import Setup
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import ExportOptions
     from qatool.schema import Example
     from qatool.windows.assemble import WindowBatch

@@ -22,12 +22,13 @@ from qatool.jobs.folder import RunFolder
 from qatool.jobs.plan import Plan
 from qatool.jobs.runlog import log_handler
 from qatool.jobs.stopping import Stop
-from qatool.logs import SilentObserver, log_event, logging_also_to
+from qatool.logs import log_event, logging_also_to
+from qatool.observers import SilentObserver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import ExtractOptions
 
 __all__ = ["ExtractResult", "forecast", "run"]

@@ -28,8 +28,9 @@ from qatool.jobs.claim import locked_folder
 from qatool.jobs.leftovers import restore
 from qatool.jobs.plan import PLAN_NAME, Plan
 from qatool.jobs.stopping import Stop
-from qatool.logs import SilentObserver, log_event
+from qatool.logs import log_event
 from qatool.models.identity import model_fingerprint
+from qatool.observers import SilentObserver
 from qatool.options.negatives import NEGATIVES
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from qatool.features.layout import Manifest
     from qatool.features.reader import FeaturesFolder
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import FinetuneOptions
     from qatool.training.batches import StepPlan
     from qatool.training.callbacks import Entry

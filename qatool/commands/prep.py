@@ -36,10 +36,11 @@ from qatool.jobs.leftovers import restore
 from qatool.jobs.plan import PLAN_NAME
 from qatool.jobs.processes import usable_cores
 from qatool.jobs.stopping import Stop
-from qatool.logs import SilentObserver, log_event
+from qatool.logs import log_event
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings, longest_input
 from qatool.models.sizes import resolve_size
+from qatool.observers import SilentObserver
 from qatool.options import DECODE_PRESETS
 from qatool.windows.tokenizer import PairTokenizer
 
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from qatool.files.corpus import Corpus
     from qatool.files.paths import Source
     from qatool.jobs.lock import Lock
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import PrepOptions
     from qatool.schema import Example
 

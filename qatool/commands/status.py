@@ -9,7 +9,7 @@ from qatool.errors import EXIT_DONE, InputError, RowsRejected, UsageError
 from qatool.files.locations import check_readable, is_there
 from qatool.files.targets import parse_target, run_folder
 from qatool.jobs.state import RunState, read_state
-from qatool.logs import duration
+from qatool.observers import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

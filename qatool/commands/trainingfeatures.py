@@ -21,7 +21,7 @@ from qatool.options import PrepOptions
 
 if TYPE_CHECKING:
     from qatool.jobs.stopping import Stop
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import FinetuneOptions
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer

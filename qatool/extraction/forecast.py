@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from qatool.extraction.shards import Shard, cut_shards
 from qatool.jobs.markers import read_marker
 from qatool.jobs.processes import peak_memory_bytes
-from qatool.logs import duration
+from qatool.observers import duration
 from qatool.schema import fingerprint
 
 if TYPE_CHECKING:

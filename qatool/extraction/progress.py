@@ -9,7 +9,7 @@ from qatool.logs import log_event
 if TYPE_CHECKING:
     from qatool.extraction.job import ExtractionJob
     from qatool.jobs.course import Step, Totals
-    from qatool.logs import Observer
+    from qatool.observers import Observer
 
 
 class RunProgress:

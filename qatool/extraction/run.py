@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from qatool.jobs.course import Step
     from qatool.jobs.folder import RunFolder
     from qatool.jobs.stopping import Stop
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import ExtractOptions
     from qatool.screen import Sample
 

@@ -16,7 +16,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from qatool.errors import QatoolError
 from qatool.files.writefailures import reporting
-from qatool.logs import duration, harmless
+from qatool.logs import harmless
+from qatool.observers import duration
 from qatool.training.launch import settled
 
 if TYPE_CHECKING:

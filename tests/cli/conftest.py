@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from qatool.logs import Observer
+    from qatool.observers import Observer
     from qatool.options import ExtractOptions
     from qatool.screen import Sample
 

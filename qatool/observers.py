@@ -1,0 +1,222 @@
+"""Progress displays: how far a command is, on standard error while it works."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from qatool.logs import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from qatool.options import ScreenOptions
+
+PLAIN_INTERVAL = 30.0
+"""Seconds between two plain progress lines."""
+
+
+class Observer(Protocol):
+    """Is told how the work goes on. Counts may be told from any thread."""
+
+    def started(self, total_examples: int | None, message: str) -> None:
+        """Begin: how many examples there are (``None``: unknown), and what is done to them."""
+
+    def advanced(self, examples: int, windows: int) -> None:
+        """Count examples done and windows read since the last call."""
+
+    def message(self, text: str) -> None:
+        """Say what is being done now."""
+
+    def finished(self) -> None:
+        """End the display; further calls do nothing."""
+
+
+class SilentObserver:
+    """Shows nothing."""
+
+    def started(self, total_examples: int | None, message: str) -> None:
+        """Show nothing."""
+
+    def advanced(self, examples: int, windows: int) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Show nothing."""
+
+    def finished(self) -> None:
+        """Show nothing."""
+
+
+class PlainObserver:
+    """Writes a plain line at most every 30 s, the first after 30 s, and one when the work ends.
+
+    :param clock: seconds from some fixed moment
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._total: int | None = None
+        self._doing = ""
+        self._examples = self._windows = 0
+        self._since: float | None = None
+        self._last = 0.0
+
+    def started(self, total_examples: int | None, message: str) -> None:
+        """Start the clock."""
+        with self._lock:
+            self._total, self._doing = total_examples, message
+            self._examples = self._windows = 0
+            self._since = self._last = self._clock()
+
+    def advanced(self, examples: int, windows: int) -> None:
+        """Count, and write a line when one is due."""
+        with self._lock:
+            self._examples += examples
+            self._windows += windows
+            self._write_if_due()
+
+    def message(self, text: str) -> None:
+        """Take ``text`` into the next line."""
+        with self._lock:
+            self._doing = text
+            self._write_if_due()
+
+    def finished(self) -> None:
+        """Write the closing line."""
+        with self._lock:
+            if self._since is not None:
+                seconds = self._clock() - self._since
+                self._since = None
+                self._write(f"ended after {duration(seconds)}: {self._counts(seconds)}")
+
+    def _write_if_due(self) -> None:
+        now = self._clock()
+        if self._since is None or now - self._last < PLAIN_INTERVAL:
+            return
+        self._last = now
+        seconds = now - self._since
+        left = ""
+        if self._total is not None and 0 < self._examples < self._total:
+            left = f", {duration(seconds * (self._total - self._examples) / self._examples)} left"
+        self._write(f"{self._doing}, {duration(seconds)}: {self._counts(seconds)}{left}")
+
+    def _counts(self, seconds: float) -> str:
+        count = f"{self._examples:,} examples"
+        if self._total:
+            share = 100 * self._examples / self._total
+            count = f"{self._examples:,} of {self._total:,} examples ({share:.1f} %)"
+        return f"{count}, {speed(self._examples, self._windows, seconds)}"
+
+    def _write(self, line: str) -> None:
+        self._stream.write(f"{harmless(line)}\n")
+        self._stream.flush()
+
+
+class BarObserver:
+    """A bar with counts, speeds and times, redrawn in place; a spinner when the total is unknown.
+
+    Lines that others write to ``sys.stderr`` meanwhile, log lines among them, appear above it.
+    """
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._examples = self._windows = 0
+        self._since = 0.0
+
+    def started(self, total_examples: int | None, message: str) -> None:
+        """Draw the bar."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.finished()
+        self._examples = self._windows = 0
+        self._since = self._clock()
+        measure = (SpinnerColumn(),) if total_examples is None else (BarColumn(bar_width=None),)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            *measure,
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}", markup=False),
+            TimeElapsedColumn(),
+            *(() if total_examples is None else (TimeRemainingColumn(),)),
+            console=self._console,
+            refresh_per_second=4,
+            expand=total_examples is not None,
+        )
+        self._task = self._progress.add_task(harmless(message), total=total_examples, speed="")
+        self._progress.start()
+
+    def advanced(self, examples: int, windows: int) -> None:
+        """Move the bar."""
+        with self._lock:
+            self._examples += examples
+            self._windows += windows
+            if self._progress is not None and self._task is not None:
+                now = speed(self._examples, self._windows, self._clock() - self._since, brief=True)
+                self._progress.update(self._task, advance=examples, speed=now)
+
+    def message(self, text: str) -> None:
+        """Show ``text`` before the bar."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=harmless(text))
+
+    def finished(self) -> None:
+        """Leave the bar as it is and go on below it."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def speed(examples: int, windows: int, seconds: float, *, brief: bool = False) -> str:
+    """Return the rates: ``41.2 examples/s, 45.0 windows/s``; brief: ``41.2 ex/s 45.0 win/s``."""
+    seconds = max(seconds, 1e-9)
+    rates = f"{examples / seconds:,.1f}", f"{windows / seconds:,.1f}"
+    return "{} ex/s {} win/s".format(*rates) if brief else "{} examples/s, {} windows/s".format(*rates)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people: ``4.9 s``, ``3 min 40 s``, ``2 h 05 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody looks at ``stream`` who can be shown colours, bars and panels."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def make_observer(options: ScreenOptions, stderr: TextIO) -> Observer:
+    """Return the progress display that was asked for and that ``stderr`` can show.
+
+    A bar needs a terminal: it is never drawn into a file or on a dumb terminal, even when asked for.
+    """
+    if options.quiet or options.progress == "none":
+        return SilentObserver()
+    if options.progress == "plain" or not is_terminal(stderr):
+        return PlainObserver(stderr)
+    from rich.console import Console
+
+    return BarObserver(Console(file=stderr))
