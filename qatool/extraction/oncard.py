@@ -17,7 +17,7 @@ from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.memory import telling_too_large, unless_full
 from qatool.models.packed import PackedBatch
-from qatool.spans.search import SpanTable, TokenCharacters, no_rows
+from qatool.spans.search import SCRIPT_N_BEST, SpanTable, TokenCharacters, no_rows
 from qatool.windows.pieces import PIECES, WindowPieces
 from qatool.windows.ragged import offsets_of
 
@@ -165,18 +165,20 @@ class CardReader:
         """Read all windows of ``examples``; see :meth:`~qatool.extraction.reading.WindowReader.read`."""
         return self.collect(self.launch(CardShard.of(examples, characters)))
 
-    def launch(self, shard: CardShard) -> Launched:
+    def launch(self, shard: CardShard, *, most: int | None = None) -> Launched:
         """Tell the card to read a shard, and return before it has.
 
+        :param most: spans that each window has a place for; ``None``: as many as one can have
         :raises EnvironmentUnfitError: there is not even memory for its tokens
         """
         device = torch.device(self.backend.device)
         windows = len(shard.pieces)
         with torch.inference_mode():
-            rows = no_rows(windows, self.search.top_k, device)
-            if windows:
-                with unless_full("the tokens of a shard", device):
+            with unless_full("the tokens of a shard", device):
+                rows = no_rows(windows, self._most(shard.pieces) if most is None else most, device)
+                if windows:
                     uploaded = _Uploaded(shard, self.backend)
+            if windows:
                 for first, last in self._batches(shard.pieces.lengths):
                     self._read(uploaded, first, last, rows[first:last])
                     self.tick(last - first)
@@ -202,7 +204,13 @@ class CardReader:
             return
         log_event("some windows are read again", windows=len(failed), precision=wider.precision)
         again = CardReader(backend=wider, search=self.search, batch_tokens=self.batch_tokens, tick=lambda _: None)
-        rows[failed] = again.launch(shard.only(failed)).rows.wait()
+        rows[failed] = again.launch(shard.only(failed), most=(rows.shape[1] - 4) // 3).rows.wait()
+
+    def _most(self, pieces: WindowPieces) -> int:
+        """Return how many spans a window has at most, of those wanted."""
+        tokens = int(pieces.context_length.max(initial=0))
+        there = SCRIPT_N_BEST**2 if self.search.script else tokens * min(tokens, self.search.max_answer_length)
+        return min(self.search.top_k, there)
 
     def _batches(self, lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Cut windows, sorted by length, into runs of at most ``batch_tokens``, with such padding as there is."""

@@ -81,7 +81,7 @@ class CardLane:
     def upload(self, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
         """Copy the arrays; see :class:`Lane`."""
         computing = torch.cuda.current_stream(self._device)
-        with torch.cuda.stream(self._up):
+        with torch.cuda.device(self._device), torch.cuda.stream(self._up):
             there = {
                 name: torch.from_numpy(values).pin_memory().to(self._device, non_blocking=True)
                 for name, values in arrays.items()
@@ -94,7 +94,7 @@ class CardLane:
     def download(self, values: Tensor) -> Download:
         """Begin to copy; see :class:`Lane`."""
         self._down.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._down):
+        with torch.cuda.device(self._device), torch.cuda.stream(self._down):
             host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             host.copy_(values, non_blocking=True)
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -161,7 +161,8 @@ class TorchBackend(ModelInMemory):
         }
         if self.lane is not None:
             # The model is set up for its way by this, and only then compiled.
-            _ = self._way
+            with unless_full("the model", place):
+                _ = self._way
             if compile:
                 self._model = compiled(self._model)
 

@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 
 from qatool.errors import EnvironmentUnfitError
 from qatool.logs import log_event
+from qatool.models.backend import BatchTooLargeError
+from qatool.models.memory import telling_too_large
 from qatool.models.torch_backend import cpu_has_bf16, has_bf16
 from qatool.training.callbacks import Checkpoints, Entry, OwnSignals, PlainLines, Record
 from qatool.training.module import NotFiniteError
@@ -213,12 +215,13 @@ def _telling(folder: Path) -> Iterator[None]:
     :raises EnvironmentUnfitError: the device has too little memory, or numbers became infinite
     """
     try:
-        yield
+        with telling_too_large():
+            yield
     except NotFiniteError as error:
         raise EnvironmentUnfitError(
             f"{error}: lower --learning-rate or use --precision fp32; the last good state is in {folder}"
         ) from None
-    except torch.OutOfMemoryError as error:
+    except BatchTooLargeError as error:
         raise EnvironmentUnfitError(
             f"the device has no memory for a batch ({str(error).partition('.')[0]}); "
             "lower --batch-tokens, or --max-length"

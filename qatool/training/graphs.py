@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _MOST_GRAPHS = 96
 """Shapes that come up after so many are read kernel by kernel."""
+_WAITED = "called a synchronizing"
+"""What torch says of a value that it waits for; it also says, once, that looking for these is a prototype."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +94,14 @@ class StepGraphs:
             # memory: none is replayed before the one before is through.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 loss = self._backward(batch)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
             # What was cast in a recording has not been computed, and one that fails leaves its stream behind.
             torch.clear_autocast_cache()
             torch.cuda.set_stream(computing)
+            if isinstance(error, torch.OutOfMemoryError):
+                # Graphs hold memory of their own; kernel by kernel the batch may fit, as it did before.
+                self._recorded.clear()
+                self._pool = None
             self._give_up(reason_of(error))
             return None
         self._pool = self._pool or graph.pool()
@@ -125,4 +129,4 @@ def asked() -> Iterator[list[str]]:
             yield questions
         finally:
             torch.cuda.set_sync_debug_mode(before)
-            questions += [str(one.message) for one in caught if "synchroniz" in str(one.message)]
+            questions += [str(one.message) for one in caught if _WAITED in str(one.message)]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CHECKED_STEPS = 10
 """On a card, steps between two looks at whether all gradients were finite."""
+_SMALLEST_SCALE = 2.0**-10
+"""A scaler starts at 2**16 and halves it at every overflow; below this it is not the scale that overflows."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -123,7 +125,11 @@ class QuestionAnsweringModule(LightningModule):
     @property
     def _is_scaled(self) -> bool:
         """Whether gradients are scaled for half precision."""
-        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        return self._scaler is not None
+
+    @property
+    def _scaler(self) -> Any:
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def training_step(self, batch: list[TrainingBatch], batch_idx: int) -> dict[str, Any]:
         """Do one optimiser step.
@@ -158,10 +164,11 @@ class QuestionAnsweringModule(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient, scaled back by now."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
-        # Half precision overflows now and then; its scaler skips such a step.
-        if self._is_scaled:
-            return
-        if norm.is_cuda:
+        if (scaler := self._scaler) is not None:
+            # Half precision overflows now and then; its scaler skips such a step.
+            if scaler.get_scale() < _SMALLEST_SCALE:
+                raise NotFiniteError(f"step {self.global_step + 1}: the gradient is not finite, however it is scaled")
+        elif norm.is_cuda:
             self._note_overflow(optimizer, norm)
         elif not bool(torch.isfinite(norm)):
             raise NotFiniteError(f"step {self.global_step + 1}: the gradient is not finite (norm {norm.item()})")
@@ -215,6 +222,10 @@ class QuestionAnsweringModule(LightningModule):
         taught = self._recipe.teacher_weight
         # By the square of the temperature gradients are as large as at a temperature of 1.
         return (1 - taught) * labels + taught * TEMPERATURE**2 * said
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Leave gradients where they are: Lightning would drop them, and graphs go on adding to what they were."""
+        self.zero_grad(set_to_none=self._graphs is None)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""

@@ -15,6 +15,7 @@ Times are medians after a round that does not count; work of the card is timed b
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -250,6 +251,9 @@ class Measurements:
 @contextmanager
 def half_full(device: torch.device) -> Iterator[None]:
     """Hold all but 2 GiB of what is free on a card, as another program would."""
+    # What earlier parts left in torch's cache counts as taken, and would be used nevertheless.
+    gc.collect()
+    torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
     held = torch.empty(max(free - (2 << 30), 0), dtype=torch.uint8, device=device)
     try:

@@ -117,6 +117,15 @@ def test_the_same_answers(mode, batch_tokens, packs) -> None:
     assert (backend.lane.uploads, backend.lane.downloads) == (1, 1)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_places_for_spans_are_no_more_than_a_window_can_have(mode) -> None:
+    """As many as asked for would be gigabytes on a card."""
+    options = {"mode": mode, "top_k": 10**8}
+    backend = DeviceArithmetic()
+    ours = answers(extractor(backend=backend, **options), PAIRS[:3])
+    assert ours == about(answers(extractor(**options), PAIRS[:3]))
+
+
 def test_packed_batches_are_filled_by_tokens_alone() -> None:
     backend = DeviceArithmetic()
     one = extractor(backend=backend, batch_tokens=200)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -234,6 +237,25 @@ def test_a_model_that_asks_the_card_is_told_kernel_by_kernel(tiny_model) -> None
     assert not steps._recorded
 
 
+LOOK_FIRST = """
+import torch
+from qatool.training.graphs import asked
+value = torch.ones((), device="cuda")
+with asked() as questions:
+    value += 1
+assert questions == [], questions
+with asked() as questions:
+    value.item()
+assert len(questions) == 1, questions
+"""
+
+
+def test_the_first_look_of_a_process_finds_no_question() -> None:
+    """Torch says once a process that looking for questions is a prototype."""
+    done = subprocess.run([sys.executable, "-c", LOOK_FIRST], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch) -> None:
     """From labelled rows to a model, steps as graphs, dropout drawn anew in each."""
     import json
@@ -241,12 +263,20 @@ def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch) -> None:
     from qatool.commands.finetune import run as finetune
     from qatool.options import FinetuneOptions
     from qatool.training import graphs
+    from qatool.training.module import QuestionAnsweringModule
 
     monkeypatch.setenv("QATOOL_CACHE", str(tmp_path / "cache"))
     recorded: list[Any] = []
     genuine = graphs.StepGraphs._record
     monkeypatch.setattr(
         graphs.StepGraphs, "_record", lambda self, batch: recorded.append(genuine(self, batch)) or recorded[-1]
+    )
+    weights: list[torch.Tensor] = []
+    validated = QuestionAnsweringModule.on_validation_epoch_start
+    monkeypatch.setattr(
+        QuestionAnsweringModule,
+        "on_validation_epoch_start",
+        lambda self: weights.append(self.model.qa_outputs.weight.detach().cpu()) or validated(self),
     )
     path = tmp_path / "rows.jsonl"
     with path.open("w") as stream:
@@ -258,11 +288,14 @@ def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch) -> None:
     result = finetune(
         FinetuneOptions(
             inputs=(str(path),), output=str(tmp_path / "model"), model=str(tiny_model), batch_size=8, epochs=30,
-            learning_rate=1e-3, validation=str(path), validations=1, dropout=0.1, max_length=96, stride=16,
+            learning_rate=1e-3, validation=str(path), validations=3, dropout=0.1, max_length=96, stride=16,
             progress="none",
         )
     )  # fmt: skip
     assert result.device == "cuda:0"
     assert any(one is not None for one in recorded)
+    # Validations do not take the gradients away that graphs add to.
+    assert len(weights) == 3
+    assert not any(torch.equal(one, other) for one, other in pairwise(weights))
     assert result.best is not None
     assert result.best.f1 > 30

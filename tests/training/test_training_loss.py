@@ -1,9 +1,8 @@
-"""The loss of a step: several answers, teachers, rows that fill up, and steps as graphs."""
+"""The loss of a step: several answers, teachers, rows that fill up."""
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,7 @@ from qatool.commands.finetune import run
 from qatool.errors import EnvironmentUnfitError, InputError, UsageError
 from qatool.features.reader import FeaturesFolder
 from qatool.options import PrepOptions
-from qatool.training import graphs
 from qatool.training.batches import Grain
-from qatool.training.graphs import StepGraphs
 from qatool.training.module import QuestionAnsweringModule
 from qatool.training.teachers import TEMPERATURE, Teachers
 from qatool.training.windows import TrainingWindows
@@ -210,126 +207,3 @@ def test_a_teacher_without_a_head(options, tmp_path, tiny_model) -> None:
     save_file(kept, bare / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EnvironmentUnfitError, match="is not a question-answering model"):
         run(options(teacher=(str(bare),)))
-
-
-class FakeGraph:
-    """Stands in for a CUDA graph: replaying it calls what was recorded again, on the memory it was recorded with."""
-
-    recording: FakeGraph | None = None
-
-    def __init__(self) -> None:
-        self.replays = 0
-        self.work = None
-
-    def pool(self) -> tuple[int, int]:
-        return (0, 0)
-
-    def replay(self) -> None:
-        self.replays += 1
-        self.work()
-
-
-@pytest.fixture
-def fake_graphs(monkeypatch) -> list[FakeGraph]:
-    """Let a CPU record graphs: what is called while one is recorded is not done."""
-    made: list[FakeGraph] = []
-
-    @contextmanager
-    def record(graph, *, pool, capture_error_mode):
-        assert capture_error_mode == "thread_local"
-        made.append(graph)
-        FakeGraph.recording = graph
-        yield
-        FakeGraph.recording = None
-
-    on_a_card(monkeypatch, record)
-    return made
-
-
-def on_a_card(monkeypatch, record, questions=()) -> list[str]:
-    """Let the CPU stand in for a card that records graphs, and that is asked for ``questions``.
-
-    :returns: the reasons that are logged
-    """
-    reasons: list[str] = []
-
-    @contextmanager
-    def asked():
-        yield list(questions)
-
-    monkeypatch.setattr(graphs, "asked", asked)
-    monkeypatch.setattr(graphs.torch.cuda, "CUDAGraph", FakeGraph)
-    monkeypatch.setattr(graphs.torch.cuda, "graph", record)
-    monkeypatch.setattr(graphs.torch.cuda, "current_stream", lambda: None)
-    monkeypatch.setattr(graphs.torch.cuda, "set_stream", lambda _: None)
-    monkeypatch.setattr(graphs, "log_event", lambda _, *, reason, **__: reasons.append(reason))
-    return reasons
-
-
-def test_a_graph_for_each_shape(fake_graphs) -> None:
-    module = module_of()
-
-    def backward(batch):
-        recording, loss = FakeGraph.recording, torch.zeros(())
-
-        def work() -> None:
-            part = module._loss(batch)
-            part.backward()
-            loss.copy_(part.detach())
-
-        if recording is None:
-            work()
-        else:
-            recording.work = work
-        return loss
-
-    batches = [batch_of([[(1, place % 3 + 1)], [(2, 2)]], width=5 + place % 2) for place in range(9)]
-    expected = [float(module._loss(batch).detach()) for batch in batches]
-    steps = StepGraphs(backward)
-    found = []
-    for batch in batches:
-        module.zero_grad(set_to_none=False)
-        found.append(float(steps(batch)))
-    assert found == pytest.approx(expected)
-    assert [graph.replays for graph in fake_graphs] == [3, 3]
-    last = torch.cat([value.grad.flatten() for value in module.model.parameters() if value.grad is not None])
-    module.zero_grad()
-    module._loss(batches[-1]).backward()
-    again = torch.cat([value.grad.flatten() for value in module.model.parameters() if value.grad is not None])
-    torch.testing.assert_close(last, again)
-
-
-def test_what_cannot_be_recorded_is_run_as_it_is(monkeypatch) -> None:
-    @contextmanager
-    def refuse(*_, **__):
-        yield
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    reasons = on_a_card(monkeypatch, refuse)
-    module = module_of()
-    batch = batch_of([[(1, 3)], [(2, 2)]])
-    seen: list[float] = []
-
-    def backward(batch):
-        seen.append(batch.windows)
-        loss = module._loss(batch)
-        loss.backward()
-        return loss.detach()
-
-    steps = StepGraphs(backward)
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = [float(steps(batch)) for _ in range(6)]
-    # The very first, the first of its shape, one that was to be recorded and then done, and three after.
-    assert len(seen) == 7
-    assert losses == pytest.approx([losses[0]] * 6)
-    assert reasons == ["operation not permitted when stream is capturing"]
-
-
-def test_a_model_that_asks_the_card_is_not_recorded(monkeypatch) -> None:
-    reasons = on_a_card(monkeypatch, None, ["called a synchronizing CUDA operation"])
-    seen: list[int] = []
-    steps = StepGraphs(lambda batch: seen.append(batch.windows) or torch.zeros(()))
-    for _ in range(6):
-        steps(batch_of([[(1, 3)], [(2, 2)]]))
-    assert len(seen) == 6
-    assert reasons == ["called a synchronizing CUDA operation"]

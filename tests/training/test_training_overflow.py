@@ -1,4 +1,4 @@
-"""A gradient that is not finite, on a card: noticed without waiting, and no weight is changed by it or after it."""
+"""What a card has no room for: a gradient that is not finite, noticed without waiting, and too large a batch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 import torch
 from traininghelpers import RECIPE, batch_of, tiny_bert
 
+from qatool.errors import EnvironmentUnfitError
+from qatool.training.fit import _telling
 from qatool.training.module import NotFiniteError, QuestionAnsweringModule
 
 
@@ -64,3 +66,19 @@ def test_gradients_that_are_scaled_are_scaled_back_before_they_are_clipped(modul
     """Lightning leaves it to a fused optimiser to do so, which is behind the clipping."""
     module._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
     assert module.configure_optimizers()["optimizer"].defaults["fused"] is (scaler is None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: out of memory. Compile with TORCH_USE_CUDA_DSA"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    ],
+)
+def test_too_little_memory_is_told_with_what_to_do(tmp_path, error) -> None:
+    with pytest.raises(EnvironmentUnfitError, match="no memory for a batch") as caught, _telling(tmp_path):
+        raise error
+    assert "lower --batch-tokens" in str(caught.value)
+    with pytest.raises(RuntimeError, match="else"), _telling(tmp_path):
+        raise RuntimeError("else")
