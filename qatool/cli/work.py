@@ -38,6 +38,7 @@ class Result(Protocol):
 @contextmanager
 def at_work(options: ScreenOptions) -> Iterator[Observer]:
     """Set up logging and yield the progress display; it is closed however the work ends."""
+    _check_log_file(options)
     setup_logging(options)
     context = click.get_current_context(silent=True)
     if context is not None and isinstance(context.command, OptionsCommand):
@@ -48,6 +49,18 @@ def at_work(options: ScreenOptions) -> Iterator[Observer]:
         yield observer
     finally:
         observer.finished()
+
+
+def _check_log_file(options: ScreenOptions) -> None:
+    """Make sure that no input becomes the log.
+
+    :raises UsageError: one would
+    """
+    inputs = getattr(options, "inputs", ())
+    if options.log_file is not None and inputs:
+        from qatool.files.own import check_log_file
+
+        check_log_file(options.log_file, inputs)
 
 
 def show_result(options: ScreenOptions, result: Result) -> None:

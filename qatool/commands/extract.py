@@ -17,7 +17,7 @@ from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
 from qatool.files.locations import location
 from qatool.files.paths import STDIN, copy_spool
-from qatool.files.targets import Target, check_target, parse_target, run_folder
+from qatool.files.targets import Target, beside, check_target, parse_target, run_folder
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.plan import Plan
 from qatool.jobs.runlog import log_handler
@@ -40,10 +40,7 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
     :param observer: is told how the work goes on
     :raises QatoolError: see :mod:`qatool.errors`; rejected rows do not raise, ``summary["rejected"]`` counts them
     """
-    target = parse_target(options.output)
-    check_target(target)
-    if options.summary not in {None, "-"}:
-        check_target(Target(kind="jsonl", path=location(str(options.summary))))
+    target = _checked_target(options)
     stop = _stop(options, target)
     with stop.listening(), ExitStack() as stack:
         folder = stack.enter_context(RunFolder(workplace(target, stack), command=COMMAND))
@@ -68,8 +65,7 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
     from qatool.extraction.engine import local_places
     from qatool.extraction.forecast import forecast_of, spread
 
-    target = parse_target(options.output)
-    check_target(target)
+    target = _checked_target(options)
     # The work is measured on the first device; a cluster's workers are not waited for.
     places = local_places(options) if options.engine == "local" else [options.device]
     options = replace(options, device=places[0])
@@ -97,6 +93,22 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
             folder.identity = setup.answer_fingerprint
         told = forecast_of(setup, source.corpus, folder=folder if resumes else None)
         return spread(told, workers=len(places) if options.engine == "local" else None)
+
+
+def _checked_target(options: ExtractOptions) -> Target:
+    """Return where the answers go, when that and what stands beside them can be written.
+
+    :raises UsageError: it names nothing that can be
+    :raises OutputError: it cannot be
+    """
+    target = parse_target(options.output)
+    check_target(target)
+    files = [] if options.summary in {None, "-"} else [location(str(options.summary))]
+    if target.kind != "stdout":
+        files += [beside(target.path, suffix) for suffix in (".rejects.jsonl", ".summary.json")]
+    for path in files:
+        check_target(Target(kind="jsonl", path=path))
+    return target
 
 
 def _stop(options: ExtractOptions, target: Target) -> Stop:

@@ -176,6 +176,8 @@ def _paragraph(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
                     yield _row(events, question, shared, twice)
                 else:
                     waiting.append(question)
+        elif key == "qas" and event.kind != "null":
+            yield _Item(None, f"qas is {kind_of(events.value(event))}, not an array")
         else:
             events.skip(event)
     for question in waiting:

@@ -1,20 +1,35 @@
-"""What a command writes is not what it reads: a folder that is input may hold the output of an earlier run."""
+"""What a command writes is not what it reads: a folder that is input may hold the output of an earlier run.
+
+Only what qatool wrote gives way, as far as a file's beginning tells: anything else is an input that somebody named as
+an output by mistake.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from functools import cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from qatool.errors import InputError
+from qatool.errors import InputError, QatoolError, UsageError
+from qatool.files.parquet import open_parquet
+from qatool.files.paths import resolve
+from qatool.files.streams import open_bytes, reading
 from qatool.logs import log_event
-from qatool.places import entry_of, places_of
+from qatool.places import entry_of, is_uri, places_of, same_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qatool.files.paths import Source
+
+_LONGEST_LINE = 1 << 24
+_LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
+_SUMMARY = re.compile(rb'\{\s*"version": "[^"]*",\s*"exit_code": \d')
+_ROW_KEYS = ({"answer", "candidates", "fingerprint"}, {"where", "reason"}, {"time", "level", "event"})
+"""Of answers, of rejected rows and of a log."""
 
 
 def without_own(
@@ -26,6 +41,7 @@ def without_own(
     :param written: files and folders that the command writes
     :param log_file: that it appends to
     :raises InputError: nothing is left
+    :raises UsageError: one of them would be written over, and qatool did not write it
     """
     own = {PurePath(entry_of(name)) for name in written}
     # A log is appended to: it stays where a link leads.
@@ -33,13 +49,77 @@ def without_own(
     real_folder = cache(os.path.realpath)  # many files have a folder in common
 
     def is_own(source: Source) -> bool:
-        places = map(PurePath, places_of(str(source.path), real_folder=real_folder))
-        return any(not own.isdisjoint((place, *place.parents)) for place in places)
+        places = [PurePath(place) for place in places_of(str(source.path), real_folder=real_folder)]
+        if not own.isdisjoint(places):
+            _check_made(source)
+            return True
+        # A folder is looked at as a whole before it is replaced.
+        return any(not own.isdisjoint(place.parents) for place in places)
 
     # Standard input is spooled into the run folder, and is no earlier run's work.
-    kept = [source for source in sources if source.name == "<stdin>" or not is_own(source)]
+    kept = [source for source in sources if source.is_stdin or not is_own(source)]
     if len(kept) < len(sources):
         log_event("not read: what this command itself writes", files=len(sources) - len(kept))
     if not kept:
         raise InputError(f"{', '.join(given)}: holds nothing but what this command writes; add input files")
     return kept
+
+
+def check_log_file(log_file: str, inputs: Sequence[str]) -> None:
+    """Make sure, before a log is appended to a file, that this is no input.
+
+    :param inputs: as they were named
+    :raises UsageError: it is, and no log
+    """
+    path = Path(log_file)
+    # Most logs are new or were begun by qatool, and nothing is looked up for them.
+    if not path.is_file() or not path.stat().st_size or is_uri(log_file):
+        return
+    with path.open("rb") as stream:
+        if _is_made(stream.readline(_LONGEST_LINE)):
+            return
+    for text in inputs:
+        if text == "-" or is_uri(text):
+            continue
+        try:
+            sources = resolve([text])
+        except QatoolError:
+            continue  # The command itself says so.
+        if any(same_place(str(source.path), log_file) for source in sources):
+            raise _not_ours(log_file)
+
+
+def _check_made(source: Source) -> None:
+    """Make sure that qatool wrote what is to be written over.
+
+    :raises UsageError: it did not
+    """
+    if source.format == "parquet":
+        with reading(source):
+            made = b"qatool" in (open_parquet(source.path).schema_arrow.metadata or {})
+    elif source.path.stat().st_size:
+        with open_bytes(source) as stream:
+            first = stream.readline(_LONGEST_LINE)
+            made = _is_made(first) or bool(_SUMMARY.match(first + stream.readline(99) + stream.readline(99)))
+    else:
+        made = True  # Nothing would be lost.
+    if not made:
+        raise _not_ours(str(source.path))
+
+
+def _is_made(line: bytes) -> bool:
+    """Whether qatool wrote a file that begins with a line."""
+    if _LOG_LINE.match(line):
+        return True
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and any(keys <= row.keys() for keys in _ROW_KEYS)
+
+
+def _not_ours(path: str) -> UsageError:
+    return UsageError(
+        f"{path}: is one of the inputs and would be written to, though qatool did not make it; give -o, --summary or "
+        "--log-file another name"
+    )

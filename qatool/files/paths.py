@@ -50,6 +50,7 @@ RUN_FOLDER_SUFFIX = ".qatool"
 UNFINISHED_NAME = "_UNFINISHED"
 """Stands in a folder of answers in a store while its parts are written, and says that it is ours."""
 SPOOL_NAME = "stdin.jsonl"
+_STDIN_NAME = "<stdin>"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +66,11 @@ class Source:
     """Columns that its folders name (``year=2024/``), with this file's value of each."""
     listed: ObjectStat | None = None
     """What a listing of the store told of it."""
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether it is the copy of standard input."""
+        return self.name == _STDIN_NAME
 
 
 def resolve(inputs: Sequence[str], *, stdin_spool: Location | None = None) -> list[Source]:
@@ -134,7 +140,7 @@ def copy_spool(run: Location, folder: Path) -> None:
 
 
 def _spool_in(folder: Location) -> Source:
-    return Source(path=folder / SPOOL_NAME, name="<stdin>", format="jsonl")
+    return Source(path=folder / SPOOL_NAME, name=_STDIN_NAME, format="jsonl")
 
 
 def source_of(path: Location, name: str, listed: ObjectStat | None = None) -> Source:
@@ -330,7 +336,7 @@ def _told_apart(sources: list[Source]) -> list[Source]:
         shared = Counter(source.name for source in {source.path: source for source in sources}.values())
         sources = [
             replace(source, name=_valid_text(_given(source.path, absolute=absolute)))
-            if shared[source.name] > 1 and source.name != "<stdin>"
+            if shared[source.name] > 1 and not source.is_stdin
             else source
             for source in sources
         ]

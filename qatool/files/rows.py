@@ -50,8 +50,8 @@ class Reader(Protocol):
 
 
 def where(source: Source, row: Row) -> str:
-    """Return the place of a row: ``corpus.jsonl:12``, ``corpus.parquet row 11`` or ``notes/a.md``."""
-    name = printable(source.name)
+    """Return the place of a row: ``corpus.jsonl:12``, ``corpus.parquet row 11`` or ``notes/a.md``, paths as given."""
+    name = printable(source.name if source.is_stdin else str(source.path))
     if row.line is not None:
         return f"{name}:{row.line}"
     return name if source.format == "text" else f"{name} row {row.number}"
@@ -64,7 +64,7 @@ def printable(name: str) -> str:
 
 def reason_kind(reason: str) -> str:
     """Return why a row is bad without its particulars: numbers, and what stands in brackets or behind a colon."""
-    return re.sub(r"\d+(?:,\d{3})*", "N", reason.partition(":")[0].partition(" (")[0])
+    return re.sub(r"(?<![\w-])\d+(?:,\d{3})*", "N", reason.partition(":")[0].partition(" (")[0])
 
 
 def excerpt(value: object, *, length: int = 40) -> str:

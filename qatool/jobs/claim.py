@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qatool.errors import ResumeRefusedError
+from qatool.errors import OutputError, ResumeRefusedError
+from qatool.files.writefailures import reporting
 from qatool.jobs.lock import Lock
 from qatool.jobs.plan import PLAN_NAME, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from qatool.files.locations import Location
     from qatool.jobs.lock import OwnedLock
+
+_MARKS = (PLAN_NAME, "lock")
+"""One of these is in nearly every folder that a run worked in."""
+_OURS = re.compile(
+    r"parts|done|previous|rejects\.jsonl|stdin\.jsonl|log(\.jsonl)?|lock\..*|features|model|metrics\.csv|(last|best)\.ckpt|\..*"
+)
+"""And these where a run ended in the midst of setting up or of tidying."""
 
 
 @contextmanager
@@ -24,8 +33,9 @@ def locked_folder(folder: Path, *, command: str) -> Iterator[Lock]:
     :param folder: made when it is missing
     :raises LockedError: another live run holds it
     :raises ResumeRefusedError: it holds unfinished work of another command
-    :raises OutputError: it cannot be made
+    :raises OutputError: it cannot be made, or is somebody else's
     """
+    refuse_foreign(folder)
     with Lock(folder / "lock") as lock:
         try:
             refuse_others(folder, lock, command=command)
@@ -49,3 +59,20 @@ def refuse_others(folder: Location, lock: OwnedLock, *, command: str) -> None:
         f"{folder}: holds unfinished work of qatool {plan.owner}; finish that first, remove the folder, or choose "
         "another output"
     )
+
+
+def refuse_foreign(folder: Location) -> None:
+    """Make sure that what is swept and removed after a run is a run's: a folder of that name may be anybody's.
+
+    :raises OutputError: a folder on a disk holds something, and no run's plan or lock
+    """
+    if not isinstance(folder, Path):
+        return
+    with reporting(folder):
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    foreign = sorted(name for name in names if not _OURS.fullmatch(name))
+    if foreign and names.isdisjoint(_MARKS):
+        raise OutputError(
+            f"{folder}: is the name of the run's folder, and holds {foreign[0]!a}, which qatool did not write; move "
+            "it, or choose another output"
+        )

@@ -25,8 +25,8 @@ from qatool.files.objects import ObjectPath
 from qatool.files.parquet import arrow_source, open_parquet
 from qatool.files.paths import SPOOL_NAME
 from qatool.files.writefailures import reporting
-from qatool.jobs.claim import refuse_others
-from qatool.jobs.leftovers import sweep_folder
+from qatool.jobs.claim import refuse_foreign, refuse_others
+from qatool.jobs.leftovers import empty_folder, sweep_folder
 from qatool.jobs.lock import Lock
 from qatool.jobs.markers import Marker, read_marker, read_markers
 from qatool.jobs.objectlock import ObjectLock
@@ -75,6 +75,7 @@ class RunFolder:
         self._known: dict[int, Marker | None] = {}
 
     def __enter__(self) -> Self:
+        refuse_foreign(self.path)
         with ExitStack() as undone:
             undone.enter_context(self.lock)
             self.refuse_others()
@@ -186,7 +187,10 @@ class RunFolder:
         if marker.content_hash != unit.content_hash:
             self._set_aside(unit.index)
             return None
-        return marker if self._is_whole(unit.index, marker) else None
+        if self._is_whole(unit.index, marker):
+            return marker
+        log_event("a part is gone or damaged, and is computed again", level=logging.WARNING, part=unit.index)
+        return None
 
     def _marker_of(self, index: int) -> Marker | None:
         """Return a marker; in a store many are asked for at once, as each costs a request's time."""
@@ -349,6 +353,12 @@ class RunFolder:
         self.is_removed = True
         if isinstance(self.path, ObjectPath):
             self._remove_objects()
+            return
+        if self.path.is_symlink():
+            # Somebody let it lead to another disk, and it shall do so the next time.
+            with suppress(OSError):
+                # Markers first: one must never stand without its part.
+                empty_folder(self.path, first=self.path / "done", last=self.path / "lock")
             return
         gone = temporary_name(self.path)
         with suppress(OSError):

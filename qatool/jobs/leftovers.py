@@ -51,6 +51,15 @@ def sweep(*paths: Path) -> None:
             _remove(left)
 
 
+def empty_folder(folder: Path, *, first: Path, last: Path) -> None:
+    """Remove what stands in a folder on a disk, as far as that goes; ``first`` and ``last`` then.
+
+    :raises OSError: the folder cannot be read
+    """
+    for path in sorted(folder.iterdir(), key=lambda path: (path != first, path == last)):
+        _remove(path)
+
+
 def _remove(path: Path) -> None:
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():

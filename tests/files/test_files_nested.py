@@ -61,6 +61,14 @@ def test_squad_that_gives_a_key_twice(tmp_path):
         assert [row.values["context"] for row in rows] == [context, context]
 
 
+@pytest.mark.parametrize(("qas", "kind"), [('{"id": "b"}', "an object"), ('"x"', "a string"), ("null", None)])
+def test_questions_that_are_no_array_make_a_bad_row(tmp_path, qas, kind):
+    paragraphs = f'{{"context": "c", "qas": {qas}}}, {{"context": "d", "qas": [{{"question": "q"}}]}}'
+    path = write(tmp_path / "a.json", f'{{"data": [{{"paragraphs": [{paragraphs}]}}]}}')
+    expected = [None] if kind is None else [f"qas is {kind}, not an array", None]
+    assert [row.error for row in rows_of(path)] == expected
+
+
 @pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"version": 1, "data": rows}])
 def test_records(tmp_path, wrap):
     rows = [{"question": "q", "context": "c", "n": [1, 2.5, -0.1, 10**30, 1e400, None, True, {"a": {}}]}, {}]

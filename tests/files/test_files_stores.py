@@ -363,6 +363,10 @@ def test_folders_named_like_secrets_are_read(memory, folder) -> None:
     names = ["plain.jsonl", f"{folder}=1/b.jsonl", f"{folder}=2/y.jsonl", f"{folder}=3/z.jsonl"]
     for name in names:
         (memory / name).write_bytes(b"{}\n")
+    # What qatool did not write does not give way.
+    with pytest.raises(UsageError, match=r"b\.jsonl: is one of the inputs"):
+        without_own(resolve(["memory://lake"]), [], written=[f"memory://lake/{names[1]}"], log_file=None)
+    (memory / names[1]).write_bytes(b'{"answer": null, "candidates": [], "fingerprint": "0"}\n')
     found = resolve(["memory://lake"])
     kept = without_own(found, ["memory://lake"], written=[f"memory://lake/{names[1]}"], log_file=None)
     assert {source.name for source in kept} == {*names} - {names[1]}

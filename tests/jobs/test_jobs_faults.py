@@ -188,6 +188,80 @@ def test_what_the_command_writes_is_not_its_input(runner) -> None:
     assert process.error == "Error: INPUT in.jsonl: is also the output (-o); name another output\n"
 
 
+@pytest.mark.parametrize("option", ["--summary", "--log-file", "-o"])
+@pytest.mark.parametrize("named", ["inputs", "inputs/*.jsonl"])
+def test_an_input_that_is_named_as_output_is_kept(runner, option, named) -> None:
+    """Named by its folder or a glob; that the file is one of the inputs shows only when they are looked up."""
+    inputs = runner.folder / "inputs"
+    inputs.mkdir()
+    for name in ("a", "b"):
+        write_rows(inputs / f"{name}.jsonl", rows(4))
+    before = (inputs / "a.jsonl").read_bytes()
+    options = [] if option == "-o" else [option, "inputs/a.jsonl"]
+    output = "inputs/a.jsonl" if option == "-o" else "answers.parquet"
+    for more in ([], ["--dry-run"]):
+        process = runner.run(named, *options, *more, output=output)
+        assert process.wait() == 2
+        assert "inputs/a.jsonl: is one of the inputs" in process.error
+        assert (inputs / "a.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("output", ["answers.parquet", "answers.jsonl", "answers.jsonl.gz", "answers.jsonl.zst"])
+def test_what_qatool_wrote_among_the_inputs_gives_way(runner, output) -> None:
+    inputs = runner.folder / "inputs"
+    inputs.mkdir()
+    write_rows(inputs / "in.jsonl", [*rows(4), {"id": "bad", "question": None, "context": "x"}])
+    told = inputs / "told.json"
+    told.touch()
+    for _ in range(2):
+        process = runner.run(
+            "inputs", "--summary", "inputs/told.json", "--on-error", "skip", "--log-file", "inputs/log.jsonl",
+            output=f"inputs/{output}",
+        )  # fmt: skip
+        assert process.wait() == 5
+        assert json.loads(told.read_text())["examples"] == 5
+
+
+def test_a_folder_that_has_the_name_of_the_run_s_is_kept(runner) -> None:
+    write_rows(runner.folder / "in.jsonl", rows(4))
+    folder = runner.folder / "answers.parquet.qatool"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "thesis.txt").write_text("mine")
+    process = runner.run("in.jsonl")
+    assert process.wait() == 9
+    assert "holds 'sub', which qatool did not write; move it, or choose another output" in process.error
+    assert (folder / "sub" / "thesis.txt").read_text() == "mine"
+    (folder / "sub" / "thesis.txt").unlink()
+    (folder / "sub").rmdir()
+    runner.done("in.jsonl")
+    assert not folder.exists()
+
+
+def test_a_run_folder_that_leads_to_another_disk(runner) -> None:
+    write_rows(runner.folder / "in.jsonl", rows(4))
+    elsewhere = runner.folder / "elsewhere"
+    elsewhere.mkdir()
+    (runner.folder / "answers.parquet.qatool").symlink_to(elsewhere)
+    for _ in range(2):
+        runner.done("in.jsonl", "--restart")
+        assert list(elsewhere.iterdir()) == []
+        names = {path.name for path in runner.folder.iterdir()}
+        assert "answers.parquet.qatool" in names
+        assert not any(name.endswith(".tmp") for name in names)
+
+
+@pytest.mark.parametrize("suffix", [".summary.json", ".rejects.jsonl"])
+def test_a_folder_where_a_file_goes_beside_the_output(runner, suffix) -> None:
+    """Told before any work is done."""
+    write_rows(runner.folder / "in.jsonl", rows(4))
+    (runner.folder / f"answers.parquet{suffix}").mkdir()
+    process = runner.run("in.jsonl")
+    assert process.wait() == 9
+    assert f"answers.parquet{suffix}: is a folder" in process.error
+    assert not runner.output.exists()
+    assert not runner.run_folder.exists()
+
+
 @pytest.mark.parametrize("name", ["out", "run[1]", "the answers to the questions about " + "all the documents " * 3])
 def test_an_earlier_folder_that_stepped_aside_is_put_back(runner, name) -> None:
     runner.done("in.jsonl", output=f"{name}/")

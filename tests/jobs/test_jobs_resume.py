@@ -108,6 +108,14 @@ def test_a_row_mended_takes_the_others_over(runner) -> None:
     assert runner.output.read_bytes() == mixed
 
 
+def test_a_damaged_part_is_computed_again_and_told(runner, whole) -> None:
+    runner.interrupted("in.jsonl", shards=3)
+    flip_byte(runner.run_folder / "parts" / "part-00001.parquet")
+    done = runner.done("in.jsonl")
+    assert "WARNING a part is gone or damaged, and is computed again part=1" in done.err
+    assert runner.output.read_bytes() == whole
+
+
 def test_killed_again_while_rows_are_taken_over(runner, whole) -> None:
     runner.interrupted("in.jsonl", shards=6)
     examples = rows(200)
