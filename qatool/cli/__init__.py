@@ -87,26 +87,46 @@ class _TerminateNow(BaseException):
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does, by an exception: with its exit code, and locks let go."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    already = False
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does, by an exception: with its exit code, and locks let go.
 
-    def received(number: int, _frame: object) -> None:
-        nonlocal already
-        if already:
+    Foreign code may swallow what is raised in its midst, or make something else of it: that a signal came is noted.
+    """
+    came: type[BaseException] | None = None
+
+    def terminated(number: int, _frame: object) -> None:
+        nonlocal came
+        if came is _TerminateNow:
             os._exit(128 + number)
-        already = True
-        raise _TerminateNow
+        came = _TerminateNow
+        raise came
 
-    signal.signal(signal.SIGTERM, received)
+    def interrupted(_number: int, _frame: object) -> None:
+        nonlocal came
+        came = came or KeyboardInterrupt
+        raise KeyboardInterrupt
+
+    ours = {
+        number: (handler, before)
+        for number, handler, before in (
+            (signal.SIGTERM, terminated, signal.SIG_DFL),
+            (signal.SIGINT, interrupted, signal.default_int_handler),
+        )
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(number) is before
+    }
+    for number, (handler, _) in ours.items():
+        signal.signal(number, handler)
     try:
         yield
+    except Exception as error:
+        if came is not None:
+            raise came from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, (_, before) in ours.items():
+            signal.signal(number, before)
+    if came is not None:
+        raise came
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -132,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def run(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code; every failure ends here, as lines on standard error."""
     try:
-        with _terminable():
+        with _stoppable():
             code = _dispatch(list(argv))
         sys.stdout.flush()
     except QatoolError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qatool.cli.command import OptionsCommand
-from qatool.cli.work import at_work
+from qatool.cli.work import at_work, tell_rejected
 from qatool.logs import harmless
 from qatool.options import CalibrateOptions
 
@@ -45,6 +45,7 @@ def calibrate(options: CalibrateOptions) -> None:
     elif not options.quiet:
         for line in _lines(result):
             click.echo(harmless(line))
+    tell_rejected(result.left_out, " and left out")
 
 
 def _lines(result: CalibrateResult) -> Iterator[str]:

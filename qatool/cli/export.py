@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qatool.cli.command import OptionsCommand
-from qatool.cli.work import at_work
+from qatool.cli.work import at_work, tell_rejected
 from qatool.logs import harmless
 from qatool.options import ExportOptions
 
@@ -30,11 +30,13 @@ def export(options: ExportOptions) -> None:
             "precision": result.precision,
             "bytes": result.size,
             **result.comparison._asdict(),
+            "left_out": result.left_out,
         }
         click.echo(json.dumps(told, indent=2))
     elif not options.quiet:
         for line in _lines(result):
             click.echo(harmless(line))
+    tell_rejected(result.left_out, " and left out")
 
 
 def _lines(result: ExportResult) -> Iterator[str]:

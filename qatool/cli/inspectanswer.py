@@ -45,7 +45,8 @@ def show_answer(shown: InspectedAnswer) -> None:
 
 def _lines(shown: InspectedAnswer) -> list[str]:
     values = shown.values
-    lines = [f"answer {values['id']} (row {shown.row})", f"question: {values['question']}"]
+    asked = [] if values["question"] is None else [f"question: {values['question']}"]
+    lines = [f"answer {values['id']} (row {shown.row})", *asked]
     if values["error"] is not None:
         return [*lines, f"rejected: {values['error']}"]
     lines += [f"{_decision(values)} (no-answer score {values['no_answer_score']:.4f})", _windows(values)]

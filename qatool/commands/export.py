@@ -79,6 +79,8 @@ class ExportResult:
     size: int
     """Of the graph and its weights, in bytes."""
     comparison: Comparison
+    left_out: int
+    """Rows of the calibration data that are bad."""
 
 
 def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportResult:
@@ -110,7 +112,7 @@ def _export(options: ExportOptions, output: Path, staging: Path, observer: Obser
     """Make the model in ``staging``, inside the locked run folder, and let it take its name."""
     from qatool.models.conversion import convert, save_graph
 
-    for_ranges, asked, on = _questions(options)
+    for_ranges, asked, on, left_out = _questions(options)
     setup = prepare(_reading(options), planned={}, kept={})
     observer.message("converting")
     graph = convert(options.model, allow_pickle=options.allow_pickle, trust_remote_code=options.trust_remote_code)
@@ -134,19 +136,19 @@ def _export(options: ExportOptions, output: Path, staging: Path, observer: Obser
     precision = "int8" if options.int8 else "fp32"
     _save_account(options, staging, setup, precision, comparison)
     publish(staging, output, holds="model")
-    return ExportResult(folder=output, precision=precision, size=size, comparison=comparison)
+    return ExportResult(folder=output, precision=precision, size=size, comparison=comparison, left_out=left_out)
 
 
-def _questions(options: ExportOptions) -> tuple[list[Example], list[Example], str]:
-    """Return the questions to take ranges from, those to compare answers on, and what the latter are."""
+def _questions(options: ExportOptions) -> tuple[list[Example], list[Example], str, int]:
+    """Return the questions to take ranges from, those to compare answers on, what the latter are, and bad rows."""
     if options.calibration_data is None:
-        return [], sample_questions(), "sample questions of qatool's"
-    examples, _ = read_questions(options.calibration_data, options, flag="--calibration-data")
+        return [], sample_questions(), "sample questions of qatool's", 0
+    examples, left_out = read_questions(options.calibration_data, options, flag="--calibration-data")
     on = Path(options.calibration_data).name
     if not options.int8 or len(examples) < _CALIBRATION_SHARE:
-        return examples, examples, on
+        return examples, examples, on, left_out
     rest = [example for number, example in enumerate(examples) if number % _CALIBRATION_SHARE]
-    return examples[::_CALIBRATION_SHARE], rest, on
+    return examples[::_CALIBRATION_SHARE], rest, on, left_out
 
 
 def _reading(options: ExportOptions) -> ExtractOptions:

@@ -17,7 +17,7 @@ import numpy as np
 from qatool.commands.labelled import validation_questions
 from qatool.commands.startingmodel import StartingModel, shown
 from qatool.commands.trainingfeatures import features_of
-from qatool.errors import EnvironmentUnfitError, QualityGateError, UsageError
+from qatool.errors import EnvironmentUnfitError, InputError, QualityGateError, UsageError
 from qatool.features.layout import is_features
 from qatool.files.cache import cache_folder
 from qatool.files.labels import LABEL_FIELDS
@@ -158,10 +158,15 @@ class _Training:
             from qatool.training.fit import resolve_accelerator, resolve_precision
 
             self._accelerator = resolve_accelerator(options.accelerator)
+            if options.compile and self._accelerator != "cuda":
+                raise EnvironmentUnfitError("--compile: is for a CUDA card, and there is none to train on; drop it")
             self._precision = resolve_precision(options.precision, self._accelerator)
             self._base = StartingModel.load(options)
             self._base.check_others(options)
         self._features = self._all_features()
+        most = options.max_errors
+        if most is not None and self.rejected > most:
+            raise InputError(f"{self.rejected} rows are bad, more than --max-errors {most}; mend them")
         self._examples = validation_questions(self._options)
         self._windows = self._training_windows()
         self.plan = self._steps()
@@ -283,6 +288,7 @@ class _Training:
             device=fitted.device,
             precision=self._precision,
             best=fitted.best,
+            knew_no_answer=base.knew_no_answer,
         )
         save_model(
             staging, self._model, tokenizer=base.name, record=fitted.record, trained=trained, half=options.half

@@ -12,7 +12,7 @@ from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
 from qatool.models.companions import load_config
 from qatool.models.named import model_name
-from qatool.models.settings import ModelSettings, longest_input
+from qatool.models.settings import ModelSettings, learnt_no_answer, longest_input
 from qatool.models.sizes import resolve_size
 from qatool.options import DECODE_PRESETS
 from qatool.windows.tokenizer import PairTokenizer
@@ -34,6 +34,8 @@ class StartingModel:
     """Longest window it reads, in tokens."""
     size: WindowSize
     """Of the windows to learn from: as features among the inputs have it, else as it was asked for."""
+    knew_no_answer: bool
+    """Whether its settings say that it learnt from unanswerable questions."""
 
     @classmethod
     def load(cls, options: FinetuneOptions) -> StartingModel:
@@ -54,7 +56,8 @@ class StartingModel:
             limit=limit,
             max_question_length=options.max_question_length or DECODE_PRESETS["native"].max_question_length,
         )
-        return cls(name=name, tokenizer=tokenizer, limit=limit, size=size)
+        knew = learnt_no_answer(name)
+        return cls(name=name, tokenizer=tokenizer, limit=limit, size=size, knew_no_answer=knew)
 
     def check_others(self, options: FinetuneOptions) -> None:
         """Make sure that teachers read the very windows that are learnt from, and that what is averaged is a model.

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from qatool.options import StatusOptions
 
 
+_COMMAND = "extract"
+
+
 def run(options: StatusOptions) -> Mapping[str, Any]:
     """Return the state of the extraction into ``options.output``.
 
@@ -36,6 +39,11 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     state = read_state(run_folder(path)) if path.name else None
     is_open = state is not None and bool(state.shards) and not state.finished
     if state is not None and (state.running or is_open or not written):
+        if state.command not in {None, _COMMAND}:
+            raise InputError(
+                f"{options.output}: holds work of qatool {state.command}, of which status tells nothing; the same "
+                "command continues it"
+            )
         return _unfinished(options.output, state)
     summary = _summary(path.with_name(path.name + ".summary.json")) if written else None
     if summary is None:

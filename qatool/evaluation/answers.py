@@ -203,7 +203,8 @@ def _numbers(column: pa.Array) -> NDArray[np.float64]:
 
 def _candidate_texts(column: pa.Array) -> pa.Array:
     """Return lists of texts from lists of structs that hold nothing but texts; nulls become empty lists."""
-    lengths = column.value_lengths().fill_null(0).to_numpy()
+    # Arrow's own way to fill in for nulls imports pandas where that is installed.
+    lengths = np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), column.flatten().field("answer"))
 

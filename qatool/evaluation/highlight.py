@@ -36,7 +36,10 @@ def pieces(context: str, spans: Sequence[tuple[int, int]], *, around: int) -> li
         cuts = sorted({first, end, *(cut for span in spans for cut in span if first < cut < end)})
         for left, right in itertools.pairwise(cuts):
             rank = next((rank for rank, (start, stop) in enumerate(spans) if start <= left and right <= stop), None)
-            found.append(Piece(context[left:right], rank))
+            if found and found[-1].rank == rank and not found[-1].is_gap:
+                found[-1] = Piece(found[-1].text + context[left:right], rank)
+            else:
+                found.append(Piece(context[left:right], rank))
         last = end
     if last < len(context):
         found.append(Piece("…", is_gap=True))

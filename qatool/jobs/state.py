@@ -28,6 +28,8 @@ class RunState:
     """Of the lock: ``pid``, ``host``, ``since``; of the last run when none is running."""
     shards: int
     """Parts that are done."""
+    command: str | None = None
+    """Whose work it is; ``None`` before there is a plan."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Of those parts."""
     total: int | None = None
@@ -72,6 +74,7 @@ def read_state(path: Location) -> RunState | None:
         running=folder.lock.is_held(),
         owner={key: value for key, value in folder.lock.owner().items() if key in ("pid", "host", "since")},
         shards=len(whole),
+        command=None if plan is None else plan.owner,
         counts=dict(counts),
         total=None if plan is None else plan.examples,
         examples_per_second=examples / seconds if seconds else None,

@@ -49,19 +49,10 @@ class ModelSettings:
         :raises EnvironmentUnfitError: the file is there and cannot be used
         """
         path = settings_path(model)
-        if path is None:
-            return cls()
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return cls()
-        except (OSError, ValueError) as error:
-            raise EnvironmentUnfitError(f"{path}: cannot be read ({error}); mend or remove it") from error
-        if not isinstance(values, dict):
-            raise EnvironmentUnfitError(f"{path}: must hold a JSON object; mend or remove it")
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        settings = cls(**known)
-        settings.check(path)
+        values = {} if path is None else _values_in(path)
+        settings = cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        if path is not None:
+            settings.check(path)
         return settings
 
     @property
@@ -94,6 +85,31 @@ class ModelSettings:
         for name, (is_sensible, wanted) in sensible.items():
             if not is_sensible:
                 raise EnvironmentUnfitError(f"{path}: {name} is {getattr(self, name)!r}, not {wanted}; mend it")
+
+
+def learnt_no_answer(model: str) -> bool:
+    """Whether the settings of a model say so; those that say nothing count as knowing it, and may not.
+
+    :raises EnvironmentUnfitError: the file is there and cannot be used
+    """
+    path = settings_path(model)
+    return path is not None and _values_in(path).get("knows_no_answer") is True
+
+
+def _values_in(path: Path) -> dict[str, Any]:
+    """Return what a file of settings holds, nothing where it is missing.
+
+    :raises EnvironmentUnfitError: it cannot be used
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise EnvironmentUnfitError(f"{path}: cannot be read ({error}); mend or remove it") from error
+    if not isinstance(values, dict):
+        raise EnvironmentUnfitError(f"{path}: must hold a JSON object; mend or remove it")
+    return values
 
 
 def settings_path(model: str) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,6 +165,7 @@ class FinetuneOptions(NegativeOptions):
             *self._number_problems(),
             *self._weight_problems(),
             *self._average_problems(),
+            *self._device_problems(),
         ]
         problems += clash_problems({"--validation": self.validation}, {"--log-file": self.log_file})
         models = {"--model": self.model, **{f"--teacher {name}": name for name in self.teacher}}
@@ -223,6 +225,11 @@ class FinetuneOptions(NegativeOptions):
             elif file not in self.inputs:
                 problems.append(f"--train-weight {given!r}: {file} is no TRAIN; name it exactly as given there")
         return problems
+
+    def _device_problems(self) -> list[str]:
+        if self.devices is None or re.fullmatch(r"auto|-1|0*[1-9]\d*|\d+(,\d+)+,?|\d+,", self.devices):
+            return []
+        return [f"--devices {self.devices}: is no number of devices; write 2, a list like 0,1 (or 1,), or auto"]
 
     def _average_problems(self) -> list[str]:
         parts = self.averages.values()

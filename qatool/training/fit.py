@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from qatool.errors import EnvironmentUnfitError
+from qatool.errors import EnvironmentUnfitError, UsageError, reason_of
 from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.memory import telling_too_large
@@ -117,7 +118,8 @@ def fit(
     averaging = None if options.moving_average is None else MovingAverage(options.moving_average)
     last = run.folder / _LAST
     with _quietly():
-        trainer = _trainer(options, run, [record, *_callbacks(options, run, best, averaging)])
+        with _naming_devices(options):
+            trainer = _trainer(options, run, [record, *_callbacks(options, run, best, averaging)])
         if last.exists():
             log_event("training continues from its checkpoint", checkpoint=str(last))
         with _telling(run.folder):
@@ -209,6 +211,20 @@ def _devices(given: str) -> int | str:
 
 
 @contextmanager
+def _naming_devices(options: FinetuneOptions) -> Iterator[None]:
+    """Make the trainer.
+
+    :raises UsageError: Lightning knows no such devices or strategy, or they do not go together
+    """
+    try:
+        yield
+    except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
+        given = {"--accelerator": options.accelerator, "--devices": options.devices, "--strategy": options.strategy}
+        named = " ".join(f"{flag} {value}" for flag, value in given.items() if value not in {None, "auto"})
+        raise UsageError(f"{named}: Lightning cannot train so ({reason_of(error)}); name others") from None
+
+
+@contextmanager
 def _telling(folder: Path) -> Iterator[None]:
     """Train or validate.
 
@@ -218,9 +234,8 @@ def _telling(folder: Path) -> Iterator[None]:
         with telling_too_large():
             yield
     except NotFiniteError as error:
-        raise EnvironmentUnfitError(
-            f"{error}: lower --learning-rate or use --precision fp32; the last good state is in {folder}"
-        ) from None
+        left = f"; the last good state is in {folder}" if (folder / _LAST).exists() else ""
+        raise EnvironmentUnfitError(f"{error}: lower --learning-rate, or use --precision fp32{left}") from None
     except BatchTooLargeError as error:
         raise EnvironmentUnfitError(
             f"the device has no memory for a batch ({str(error).partition('.')[0]}); "

@@ -37,11 +37,13 @@ class Trained:
     precision: str
     best: Entry | None
     """The validation whose weights were kept."""
+    knew_no_answer: bool = False
+    """Whether the model it was trained from had learnt from unanswerable questions."""
 
     @property
     def knows_no_answer(self) -> bool:
-        """Whether there were unanswerable questions to learn from."""
-        return any(counts["unanswerable"] for _, _, counts in self.data)
+        """Whether there were unanswerable questions to learn from, now or before."""
+        return self.knew_no_answer or any(counts["unanswerable"] for _, _, counts in self.data)
 
 
 def save_model(folder: Path, model: Any, *, tokenizer: str, record: Record, trained: Trained, half: bool) -> None:

@@ -135,6 +135,23 @@ def test_terminated_where_nothing_listens() -> None:
     assert done.stderr == "Error: terminated; start the same command again\n"
 
 
+@pytest.mark.parametrize(("number", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+@pytest.mark.parametrize("then", ["pass", "raise AttributeError('partially initialized module')"])
+def test_a_signal_that_foreign_code_swallows(number, code, word, then) -> None:
+    """Extension modules lose what is raised while they import something, or make another error of it."""
+    body = f"""import os, signal, time
+try:
+    os.kill(os.getpid(), signal.{number})
+    time.sleep(30)
+except BaseException:
+    {then}
+from types import SimpleNamespace
+return SimpleNamespace(summary={{}}, samples=[])"""
+    done = run_stub(body, "extract", "in", "-o", "out", "-q")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == f"Error: {word}; start the same command again\n"
+
+
 def test_names_that_are_not_text_do_no_harm() -> None:
     command = [sys.executable, "-m", "qatool", "extract", "in", "-o", "out", "--column", b"\xff\x1b[2J"]
     done = subprocess.run(command, capture_output=True, timeout=60)

@@ -120,7 +120,10 @@ def test_bad_rows(model, capsys, tmp_path) -> None:
     assert capsys.readouterr().err.splitlines()[-1] == (
         "Error: dev.jsonl:11: question is null; mend the row, or add --on-error skip to leave such rows out"
     )
-    assert calibrated(capsys, "--on-error", "skip", "--limit", "16")["left_out"] == 1
+    assert cli.run(["calibrate", "model", "--on", "dev.jsonl", "--on-error", "skip", "--limit", "16", "--json"]) == 5
+    told = capsys.readouterr()
+    assert json.loads(told.out)["left_out"] == 1
+    assert told.err.splitlines()[-1] == "Error: 1 row was rejected and left out"
 
 
 PROBLEMS = {

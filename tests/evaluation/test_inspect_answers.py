@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pyarrow as pa
@@ -68,6 +69,12 @@ def test_rejected_and_empty_rows(files, capsys) -> None:
         "decided: no answer (no-answer score 1.0000)",
         "windows: none, the question or the context is empty",
     ]
+
+
+def test_a_question_that_is_null_is_not_shown(files, capsys) -> None:
+    rejected = answer("q2", None, error="question is null", question=None, score=None, no_answer_score=None)
+    (files / "a.jsonl").write_text(json.dumps(rejected))
+    assert shown(capsys, "a.jsonl") == ["answer q2 (row 0)", "rejected: question is null"]
 
 
 def test_a_kept_time_beyond_pythons_years(files, capsys) -> None:
@@ -180,6 +187,8 @@ def test_pieces_are_the_context_with_gaps(context, ends, around) -> None:
             continue
         assert context.startswith(piece.text, place)
         place += len(piece.text)
+    # Nothing is cut where the rank is the same on both sides.
+    assert all(one.rank != other.rank or one.is_gap or other.is_gap for one, other in itertools.pairwise(found))
     covered = {at for start, end in spans for at in range(start, end)}
     assert sum(len(piece.text) for piece in found if piece.rank is not None) == len(covered)
 

@@ -123,6 +123,17 @@ def test_the_figures_are_those_of_extract_and_evaluate(options, labelled, tmp_pa
     assert settings["knows_no_answer"] is False
 
 
+@pytest.mark.parametrize("knew", [True, False])
+def test_a_model_that_knew_no_answer_still_does(options, labelled, tiny_model, tmp_path, knew) -> None:
+    """Also when it learns from answerable questions alone."""
+    start = Path(shutil.copytree(tiny_model, tmp_path / "start"))
+    (start / "qatool.json").write_text(json.dumps({"knows_no_answer": knew}))
+    only = tmp_path / "answerable.jsonl"
+    only.write_text("".join(line + "\n" for line in labelled.read_text().splitlines() if '"text": []' not in line))
+    folder = run(options(inputs=(str(only),), model=str(start))).folder
+    assert json.loads((folder / "qatool.json").read_text())["knows_no_answer"] is knew
+
+
 def test_the_weights_kept_are_those_of_the_best_validation(options, labelled, monkeypatch) -> None:
     """The first of two validations is told to be the better one; a run that ends there has the same weights."""
     from qatool.training import validation
@@ -338,6 +349,46 @@ def test_bad_rows_are_told_of(options, labelled, tiny_model, tmp_path, capfd) ->
     assert (tmp_path / "m" / "model.safetensors").exists()
 
 
+def test_bad_rows_are_counted_over_all_inputs_and_in_features_from_the_cache(options, labelled, tmp_path) -> None:
+    bad = json.dumps({"question": None, "context": "Nobody.", "answers": {"text": [], "answer_start": []}})
+    paths = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text(f"{labelled.read_text()}{bad}\n{bad}\n")
+        paths.append(str(path))
+    inputs = tuple(paths)
+    assert run(options(inputs=inputs, on_error="skip", max_errors=4, output=str(tmp_path / "m"))).rejected == 4
+    with pytest.raises(InputError, match="4 rows are bad, more than --max-errors 3"):
+        run(options(inputs=inputs, on_error="skip", max_errors=3))
+    with pytest.raises(InputError, match="more than --max-errors 1"):
+        run(options(inputs=inputs[:1], on_error="skip", max_errors=1))
+
+
+@pytest.mark.parametrize("strategy", ["foo", "deepspeed", "fsdp"])
+def test_devices_that_lightning_cannot_train_on(options, strategy) -> None:
+    with pytest.raises(UsageError, match=f"--accelerator cpu --strategy {strategy}: Lightning cannot train so"):
+        run(options(strategy=strategy))
+
+
+@pytest.mark.parametrize("devices", ["0", "-2", "1.5", "foo", ""])
+def test_devices_that_are_none(options, devices) -> None:
+    with pytest.raises(UsageError, match="is no number of devices"):
+        options(devices=devices)
+
+
+def test_there_is_nothing_to_compile_for_on_a_cpu(options) -> None:
+    with pytest.raises(EnvironmentUnfitError, match="--compile: is for a CUDA card"):
+        run(options(compile=True))
+
+
+def test_status_tells_nothing_of_a_training(tmp_path, capfd) -> None:
+    folder = tmp_path / "model.qatool"
+    folder.mkdir()
+    Plan(identity={"model": "x"}, limits={}, command="finetune").save(folder / "plan.json")
+    assert cli.run(["status", f"{tmp_path}/model"]) == 3
+    assert "holds work of qatool finetune, of which status tells nothing" in capfd.readouterr().err
+
+
 def test_features_that_were_made_without_negatives(options, labelled, tiny_model, tmp_path, monkeypatch) -> None:
     """Asking for some does not make any, and says so; of what they were made with nothing is said."""
     from qatool.commands import trainingfeatures
@@ -397,7 +448,8 @@ def test_windows_longer_than_the_model_reads(options) -> None:
 
 def test_a_loss_that_is_no_number(options, tmp_path) -> None:
     with pytest.raises(
-        EnvironmentUnfitError, match=r"step \d+: the gradient is not finite .*lower --learning-rate .*last good state"
+        EnvironmentUnfitError,
+        match=r"step \d+: the gradient is not finite .*lower --learning-rate, or use --precision fp32$",
     ):
         run(options(learning_rate=1e30, clip=1e30, warmup=0.0, epochs=5))
     assert not (tmp_path / "model").exists()
