@@ -233,6 +233,24 @@ def test_every_bad_value_at_once(place: Place, capfd) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "starts"),
+    [
+        (
+            ["gone", "-o", "o.foo", "--top-k", "0", "--keep", "answer", "--column", "a=b", "--column", "x"],
+            ["--top-k 0:", "--column 'x': not of", "-o o.foo: its suffix", "--column a=b: nothing", "--keep answer:"],
+        ),
+        (["gone", "-o", "o.foo", "--keep", "answer"], ["-o o.foo: its suffix", "--keep answer: the output"]),
+    ],
+)
+def test_names_are_looked_at_with_all_other_values(place: Place, words: list[str], starts: list[str], capfd) -> None:
+    """And before any input is."""
+    assert cli.run(["extract", *words]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == len(starts)
+    assert all(line.startswith(f"Error: {start}") for line, start in zip(lines, starts, strict=True))
+
+
 def test_no_worker_reads_nothing(place: Place, capfd) -> None:
     _, call = place
     assert cli.run([*call, "in.jsonl", "-o", "out.parquet", "--workers", "0"]) == 2

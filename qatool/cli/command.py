@@ -20,7 +20,7 @@ from qatool.logs import harmless
 from qatool.options import ScreenOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from qatool.cli.options import Setting
 
@@ -38,6 +38,8 @@ class OptionsCommand(click.Command):
     """A command that is called with an instance of its options dataclass.
 
     :param options_class: the dataclass; its fields become the parameters
+    :param late_problems: returns what is wrong with options, by field, that would otherwise be told only later; asked
+        when something else is
     :raises UsageError: while parsing; names every problem found in all sources
     """
 
@@ -48,7 +50,9 @@ class OptionsCommand(click.Command):
         options_class: type,
         callback: Callable[[Any], None],
         help: str,  # noqa: A002
+        late_problems: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
     ) -> None:
+        self._late_problems = late_problems
         self.options_class = options_class
         self.settings = settings_of(options_class)
         self.run = callback
@@ -201,7 +205,10 @@ class OptionsCommand(click.Command):
         try:
             return self.options_class(**values)
         except UsageError as error:
-            for problem in error.problems:
+            # With stand-ins there is nothing to look at.
+            is_whole = all(setting.field in found.given for setting in self.settings if setting.required)
+            late = self._late_problems(values) if is_whole and self._late_problems is not None else ()
+            for problem in (*error.problems, *late):
                 if not any(_mentions(problem, label) for label in found.failed):
                     found.problems.append(problem + self._origins(problem, found.given))
         return None

@@ -48,10 +48,24 @@ def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
         write_bytes(location(options.summary), (text + "\n").encode())
 
 
+def late_problems(values: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with names of the output and of columns; each is told with all other problems."""
+    from qatool.files.requested import name_problems
+
+    return name_problems(
+        values["output"],
+        [rename for rename in values.get("column", ()) if "=" in rename],
+        values.get("keep", ()),
+        documents=bool(values.get("question")) or values.get("questions") is not None,
+        snippet=values.get("snippet") is not None,
+    )
+
+
 command = OptionsCommand(
     "extract",
     options_class=ExtractOptions,
     callback=extract,
+    late_problems=late_problems,
     help="""Answer the question of each example with a span of its context.
 
     One row an example goes to PATH, in input order. The same command, started again, continues where

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import QatoolError
+from qatool.errors import QatoolError, UsageError
 from qatool.extraction.inputs import open_input
 from qatool.extraction.output import recover, workplace
 from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
 from qatool.files.locations import location
 from qatool.files.paths import STDIN, copy_spool
+from qatool.files.requested import name_problems
 from qatool.files.targets import Target, beside, check_target, parse_target, run_folder
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.plan import Plan
@@ -98,9 +99,15 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
 def _checked_target(options: ExtractOptions) -> Target:
     """Return where the answers go, when that and what stands beside them can be written.
 
-    :raises UsageError: it names nothing that can be
+    :raises UsageError: it names nothing that can be, or columns are named that cannot be read or kept
     :raises OutputError: it cannot be
     """
+    snippet = options.snippet is not None
+    problems = name_problems(
+        options.output, options.column, options.keep, documents=options.asks_documents, snippet=snippet
+    )
+    if problems:
+        raise UsageError(*problems)
     target = parse_target(options.output)
     check_target(target)
     files = [] if options.summary in {None, "-"} else [location(str(options.summary))]
