@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from qatool.logs import harmless
+from qatool.logs import harmless, log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +120,13 @@ class PlainObserver:
         self._stream.flush()
 
 
+class LoggedObserver(PlainObserver):
+    """Gives the plain lines to the log: what goes to standard error is then of one format."""
+
+    def _write(self, line: str) -> None:
+        log_event("progress", text=line)
+
+
 class BarObserver:
     """A bar with counts, speeds and times, redrawn in place; a spinner when the total is unknown.
 
@@ -216,7 +223,7 @@ def make_observer(options: ScreenOptions, stderr: TextIO) -> Observer:
     if options.quiet or options.progress == "none":
         return SilentObserver()
     if options.progress == "plain" or not is_terminal(stderr):
-        return PlainObserver(stderr)
+        return LoggedObserver(stderr) if options.logs_json else PlainObserver(stderr)
     from rich.console import Console
 
     return BarObserver(Console(file=stderr))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ import threading
 
 import pytest
 
+from qatool.logs import setup_logging
 from qatool.observers import PlainObserver, SilentObserver, duration, make_observer
 from qatool.options import ScreenOptions
 
@@ -202,6 +204,22 @@ def test_a_bar_on_a_terminal_is_not_torn_by_log_lines(total) -> None:
     assert re.fullmatch(bar, lines[3])
     assert re.fullmatch(STAMP + " INFO end", lines[4])
     assert lines[5:] == [""]
+
+
+def test_plain_lines_go_to_a_log_in_json(capsys) -> None:
+    options = ScreenOptions(log_format="json")
+    setup_logging(options)
+    try:
+        observer = make_observer(options, io.StringIO())
+        observer.started(2, "extracting\x1b[2J")
+        observer.advanced(2, 3)
+        observer.finished()
+    finally:
+        setup_logging(ScreenOptions())
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert told["event"] == "progress"
+    assert told["text"].startswith("ended after 0.0 s: 2 of 2 examples (100.0 %)")
 
 
 def test_nothing_but_plain_lines_into_a_pipe() -> None:

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from qatool.screen import Sample
 
 
+_LOGGED = (
+    "examples", "answered", "no_answer", "odd", "rejected", "windows", "windows_read", "seconds",
+    "examples_per_second", "windows_per_second", "output", "rejects", "model", "device", "precision",
+)  # fmt: skip
+"""What a log in JSON tells of a summary."""
+
+
 class Result(Protocol):
     """What the functions behind such commands return."""
 
@@ -69,7 +76,9 @@ def show_result(options: ScreenOptions, result: Result) -> None:
     :raises RowsRejected: after it, when rows were set aside
     """
     summary = result.summary
-    if not options.quiet:
+    if options.logs_json:
+        log_event("summary", **{name: summary[name] for name in _LOGGED})
+    elif not options.quiet:
         show_summary(summary, result.samples, stream=sys.stderr)
     where = f"see {summary['rejects']} for" if summary.get("rejects") else "the column error holds"
     tell_rejected(summary.get("rejected", 0), f"; {where} the reasons")

@@ -54,6 +54,11 @@ class ScreenOptions:
         Flag("Append log lines to this file instead of standard error.", "Screen and logs", metavar="FILE")
     )
 
+    @property
+    def logs_json(self) -> bool:
+        """Whether what goes to standard error, but for errors that end the command, is JSON lines."""
+        return self.log_format == "json" and self.log_file is None
+
     def _screen_problems(self) -> list[str]:
         """Return what contradicts itself in what is shown."""
         if self.quiet and self.verbose:

@@ -166,6 +166,15 @@ def test_hostile_text(runner, size) -> None:
     assert table.num_rows == 8
 
 
+def test_standard_error_in_json_is_nothing_else(runner) -> None:
+    write_rows(runner.folder / "in.jsonl", rows(4))
+    process = runner.run("in.jsonl", "--log-format", "json", "--progress", "plain")
+    assert process.wait() == 0
+    told = [json.loads(line) for line in process.err.splitlines()]
+    assert [one["event"] for one in told][-2:] == ["progress", "summary"]
+    assert (told[-1]["examples"], told[-1]["output"]) == (4, "answers.parquet")
+
+
 @pytest.mark.slow
 def test_a_million_words(runner) -> None:
     long = {"id": "w", "question": "Who?", "context": "word " * 1_000_000}
