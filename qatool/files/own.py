@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 1 << 24
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
-_SUMMARY = re.compile(rb'\{\s*"version": "[^"]*",\s*"exit_code": \d')
+_SUMMARY = re.compile(rb'\{\s*("version": "[^"]*",\s*"exit_code": \d|"examples": \d+,\s*"rejected": \d)')
+"""Of a run, or of a dry run."""
 _ROW_KEYS = ({"answer", "candidates", "fingerprint"}, {"where", "reason"}, {"time", "level", "event"})
 """Of answers, of rejected rows and of a log."""
 
@@ -73,9 +75,13 @@ def check_log_file(log_file: str, inputs: Sequence[str]) -> None:
     """
     path = Path(log_file)
     # Most logs are new or were begun by qatool, and nothing is looked up for them.
-    if not path.is_file() or not path.stat().st_size or is_uri(log_file):
-        return
-    with path.open("rb") as stream:
+    try:
+        if is_uri(log_file) or not path.is_file() or not path.stat().st_size:
+            return
+    except OSError:
+        return  # Whoever opens it says so.
+    # One that may be written to and not read is compared.
+    with suppress(OSError), path.open("rb") as stream:
         if _is_made(stream.readline(_LONGEST_LINE)):
             return
     for text in inputs:
@@ -100,7 +106,11 @@ def _check_made(source: Source) -> None:
     elif source.path.stat().st_size:
         with open_bytes(source) as stream:
             first = stream.readline(_LONGEST_LINE)
-            made = _is_made(first) or bool(_SUMMARY.match(first + stream.readline(99) + stream.readline(99)))
+            made = (
+                not first
+                or _is_made(first)
+                or bool(_SUMMARY.match(first + stream.readline(99) + stream.readline(99)))
+            )
     else:
         made = True  # Nothing would be lost.
     if not made:
@@ -109,6 +119,7 @@ def _check_made(source: Source) -> None:
 
 def _is_made(line: bytes) -> bool:
     """Whether qatool wrote a file that begins with a line."""
+    line = line.lstrip(b"\xef\xbb\xbf\0")
     if _LOG_LINE.match(line):
         return True
     try:

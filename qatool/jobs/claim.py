@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 _MARKS = (PLAN_NAME, "lock")
 """One of these is in nearly every folder that a run worked in."""
 _OURS = re.compile(
-    r"parts|done|previous|rejects\.jsonl|stdin\.jsonl|log(\.jsonl)?|lock\..*|features|model|metrics\.csv|(last|best)\.ckpt|\..*"
+    r"plan\.json|parts|done|previous|rejects\.jsonl|stdin\.jsonl|log(\.jsonl)?|lock(\..*)?|\..*\.[0-9a-f]{8}\.tmp|\.nfs.*"
 )
-"""And these where a run ended in the midst of setting up or of tidying."""
+"""What a run puts there, also one that ended in the midst of setting up or of tidying."""
+_OURS_IN_TRAINING = re.compile(rf"{_OURS.pattern}|features|model|metrics\.csv|(last|best)\.ckpt")
+"""And one of a command whose output is a folder."""
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def locked_folder(folder: Path, *, command: str) -> Iterator[Lock]:
     :raises ResumeRefusedError: it holds unfinished work of another command
     :raises OutputError: it cannot be made, or is somebody else's
     """
-    refuse_foreign(folder)
+    refuse_foreign(folder, ours=_OURS_IN_TRAINING)
     with Lock(folder / "lock") as lock:
         try:
             refuse_others(folder, lock, command=command)
@@ -61,7 +63,12 @@ def refuse_others(folder: Location, lock: OwnedLock, *, command: str) -> None:
     )
 
 
-def refuse_foreign(folder: Location) -> None:
+def is_ours(name: str) -> bool:
+    """Whether a run gives such a name to what it puts into its folder."""
+    return _OURS.fullmatch(name) is not None
+
+
+def refuse_foreign(folder: Location, *, ours: re.Pattern[str] = _OURS) -> None:
     """Make sure that what is swept and removed after a run is a run's: a folder of that name may be anybody's.
 
     :raises OutputError: a folder on a disk holds something, and no run's plan or lock
@@ -70,8 +77,9 @@ def refuse_foreign(folder: Location) -> None:
         return
     with reporting(folder):
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    foreign = sorted(name for name in names if not _OURS.fullmatch(name))
-    if foreign and names.isdisjoint(_MARKS):
+        is_run = any((folder / name).is_file() for name in _MARKS)
+    foreign = sorted(name for name in names if not ours.fullmatch(name))
+    if foreign and not is_run:
         raise OutputError(
             f"{folder}: is the name of the run's folder, and holds {foreign[0]!a}, which qatool did not write; move "
             "it, or choose another output"

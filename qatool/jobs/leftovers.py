@@ -10,6 +10,7 @@ from qatool.files.atomic import temporaries_in, temporaries_of
 from qatool.files.objects import ObjectPath
 from qatool.files.targets import is_sealed
 from qatool.files.writefailures import reporting
+from qatool.jobs.claim import is_ours
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,12 +53,13 @@ def sweep(*paths: Path) -> None:
 
 
 def empty_folder(folder: Path, *, first: Path, last: Path) -> None:
-    """Remove what stands in a folder on a disk, as far as that goes; ``first`` and ``last`` then.
+    """Remove what a run put into a folder on a disk, as far as that goes; ``first`` and ``last`` then.
 
     :raises OSError: the folder cannot be read
     """
     for path in sorted(folder.iterdir(), key=lambda path: (path != first, path == last)):
-        _remove(path)
+        if is_ours(path.name):
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -17,6 +17,9 @@ DEFAULT_TEACHER_WEIGHT = 0.5
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
+_DEVICES = re.compile(r"auto|-1|0*[1-9]\d*|\d+(,\d+)+,?|\d+,")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions(NegativeOptions):
     """Options of ``qatool finetune``.
@@ -227,7 +230,7 @@ class FinetuneOptions(NegativeOptions):
         return problems
 
     def _device_problems(self) -> list[str]:
-        if self.devices is None or re.fullmatch(r"auto|-1|0*[1-9]\d*|\d+(,\d+)+,?|\d+,", self.devices):
+        if self.devices is None or _DEVICES.fullmatch(self.devices.replace(" ", "")):
             return []
         return [f"--devices {self.devices}: is no number of devices; write 2, a list like 0,1 (or 1,), or auto"]
 

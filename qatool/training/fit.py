@@ -118,8 +118,9 @@ def fit(
     averaging = None if options.moving_average is None else MovingAverage(options.moving_average)
     last = run.folder / _LAST
     with _quietly():
+        callbacks = [record, *_callbacks(options, run, best, averaging)]
         with _naming_devices(options):
-            trainer = _trainer(options, run, [record, *_callbacks(options, run, best, averaging)])
+            trainer = _trainer(options, run, callbacks)
         if last.exists():
             log_event("training continues from its checkpoint", checkpoint=str(last))
         with _telling(run.folder):
@@ -221,6 +222,8 @@ def _naming_devices(options: FinetuneOptions) -> Iterator[None]:
     except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
         given = {"--accelerator": options.accelerator, "--devices": options.devices, "--strategy": options.strategy}
         named = " ".join(f"{flag} {value}" for flag, value in given.items() if value not in {None, "auto"})
+        if not named:
+            raise
         raise UsageError(f"{named}: Lightning cannot train so ({reason_of(error)}); name others") from None
 
 

@@ -231,6 +231,22 @@ def test_what_qatool_wrote_among_the_inputs_gives_way(runner, output) -> None:
         assert json.loads(told.read_text())["examples"] == 5
 
 
+@pytest.mark.parametrize("output", ["answers.jsonl.gz", "answers.jsonl.zst", "answers.jsonl", "answers.parquet"])
+def test_answers_to_nothing_give_way(runner, output) -> None:
+    inputs = runner.folder / "inputs"
+    inputs.mkdir()
+    (inputs / "in.jsonl").touch()
+    for words in ([], [], ["--dry-run", "--summary", "inputs/told.json"], ["--summary", "inputs/told.json"]):
+        assert runner.run("inputs", *words, output=f"inputs/{output}").wait() == 0
+
+
+def test_a_log_that_cannot_be_looked_up(runner) -> None:
+    write_rows(runner.folder / "in.jsonl", rows(4))
+    process = runner.run("in.jsonl", "--log-file", "x" * 300)
+    assert process.wait() == 9
+    assert "cannot be written (File name too long)" in process.error
+
+
 def test_a_folder_that_has_the_name_of_the_run_s_is_kept(runner) -> None:
     write_rows(runner.folder / "in.jsonl", rows(4))
     folder = runner.folder / "answers.parquet.qatool"
@@ -242,6 +258,9 @@ def test_a_folder_that_has_the_name_of_the_run_s_is_kept(runner) -> None:
     assert (folder / "sub" / "thesis.txt").read_text() == "mine"
     (folder / "sub" / "thesis.txt").unlink()
     (folder / "sub").rmdir()
+    (folder / ".git").mkdir()
+    assert runner.run("in.jsonl").wait() == 9
+    (folder / ".git").rmdir()
     runner.done("in.jsonl")
     assert not folder.exists()
 
@@ -251,9 +270,13 @@ def test_a_run_folder_that_leads_to_another_disk(runner) -> None:
     elsewhere = runner.folder / "elsewhere"
     elsewhere.mkdir()
     (runner.folder / "answers.parquet.qatool").symlink_to(elsewhere)
-    for _ in range(2):
+    for kept in ([], ["thesis"]):
+        for name in kept:
+            # Somebody may have put it there while a run held the folder.
+            (elsewhere / name).mkdir()
+            (elsewhere / "lock").touch()
         runner.done("in.jsonl", "--restart")
-        assert list(elsewhere.iterdir()) == []
+        assert [path.name for path in elsewhere.iterdir()] == kept
         names = {path.name for path in runner.folder.iterdir()}
         assert "answers.parquet.qatool" in names
         assert not any(name.endswith(".tmp") for name in names)

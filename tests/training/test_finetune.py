@@ -376,6 +376,11 @@ def test_devices_that_are_none(options, devices) -> None:
         options(devices=devices)
 
 
+@pytest.mark.parametrize("devices", ["2", "0,1", "0, 1", "1,", "auto", "-1", "02"])
+def test_devices_as_lightning_takes_them(options, devices) -> None:
+    assert options(devices=devices).devices == devices
+
+
 def test_there_is_nothing_to_compile_for_on_a_cpu(options) -> None:
     with pytest.raises(EnvironmentUnfitError, match="--compile: is for a CUDA card"):
         run(options(compile=True))
