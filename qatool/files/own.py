@@ -100,10 +100,12 @@ def _check_made(source: Source) -> None:
 
     :raises UsageError: it did not
     """
+    if not source.path.stat().st_size:
+        return  # Nothing would be lost.
     if source.format == "parquet":
-        with reading(source):
-            made = b"qatool" in (open_parquet(source.path).schema_arrow.metadata or {})
-    elif source.path.stat().st_size:
+        with reading(source), open_parquet(source.path) as file:
+            made = b"qatool" in (file.schema_arrow.metadata or {})
+    else:
         with open_bytes(source) as stream:
             first = stream.readline(_LONGEST_LINE)
             made = (
@@ -111,8 +113,6 @@ def _check_made(source: Source) -> None:
                 or _is_made(first)
                 or bool(_SUMMARY.match(first + stream.readline(99) + stream.readline(99)))
             )
-    else:
-        made = True  # Nothing would be lost.
     if not made:
         raise _not_ours(str(source.path))
 

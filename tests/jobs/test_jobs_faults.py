@@ -236,6 +236,7 @@ def test_answers_to_nothing_give_way(runner, output) -> None:
     inputs = runner.folder / "inputs"
     inputs.mkdir()
     (inputs / "in.jsonl").touch()
+    (inputs / output).touch()
     for words in ([], [], ["--dry-run", "--summary", "inputs/told.json"], ["--summary", "inputs/told.json"]):
         assert runner.run("inputs", *words, output=f"inputs/{output}").wait() == 0
 
