@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from qatool.logs import harmless, log_event
+from qatool.wording import counted, duration, speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL = 30.0
 """Seconds between two plain progress lines."""
+_WIDTH_OF_SPEED = 76
+"""Columns of the screen from which on the bar shows speeds."""
+_WIDTH_OF_WORDS = 52
+"""Columns from which on it shows what is done and for how long."""
 
 
 class Observer(Protocol):
@@ -109,10 +114,10 @@ class PlainObserver:
         self._write(f"{self._doing}, {duration(seconds)}: {self._counts(seconds)}{left}")
 
     def _counts(self, seconds: float) -> str:
-        count = f"{self._examples:,} examples"
+        count = counted(self._examples, "example")
         if self._total:
             share = 100 * self._examples / self._total
-            count = f"{self._examples:,} of {self._total:,} examples ({share:.1f} %)"
+            count = f"{self._examples:,} of {counted(self._total, 'example')} ({share:.1f} %)"
         return f"{count}, {speed(self._examples, self._windows, seconds)}"
 
     def _write(self, line: str) -> None:
@@ -153,21 +158,27 @@ class BarObserver:
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
         self.finished()
         self._examples = self._windows = 0
         self._since = self._clock()
-        measure = (SpinnerColumn(),) if total_examples is None else (BarColumn(bar_width=None),)
+        known, width = total_examples is not None, self._console.width
+        # On a narrow screen what matters most stays whole: how much is done, and how long it takes.
+        shown = (
+            (TextColumn("{task.description}", markup=False), width >= _WIDTH_OF_WORDS),
+            (SpinnerColumn(), not known),
+            (BarColumn(bar_width=None), known),
+            (MofNCompleteColumn(table_column=Column(no_wrap=True)), True),
+            (TextColumn("{task.fields[speed]}", markup=False), width >= _WIDTH_OF_SPEED),
+            (TimeElapsedColumn(table_column=Column(no_wrap=True)), width >= _WIDTH_OF_WORDS),
+            (TimeRemainingColumn(table_column=Column(no_wrap=True)), known),
+        )
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            *measure,
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}", markup=False),
-            TimeElapsedColumn(),
-            *(() if total_examples is None else (TimeRemainingColumn(),)),
+            *(column for column, is_shown in shown if is_shown),
             console=self._console,
             refresh_per_second=4,
-            expand=total_examples is not None,
+            expand=known,
         )
         self._task = self._progress.add_task(harmless(message), total=total_examples, speed="")
         self._progress.start()
@@ -191,23 +202,6 @@ class BarObserver:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-
-
-def speed(examples: int, windows: int, seconds: float, *, brief: bool = False) -> str:
-    """Return the rates: ``41.2 examples/s, 45.0 windows/s``; brief: ``41.2 ex/s 45.0 win/s``."""
-    seconds = max(seconds, 1e-9)
-    rates = f"{examples / seconds:,.1f}", f"{windows / seconds:,.1f}"
-    return "{} ex/s {} win/s".format(*rates) if brief else "{} examples/s, {} windows/s".format(*rates)
-
-
-def duration(seconds: float) -> str:
-    """Return a time span for people: ``4.9 s``, ``3 min 40 s``, ``2 h 05 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from qatool.logs import harmless
-from qatool.observers import duration, is_terminal
+from qatool.observers import is_terminal
+from qatool.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ def console_on(stream: TextIO) -> Console:
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return the summary as lines of text, the counts first."""
     counts = (
-        f"{_count(summary['examples'], 'example')}: {summary['answered']:,} answered, "
+        f"{counted(summary['examples'], 'example')}: {summary['answered']:,} answered, "
         f"{summary['no_answer']:,} no answer, {summary['rejected']:,} rejected"
     )
     read = f" ({summary['windows_read']:,} of {summary['windows']:,} windows read)"
@@ -88,12 +89,12 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     )
     lines = [f"{counts}; {pace}"]
     if summary["odd"]:
-        lines.append(f"{_count(summary['odd'], 'example')} with an empty question or context, so without an answer")
+        lines.append(f"{counted(summary['odd'], 'example')} with an empty question or context, so without an answer")
     if summary["rejected"]:
         reasons = sorted(summary["reject_reasons"].items(), key=lambda item: -item[1])
         shown = [f"{count:,} {reason}" for reason, count in reasons[:_REASONS_SHOWN]]
         if more := len(reasons) - len(shown):
-            shown.append(f"{more:,} other {'reason' if more == 1 else 'reasons'}")
+            shown.append(counted(more, "other reason"))
         lines.append(f"rejected: {', '.join(shown)}")
     if summary["model"] is not None:
         lines.append(
@@ -158,7 +159,3 @@ def _clip(text: str, longest: int) -> str:
 
 def _one_line(text: str) -> str:
     return harmless(re.sub(r"\r\n|[\n\r\u2028\u2029]", "⏎", text).replace("\t", " "))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FLOORS = (
-    ("redaction", "places"),
+    ("redaction", "places", "wording"),
     ("errors",),
     ("options", "schema", "logs"),
     ("observers",),
@@ -46,7 +46,7 @@ ONLY_IN = {
 }
 """Libraries that only some floors may use, even inside a function."""
 
-LIGHT = ("options", "redaction", "places", "errors", "schema", "logs", "observers", "cli")
+LIGHT = ("options", "redaction", "places", "errors", "schema", "logs", "observers", "wording", "cli")
 HEAVY = {"torch", "transformers", "pyarrow", "numpy"}
 
 

@@ -12,10 +12,12 @@ import sys
 import threading
 
 import pytest
+from rich.console import Console
 
 from qatool.logs import setup_logging
-from qatool.observers import PlainObserver, SilentObserver, duration, make_observer
+from qatool.observers import BarObserver, PlainObserver, SilentObserver, make_observer
 from qatool.options import ScreenOptions
+from qatool.wording import duration
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
@@ -204,6 +206,26 @@ def test_a_bar_on_a_terminal_is_not_torn_by_log_lines(total) -> None:
     assert re.fullmatch(bar, lines[3])
     assert re.fullmatch(STAMP + " INFO end", lines[4])
     assert lines[5:] == [""]
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (24, "  345678/1234567 -:--:--"),
+        (40, "━━━━╺━━━━━━━━━━━  345678/1234567 -:--:--"),
+        (60, "answering ━━━━━╺━━━━━━━━━━━━  345678/1234567 0:00:00 -:--:--"),
+        (80, "answering ━━━━╺━━━━━━━━━━━  345678/1234567 86.4 ex/s 259.3 win/s 0:00:00 -:--:--"),
+    ],
+)
+def test_a_narrow_bar_keeps_the_counts_whole(width, line) -> None:
+    clock, screen = Clock(), io.StringIO()
+    observer = BarObserver(Console(file=screen, force_terminal=True, width=width), clock=clock)
+    observer.started(1_234_567, "answering")
+    clock.now += 4_000
+    observer.advanced(345_678, 3 * 345_678)
+    observer.finished()
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n").splitlines()
+    assert [text for text in drawn if text][-1] == line
 
 
 def test_plain_lines_go_to_a_log_in_json(capsys) -> None:

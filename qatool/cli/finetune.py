@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, tell_rejected
 from qatool.logs import harmless
-from qatool.observers import duration, is_terminal
+from qatool.observers import is_terminal
 from qatool.options import FinetuneOptions
+from qatool.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ import sys
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, tell_rejected
 from qatool.logs import harmless
-from qatool.observers import duration
 from qatool.options import PrepOptions
+from qatool.wording import duration
 
 
 def prep(options: PrepOptions) -> None:

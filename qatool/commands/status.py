@@ -9,7 +9,7 @@ from qatool.errors import EXIT_DONE, InputError, RowsRejected, UsageError
 from qatool.files.locations import check_readable, is_there
 from qatool.files.targets import parse_target, run_folder
 from qatool.jobs.state import RunState, read_state
-from qatool.observers import duration
+from qatool.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,18 +58,18 @@ def as_json(state: Mapping[str, Any]) -> str:
 
 def lines(state: Mapping[str, Any]) -> list[str]:
     """Return the state in words."""
-    count = f"{state['examples']:,} examples" if state["examples"] is not None else "an unknown number of examples"
+    count = (
+        counted(state["examples"], "example") if state["examples"] is not None else "an unknown number of examples"
+    )
     if state["state"] == "done":
         answered = "" if state["answered"] is None else f", {state['answered']:,} answered"
         rejected = f", {state['rejected']:,} rejected" if state["rejected"] else ""
         return [f"{state['output']}: done, {count}{answered}{rejected}"]
     if state["total"]:
-        count = f"{state['examples']:,} of {state['total']:,} examples ({100 * state['share']:.1f} %)"
-    told = [
-        f"{state['output']}: {state['state']}, {count} in {state['shards']:,} shard{'s' * (state['shards'] != 1)}"
-    ]
+        count = f"{state['examples']:,} of {counted(state['total'], 'example')} ({100 * state['share']:.1f} %)"
+    told = [f"{state['output']}: {state['state']}, {count} in {counted(state['shards'], 'shard')}"]
     if state["rejected"]:
-        told.append(f"{state['rejected']:,} rows rejected")
+        told.append(f"{counted(state['rejected'], 'row')} rejected")
     if state["examples_per_second"]:
         pace = f"{state['examples_per_second']:,.1f} examples/s, {state['windows_per_second']:,.1f} windows/s"
         left = "" if state["seconds_left"] is None else f", {duration(state['seconds_left'])} left"

@@ -23,6 +23,7 @@ from qatool.jobs.processcrew import ProcessCrew
 from qatool.jobs.processes import usable_cores
 from qatool.jobs.staged import run_staged
 from qatool.models.named import model_name
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +121,7 @@ def local_places(options: ExtractOptions) -> Sequence[str]:
         count = 1 if asked == "all" else int(asked)
         if count > cores:
             raise EnvironmentUnfitError(
-                f"--devices {asked}: this machine has {cores} core{'s' * (cores != 1)}; use {cores} or fewer"
+                f"--devices {asked}: this machine has {counted(cores, 'core')}; use {cores} or fewer"
             )
         return ["cpu"] * count
     import torch
@@ -136,7 +137,7 @@ def local_places(options: ExtractOptions) -> Sequence[str]:
     count = cards if asked == "all" else int(asked)
     if count > cards:
         raise EnvironmentUnfitError(
-            f"--devices {asked}: this machine has {cards} CUDA card{'s' * (cards != 1)}; use --devices {cards} or all"
+            f"--devices {asked}: this machine has {counted(cards, 'CUDA card')}; use --devices {cards} or all"
         )
     return [f"cuda:{number}" for number in range(count)]
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from qatool.extraction.shards import Shard, cut_shards
 from qatool.jobs.markers import read_marker
 from qatool.jobs.processes import peak_memory_bytes
-from qatool.observers import duration
 from qatool.schema import fingerprint
+from qatool.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,13 +98,13 @@ def spread(told: dict[str, Any], *, workers: int | None) -> dict[str, Any]:
 def forecast_lines(told: Mapping[str, Any]) -> list[str]:
     """Return a forecast in words."""
     about = "" if told["exact"] else "about "
-    lines = [f"{told['examples']:,} examples in {told['shards']:,} shards"]
+    lines = [f"{counted(told['examples'], 'example')} in {counted(told['shards'], 'shard')}"]
     if told["done_shards"]:
-        lines.append(f"{told['done_examples']:,} of them, {told['done_shards']:,} shards, are done")
+        lines.append(f"{told['done_examples']:,} of them, in {counted(told['done_shards'], 'shard')}, are done")
     if told["rejected"]:
-        lines.append(f"{told['rejected']:,} bad rows; the first: {told['first_reject']}")
+        lines.append(f"{counted(told['rejected'], 'bad row')}; the first: {told['first_reject']}")
     lines += [f"--keep {name}: no row has this column" for name in told["unseen_columns"]]
-    lines.append(f"{about}{told['windows']:,} windows, {told['tokens']:,} tokens to read")
+    lines.append(f"{about}{counted(told['windows'], 'window')}, {counted(told['tokens'], 'token')} to read")
     if told["seconds"] is not None:
         lines.append(f"about {duration(told['seconds'])} on {_devices(told)}")
     lines.append(f"about {told['memory_bytes'] / 1e9:.1f} GB of memory")

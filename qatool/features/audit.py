@@ -10,6 +10,7 @@ import numpy as np
 from qatool.features.maker import REPAIRS_SHOWN
 from qatool.files.labels import NEARBY
 from qatool.files.rows import reason_kind
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,13 +92,13 @@ def audit_lines(audit: Mapping[str, Any]) -> list[str]:
     :param audit: as in ``audit.json``
     """
     examples = (
-        f"{_number(audit['examples'], 'example')}: {audit['answerable']:,} answerable, "
+        f"{counted(audit['examples'], 'example')}: {audit['answerable']:,} answerable, "
         f"{audit['unanswerable']:,} unanswerable, {audit['unlabelled']:,} without a label, "
         f"{audit['empty']:,} empty, {audit['rejected']:,} rejected"
     )
     windows = (
-        f"{_number(audit['windows'], 'window')}: {audit['windows_with_answer']:,} with an answer, "
-        f"{audit['windows_without_answer']:,} without{_dropped(audit)}; {_number(audit['tokens'], 'token')}, "
+        f"{counted(audit['windows'], 'window')}: {audit['windows_with_answer']:,} with an answer, "
+        f"{audit['windows_without_answer']:,} without{_dropped(audit)}; {counted(audit['tokens'], 'token')}, "
         f"{audit['disk_bytes'] / 1e6:,.1f} MB on disk"
     )
     lines = [examples, windows]
@@ -106,21 +107,21 @@ def audit_lines(audit: Mapping[str, Any]) -> list[str]:
         nearby = audit["answers_repaired"] - audit["answers_in_bytes"]
         if nearby:
             lines.append(
-                f"{_number(nearby, 'answer')} stood up to {NEARBY} characters away from the offset given: repaired"
+                f"{counted(nearby, 'answer')} stood up to {NEARBY} characters away from the offset given: repaired"
             )
         if audit["answers_in_bytes"]:
             lines.append(
-                f"{_number(audit['answers_in_bytes'], 'answer')} had an offset that counts bytes, not characters: "
+                f"{counted(audit['answers_in_bytes'], 'answer')} had an offset that counts bytes, not characters: "
                 "repaired; mend the program that wrote it"
             )
     if audit["answers_no_window_holds"]:
         lines.append(
-            f"{_number(audit['answers_no_window_holds'], 'answer')} fit into no window or have no token, so no label "
+            f"{counted(audit['answers_no_window_holds'], 'answer')} fit into no window or have no token, so no label "
             "points at them; raise --max-length or --stride"
         )
     if audit["truncated_questions"]:
         lines.append(
-            f"{_number(audit['truncated_questions'], 'question')} cut; raise --max-question-length, and --max-length "
+            f"{counted(audit['truncated_questions'], 'question')} cut; raise --max-question-length, and --max-length "
             "where that and --stride leave no more room"
         )
     for name, noun in (
@@ -130,7 +131,7 @@ def audit_lines(audit: Mapping[str, Any]) -> list[str]:
         ("empty_contexts", "an empty context"),
     ):
         if audit[name]:
-            lines.append(f"{_number(audit[name], 'example')} with {noun}")
+            lines.append(f"{counted(audit[name], 'example')} with {noun}")
     if audit["rejected"]:
         reasons = sorted(audit["reject_reasons"].items(), key=lambda item: -item[1])
         lines += [f"rejected {count:,}: {reason}" for reason, count in reasons[:_REASONS_SHOWN]]
@@ -155,7 +156,3 @@ def _histogram_lines(bins: list[dict[str, int]]) -> list[str]:
         f"{'#' * -(-_BAR * one['windows'] // most)}".rstrip()
         for one in shown
     ]
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

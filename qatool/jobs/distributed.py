@@ -18,6 +18,7 @@ from qatool.jobs.ahead import ahead
 from qatool.jobs.crew import IN_HAND, Advanced, Failure, Lost, Outcome, Returned
 from qatool.jobs.work import Finished, HandingOut, U, Unreadable, handed_out
 from qatool.logs import log_event
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from qatool.errors import QatoolError
@@ -117,7 +118,7 @@ class _Run(Generic[U, Q]):
             raise unreadable
         if self._problems:
             told, more = self._problems[:_PROBLEMS_TOLD], len(self._problems) - _PROBLEMS_TOLD
-            raise EnvironmentUnfitError(*told, *([f"and {more:,} more shards"] if more > 0 else []))
+            raise EnvironmentUnfitError(*told, *([f"and {counted(more, 'more shard')}"] if more > 0 else []))
 
     def _give(self, one: _UnderWay[U, Q]) -> None:
         """Hand a unit out as soon as somebody has a hand free; those that came back go first."""

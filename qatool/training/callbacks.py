@@ -17,8 +17,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from qatool.errors import QatoolError
 from qatool.files.writefailures import reporting
 from qatool.logs import harmless
-from qatool.observers import duration
 from qatool.training.launch import settled
+from qatool.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -305,7 +305,7 @@ def test_dry_run_names_bad_rows(runner) -> None:
     (runner.folder / "in.jsonl").write_text("\n".join([*map(json.dumps, rows(3)), "{"]))
     process = runner.run("in.jsonl", "--dry-run")
     assert process.wait() == 0
-    assert process.out.splitlines()[1].startswith("1 bad rows; the first: in.jsonl:4: ")
+    assert process.out.splitlines()[1].startswith("1 bad row; the first: in.jsonl:4: ")
 
 
 def test_the_summary_says_how_it_went(runner) -> None:

@@ -1,0 +1,25 @@
+"""Counts, speeds and times in words, as every command says them."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun: ``1 example``, ``2,000 examples``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def speed(examples: int, windows: int, seconds: float, *, brief: bool = False) -> str:
+    """Return the rates: ``41.2 examples/s, 45.0 windows/s``; brief: ``41.2 ex/s 45.0 win/s``."""
+    seconds = max(seconds, 1e-9)
+    rates = f"{examples / seconds:,.1f}", f"{windows / seconds:,.1f}"
+    return "{} ex/s {} win/s".format(*rates) if brief else "{} examples/s, {} windows/s".format(*rates)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people: ``4.9 s``, ``3 min 40 s``, ``2 h 05 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
