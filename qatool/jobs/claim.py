@@ -38,7 +38,7 @@ def locked_folder(folder: Path, *, command: str) -> Iterator[Lock]:
     :raises OutputError: it cannot be made, or is somebody else's
     """
     refuse_foreign(folder, ours=_OURS_IN_TRAINING)
-    with Lock(folder / "lock") as lock:
+    with Lock(folder / "lock", command=command) as lock:
         try:
             refuse_others(folder, lock, command=command)
             yield lock

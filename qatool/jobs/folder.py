@@ -68,7 +68,11 @@ class RunFolder:
         self.parts = path / "parts"
         self.done = path / "done"
         self.previous = path / "previous"
-        self.lock = ObjectLock(path / "lock") if isinstance(path, ObjectPath) else Lock(path / "lock")
+        self.lock = (
+            ObjectLock(path / "lock", command=command)
+            if isinstance(path, ObjectPath)
+            else Lock(path / "lock", command=command)
+        )
         self.is_removed = False
         """Whether nothing is to be left in it any more."""
         self._previous_parts: list[Location] | None = None

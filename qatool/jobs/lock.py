@@ -45,10 +45,12 @@ class OwnedLock:
     """What names its owner by a token, so that an owner can tell whether it still is one.
 
     :param path: what holds the name
+    :param command: what the owner is doing
     """
 
-    def __init__(self, path: Location) -> None:
+    def __init__(self, path: Location, *, command: str = "") -> None:
         self.path = path
+        self._command = command
         self._token = secrets.token_hex(16)
         self._left = threading.Event()
 
@@ -88,8 +90,8 @@ class OwnedLock:
 
     def _claim(self) -> bytes:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "token": self._token}
-        return json.dumps({**owner, "processes": _process_table()}).encode()
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": self._command}
+        return json.dumps({**owner, "token": self._token, "processes": _process_table()}).encode()
 
     def _held(self) -> LockedError:
         owner = self.owner()
@@ -103,14 +105,15 @@ class Lock(OwnedLock):
     """The lock of a run folder on a disk, as a context manager. Its folder is made when it is missing.
 
     :param path: the lock file
+    :param command: what the owner is doing
     :raises LockedError: another live run holds it
     :raises OutputError: the file cannot be written
     """
 
     path: Path
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, command: str = "") -> None:
+        super().__init__(path, command=command)
         self._file: int | None = None
         self._earlier = b""
 

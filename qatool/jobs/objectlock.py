@@ -32,14 +32,15 @@ class ObjectLock(OwnedLock):
     """The lock of a run folder in a store, as a context manager.
 
     :param path: the lock's object
+    :param command: what the owner is doing
     :raises LockedError: another live run holds it
     :raises OutputError: it cannot be written
     """
 
     path: ObjectPath
 
-    def __init__(self, path: ObjectPath) -> None:
-        super().__init__(path)
+    def __init__(self, path: ObjectPath, *, command: str = "") -> None:
+        super().__init__(path, command=command)
         self._data = b""
 
     def __enter__(self) -> Self:

@@ -29,7 +29,7 @@ class RunState:
     shards: int
     """Parts that are done."""
     command: str | None = None
-    """Whose work it is; ``None`` before there is a plan."""
+    """Whose work it is; ``None`` where nothing tells."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Of those parts."""
     total: int | None = None
@@ -69,12 +69,13 @@ def read_state(path: Location) -> RunState | None:
         counts.update(marker.counts)
     plan = Plan.load(folder.plan)
     shards, ended = _last_start(folder.log)
+    owner = folder.lock.owner()
     examples, windows, seconds = (sum(shard.get(key, 0) for shard in shards) for key in _SUMMED)
     return RunState(
         running=folder.lock.is_held(),
-        owner={key: value for key, value in folder.lock.owner().items() if key in ("pid", "host", "since")},
+        owner={key: value for key, value in owner.items() if key in ("pid", "host", "since")},
         shards=len(whole),
-        command=None if plan is None else plan.owner,
+        command=(plan.owner if plan is not None else owner.get("command")) or None,
         counts=dict(counts),
         total=None if plan is None else plan.examples,
         examples_per_second=examples / seconds if seconds else None,
