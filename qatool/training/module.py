@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from qatool.models.ways import compiled
+from qatool.training.dropout import CheapDropout
 from qatool.training.graphs import StepGraphs
 from qatool.training.logits import masked_logits, takes_ready_mask
 from qatool.training.teachers import TEMPERATURE
@@ -209,7 +211,8 @@ class QuestionAnsweringModule(LightningModule):
         Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2. Of several answers
         each counts by its weight; where there are teachers, what they say counts, too.
         """
-        logits = masked_logits(self._compiled or self.model, batch, ready_mask=self._ready_mask)
+        with CheapDropout() if self.device.type == "cpu" else nullcontext():
+            logits = masked_logits(self._compiled or self.model, batch, ready_mask=self._ready_mask)
         labels = torch.zeros((), device=logits[0].device)
         for one, positions in zip(logits, (batch.start_positions, batch.end_positions), strict=True):
             labels = labels - (one.log_softmax(dim=-1).gather(1, positions) * batch.weights).sum() / 2
