@@ -54,7 +54,7 @@ CPU_BATCH_TOKENS, CARD_BATCH_TOKENS = 16_384, 65_536
 """Tokens of a micro-batch, padding included, where the user does not say."""
 _RECIPE = (
     "epochs", "learning_rate", "batch_size", "warmup", "weight_decay", "clip", "dropout", "seed", *NEGATIVES,
-    "answers", "moving_average",
+    "answers", "moving_average", "adversarial",
 )  # fmt: skip
 """Options that decide the weights and stand in the model card."""
 
@@ -255,6 +255,7 @@ class _Training:
             warmup_steps=round(options.warmup * steps),
             seed=options.seed,
             teacher_weight=options.taught,
+            adversarial=options.adversarial,
         )
 
     def _data(self, validator: Validator | None) -> QuestionAnsweringData:

@@ -97,6 +97,15 @@ class FinetuneOptions(NegativeOptions):
             auto=True,
         )
     )
+    adversarial: float = option(
+        Flag(
+            "Learn each step also where embeddings are moved against the model, a window's by so much, such as 0.5; "
+            "it takes twice the time.",
+            "Training",
+            metavar="EPS",
+        ),
+        default=0.0,
+    )
     warmup: float = option(Flag("Share of the steps in which the learning rate rises.", "Training"), default=0.1)
     weight_decay: float = option(Flag("Not of biases and norms.", "Training"), default=0.01)
     clip: float = option(Flag("Largest norm of the gradient.", "Training"), default=1.0)
@@ -186,6 +195,8 @@ class FinetuneOptions(NegativeOptions):
                 for name in ("patience", "min_f1")
                 if getattr(self, name) is not None
             ]
+        if self.adversarial and self.compile:
+            problems.append("--adversarial: cannot be compiled; drop --compile")
         if self.teacher_weight is not None and not self.teacher:
             problems.append("--teacher-weight: needs someone to learn from; add --teacher MODEL")
         problems += [
@@ -205,6 +216,7 @@ class FinetuneOptions(NegativeOptions):
             "teacher_weight": self.teacher_weight is None or 0 <= self.teacher_weight <= 1,
             "dropout": self.dropout is None or 0 <= self.dropout < 1,
             "moving_average": self.moving_average is None or 0 < self.moving_average < 1,
+            "adversarial": self.adversarial >= 0,
             "min_f1": self.min_f1 is None or 0 <= self.min_f1 <= 100,
         }
         return [
@@ -261,5 +273,6 @@ _RANGES = {
     "teacher_weight": "is a share; give a number from 0 to 1",
     "dropout": "give a number from 0 to less than 1",
     "moving_average": "give a number between 0 and 1, such as 0.998",
+    "adversarial": "give a number from 0, such as 0.5",
     "min_f1": "is in per cent; give a number from 0 to 100",
 }

@@ -13,6 +13,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from qatool.models.ways import compiled
+from qatool.training.adversarial import Adversary
 from qatool.training.dropout import CheapDropout
 from qatool.training.graphs import StepGraphs
 from qatool.training.logits import masked_logits, takes_ready_mask
@@ -50,6 +51,8 @@ class Recipe:
     seed: int
     teacher_weight: float = 0.0
     """Part of the loss that what the teachers say makes up, in [0, 1]; the rest is the labels'."""
+    adversarial: float = 0.0
+    """How far embeddings are moved against the model (see :mod:`qatool.training.adversarial`); 0: not at all."""
 
     def rate(self, step: int) -> float:
         """Return the share of the learning rate at a step: up to 1 in a line, then down to 0 in another."""
@@ -157,11 +160,25 @@ class QuestionAnsweringModule(LightningModule):
 
     def _backward(self, batch: TrainingBatch) -> Tensor:
         """Add the gradients of a micro-batch to those there are; return its loss, a number."""
-        loss = self._loss(batch)
+        distance = self._recipe.adversarial
+        if not distance:
+            loss = self._loss(batch)
+            self._descend(loss)
+            return loss.detach()
+        adversary = Adversary(self.model, distance)
+        likely = None if self._teachers is None else self._teachers.probabilities(batch)
+        with adversary.watching():
+            loss = self._loss(batch, likely)
+        self._descend(loss / 2)
+        with adversary.moving():
+            self._descend(self._loss(batch, likely) / 2)
+        return loss.detach()
+
+    def _descend(self, loss: Tensor) -> None:
+        """Add the gradients of a loss to those there are."""
         self.manual_backward(loss)
         # Weights are cast once for each; the casts of the last one belong to a graph that is gone.
         torch.clear_autocast_cache()
-        return loss.detach()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient, scaled back by now."""
@@ -205,11 +222,13 @@ class QuestionAnsweringModule(LightningModule):
         """Do not end as if all were well."""
         self.check_finite()
 
-    def _loss(self, batch: TrainingBatch) -> Tensor:
+    def _loss(self, batch: TrainingBatch, likely: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Return the cross-entropy of start and end over the tokens of each window, padding apart, as it weighs.
 
         Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2. Of several answers
         each counts by its weight; where there are teachers, what they say counts, too.
+
+        :param likely: what the teachers say of it, where they were asked before
         """
         with CheapDropout() if self.device.type == "cpu" else nullcontext():
             logits = masked_logits(self._compiled or self.model, batch, ready_mask=self._ready_mask)
@@ -218,9 +237,10 @@ class QuestionAnsweringModule(LightningModule):
             labels = labels - (one.log_softmax(dim=-1).gather(1, positions) * batch.weights).sum() / 2
         if self._teachers is None:
             return labels
+        likely = likely or self._teachers.probabilities(batch)
         said = torch.zeros_like(labels)
-        for one, likely in zip(logits, self._teachers.probabilities(batch), strict=True):
-            each = (likely * (one / TEMPERATURE).log_softmax(dim=-1)).sum(dim=1)
+        for one, expected in zip(logits, likely, strict=True):
+            each = (expected * (one / TEMPERATURE).log_softmax(dim=-1)).sum(dim=1)
             said = said - (each * batch.weights.sum(dim=1)).sum() / 2
         taught = self._recipe.teacher_weight
         # By the square of the temperature gradients are as large as at a temperature of 1.
