@@ -23,9 +23,10 @@ ANSWERS = {
     "Who did Sarah meet?": "her friend",
     "When did Sarah meet her friend?": "last night",
     "Who went to the restaurant?": "Sarah",
+    "How did Sarah get to the restaurant?": None,
     "What is a possible reason for why Sarah met her friend?": None,
 }
-"""What it gets right of the classic demonstration; its card tells what it does not."""
+"""The classic demonstration."""
 
 
 @pytest.fixture(scope="module")
