@@ -47,7 +47,18 @@ def test_without_the_extra(labelled, tiny_model, tmp_path, missing) -> None:
 
 @pytest.mark.slow
 def test_terminated_and_started_again(labelled, tiny_model, tmp_path) -> None:
-    more = ("--epochs", "30", "--validation", str(labelled), "--validations", "2", "--dropout", "0.1")
+    more = (
+        "--epochs",
+        "30",
+        "--validation",
+        str(labelled),
+        "--validations",
+        "2",
+        "--dropout",
+        "0.1",
+        "--adversarial",
+        "0.5",
+    )
     whole = command(labelled, tiny_model, tmp_path / "whole", *more)
     subprocess.run(whole, env=environment(), check=True, capture_output=True)
     words = command(labelled, tiny_model, tmp_path / "model", *more)
@@ -134,6 +145,7 @@ def test_torchrun_with_a_teacher_and_a_mean(by_two, tiny_model, tmp_path) -> Non
 
 @pytest.mark.cluster
 def test_torchrun_stopped_and_started_again_gives_the_same_weights(by_two, tmp_path) -> None:
+    by_two += ["--adversarial", "0.5", "--dropout", "0.1"]
     whole = [str(tmp_path / "whole") if word == str(tmp_path / "model") else word for word in by_two]
     subprocess.run(launched(whole, port=29514), env=environment(), capture_output=True, check=True)
     starts = 0
