@@ -256,7 +256,8 @@ def test_the_first_look_of_a_process_finds_no_question() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch) -> None:
+@pytest.mark.parametrize("adversarial", [0.0, 0.5])
+def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch, adversarial) -> None:
     """From labelled rows to a model, steps as graphs, dropout drawn anew in each."""
     import json
 
@@ -289,7 +290,7 @@ def test_a_training_on_a_card(tmp_path, tiny_model, monkeypatch) -> None:
         FinetuneOptions(
             inputs=(str(path),), output=str(tmp_path / "model"), model=str(tiny_model), batch_size=8, epochs=30,
             learning_rate=1e-3, validation=str(path), validations=3, dropout=0.1, max_length=96, stride=16,
-            progress="none",
+            progress="none", adversarial=adversarial,
         )
     )  # fmt: skip
     assert result.device == "cuda:0"
