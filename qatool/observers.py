@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL = 30.0
 """Seconds between two plain progress lines."""
-_WIDTH_OF_SPEED = 76
-"""Columns of the screen from which on the bar shows speeds."""
-_WIDTH_OF_WORDS = 52
-"""Columns from which on it shows what is done and for how long."""
+_WORDS, _SPEEDS, _TIME = 18, 28, 8
+"""Columns of the screen that what is done takes beside a bar, the speeds, and a time, with the gap before it."""
 
 
 class Observer(Protocol):
@@ -164,15 +162,17 @@ class BarObserver:
         self._examples = self._windows = 0
         self._since = self._clock()
         known, width = total_examples is not None, self._console.width
-        # On a narrow screen what matters most stays whole: how much is done, and how long it takes.
+        # On a narrow screen what matters most stays whole: how much is done, then how long it takes.
+        room = width - len(f"{total_examples}/{total_examples}")
+        words = Column(no_wrap=True, overflow="ellipsis", max_width=max(_WORDS, width // 4))
         shown = (
-            (TextColumn("{task.description}", markup=False), width >= _WIDTH_OF_WORDS),
+            (TextColumn("{task.description}", markup=False, table_column=words), room >= 2 * _TIME + _WORDS + 3),
             (SpinnerColumn(), not known),
             (BarColumn(bar_width=None), known),
             (MofNCompleteColumn(table_column=Column(no_wrap=True)), True),
-            (TextColumn("{task.fields[speed]}", markup=False), width >= _WIDTH_OF_SPEED),
-            (TimeElapsedColumn(table_column=Column(no_wrap=True)), width >= _WIDTH_OF_WORDS),
-            (TimeRemainingColumn(table_column=Column(no_wrap=True)), known),
+            (TextColumn("{task.fields[speed]}", markup=False), room >= 2 * _TIME + _WORDS + _SPEEDS + 3),
+            (TimeElapsedColumn(table_column=Column(no_wrap=True)), room >= 2 * _TIME + _WORDS + 3),
+            (TimeRemainingColumn(table_column=Column(no_wrap=True)), known and room >= _TIME),
         )
         self._progress = Progress(
             *(column for column, is_shown in shown if is_shown),

@@ -41,8 +41,8 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     if state is not None and (state.running or is_open or not written):
         if state.command not in {None, _COMMAND}:
             raise InputError(
-                f"{options.output}: is the work of qatool {state.command}, of which status tells nothing; it shows "
-                "its own progress"
+                f"{options.output}: is the work of qatool {state.command}, of which status tells nothing; "
+                + ("it shows its own progress" if state.running else "the same command continues it")
             )
         return _unfinished(options.output, state)
     summary = _summary(path.with_name(path.name + ".summary.json")) if written else None

@@ -10,6 +10,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from qatool.errors import EnvironmentUnfitError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,23 +25,32 @@ class Adversary:
 
     :param model: its ``get_input_embeddings`` names the layer
     :param distance: how far a window goes: the Euclidean norm over all its tokens and dimensions
+    :param windows: ``(b, t)``, the shape of what the model reads
     """
 
-    def __init__(self, model: Any, distance: float) -> None:
+    def __init__(self, model: Any, distance: float, *, windows: tuple[int, ...]) -> None:
         self._layer: nn.Module = model.get_input_embeddings()
         self._distance = distance
+        self._windows = windows
         self._read: list[Tensor] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Remember the embeddings of the one forward pass in this context, and what gradient they get."""
+        """Remember the embeddings of the one forward pass in this context, and what gradient they get.
+
+        :raises EnvironmentUnfitError: the model does not embed each of its windows once, one row each
+        """
 
         def remember(layer: nn.Module, inputs: Any, embedded: Tensor) -> None:  # noqa: ARG001 (a hook's)
-            embedded.retain_grad()
-            self._read = [embedded]
+            self._read.append(embedded)
+            if embedded.requires_grad:
+                embedded.retain_grad()
 
+        self._read = []
         with _hooked(self._layer, remember):
             yield
+        if [(tuple(one.shape[:-1]), one.requires_grad) for one in self._read] != [(self._windows, True)]:
+            raise EnvironmentUnfitError("--adversarial: the embeddings of this model cannot be moved; drop it")
 
     @contextmanager
     def moving(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _PARTS = 2**16
 """What 16 bits tell apart: a probability is rounded to as many parts."""
@@ -37,6 +37,12 @@ class CheapDropout(TorchFunctionMode):
         if func is functional.dropout and (asked := _asked(*args, **kwargs)):
             return dropped(*asked)
         return func(*args, **kwargs)
+
+
+def rereads(model: nn.Module) -> bool:
+    """Whether a model reads layers again in the backward pass, where they must drop the same, out of the context."""
+    names = ("gradient_checkpointing", "activation_checkpointing")  # of earlier and later transformers
+    return any(getattr(layer, name, False) is True for layer in model.modules() for name in names)
 
 
 def _asked(

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from qatool.models.ways import compiled
 from qatool.training.adversarial import Adversary
-from qatool.training.dropout import CheapDropout
+from qatool.training.dropout import CheapDropout, rereads
 from qatool.training.graphs import StepGraphs
 from qatool.training.logits import masked_logits, takes_ready_mask
 from qatool.training.teachers import TEMPERATURE
@@ -165,7 +165,7 @@ class QuestionAnsweringModule(LightningModule):
             loss = self._loss(batch)
             self._descend(loss)
             return loss.detach()
-        adversary = Adversary(self.model, distance)
+        adversary = Adversary(self.model, distance, windows=tuple(batch.input_ids.shape))
         likely = None if self._teachers is None else self._teachers.probabilities(batch)
         with adversary.watching():
             loss = self._loss(batch, likely)
@@ -230,7 +230,7 @@ class QuestionAnsweringModule(LightningModule):
 
         :param likely: what the teachers say of it, where they were asked before
         """
-        with CheapDropout() if self.device.type == "cpu" else nullcontext():
+        with CheapDropout() if self.device.type == "cpu" and not rereads(self.model) else nullcontext():
             logits = masked_logits(self._compiled or self.model, batch, ready_mask=self._ready_mask)
         labels = torch.zeros((), device=logits[0].device)
         for one, positions in zip(logits, (batch.start_positions, batch.end_positions), strict=True):

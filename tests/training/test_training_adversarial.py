@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from traininghelpers import RECIPE, batch_of, tiny_bert
+from transformers import (
+    BartConfig,
+    BartForQuestionAnswering,
+    XLNetConfig,
+    XLNetForQuestionAnsweringSimple,
+)
 
-from qatool.errors import UsageError
+from qatool.errors import EnvironmentUnfitError, UsageError
 from qatool.training.adversarial import Adversary
 from qatool.training.module import QuestionAnsweringModule
 from qatool.training.teachers import Teachers
@@ -30,7 +36,7 @@ def gradients(module: QuestionAnsweringModule) -> dict[str, torch.Tensor]:
 def test_each_window_moves_so_far_and_to_a_greater_loss() -> None:
     module = module_of(0.0)
     batch = batch_of(LABELS)
-    adversary = Adversary(module.model, 0.25)
+    adversary = Adversary(module.model, 0.25, windows=(2, 5))
     embedded = []
     handle = module.model.get_input_embeddings().register_forward_hook(lambda *told: embedded.append(told[-1]))
     with adversary.watching():
@@ -57,7 +63,7 @@ def test_a_step_is_the_mean_of_both() -> None:
     both = gradients(module)
 
     apart = module_of(0.0)
-    adversary = Adversary(apart.model, 0.25)
+    adversary = Adversary(apart.model, 0.25, windows=(2, 5))
     with adversary.watching():
         first = apart._loss(batch)
     first.backward()
@@ -76,6 +82,28 @@ def test_teachers_are_asked_once(monkeypatch) -> None:
     monkeypatch.setattr(teachers, "probabilities", lambda batch: asked.append(1) or probabilities(batch))
     module_of(0.25, teachers)._backward(batch_of(LABELS))
     assert asked == [1]
+
+
+def test_models_that_embed_otherwise() -> None:
+    """BART's own layer is never read, and XLNet's windows are columns; frozen embeddings cannot be moved."""
+    bart = BartForQuestionAnswering(
+        BartConfig(
+            vocab_size=20, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8, max_position_embeddings=16,
+        )
+    )  # fmt: skip
+    xlnet = XLNetForQuestionAnsweringSimple(
+        XLNetConfig(vocab_size=20, d_model=8, n_layer=1, n_head=2, d_inner=8, mem_len=None)
+    )
+    frozen = tiny_bert()
+    frozen.get_input_embeddings().weight.requires_grad = False
+    for model in (bart, xlnet, frozen):
+        module = module_of(0.25)
+        module.model = model.eval()
+        with pytest.raises(
+            EnvironmentUnfitError, match="--adversarial: the embeddings of this model cannot be moved"
+        ):
+            module._backward(batch_of(LABELS))
 
 
 @pytest.mark.parametrize("distance", [-1.0, float("nan"), float("inf")])

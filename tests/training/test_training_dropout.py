@@ -8,7 +8,7 @@ from torch.nn import Dropout, functional
 from traininghelpers import RECIPE, batch_of, tiny_bert
 
 from qatool.training import dropout
-from qatool.training.dropout import CheapDropout
+from qatool.training.dropout import CheapDropout, rereads
 from qatool.training.module import QuestionAnsweringModule
 
 
@@ -74,3 +74,16 @@ def test_training_drops_so(monkeypatch) -> None:
     module = QuestionAnsweringModule(model, RECIPE, None).train()
     module._loss(batch_of([[(1, 3)], [(2, 2)]]))
     assert sorted(asked) == [(3, 0.1), (3, 0.1), (3, 0.1), (4, 0.1)]
+
+
+def test_layers_that_are_read_again_drop_the_same() -> None:
+    """With gradient checkpointing torch reads a layer again on the way back, and checks that it is the same."""
+    model = tiny_bert()
+    # Earlier transformers call it by the one name, later ones by the other.
+    begin = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    begin({"use_reentrant": False})
+    assert rereads(model)
+    assert not rereads(tiny_bert())
+    module = QuestionAnsweringModule(model, RECIPE, None).train()
+    module._loss(batch_of([[(1, 3)], [(2, 2)]])).backward()
+    assert model.get_input_embeddings().weight.grad is not None
