@@ -225,7 +225,7 @@ def _untold_of_trip(who: str, go: str, goal: str) -> list[str]:
 
 
 def _of_another_place(told: Told, going: Going, dice: Random) -> list[tuple[str, str | None]]:
-    """Return a question for a place of another kind, or none."""
+    """Return a question for a place of another kind, or none; kinds that are near each other count as others."""
     place, kind = dice.choice(PLACES)
     if kind == told.kind or dice.random() >= 0.4:
         return []
