@@ -46,7 +46,6 @@ class Adversary:
             if embedded.requires_grad:
                 embedded.retain_grad()
 
-        self._read = []
         with _hooked(self._layer, remember):
             yield
         if [(tuple(one.shape[:-1]), one.requires_grad) for one in self._read] != [(self._windows, True)]:
@@ -56,7 +55,6 @@ class Adversary:
     def moving(self) -> Iterator[None]:
         """Move the embeddings of the forward pass in this context to where the one before had a greater loss."""
         (embedded,) = self._read
-        self._read = []
         gradient = embedded.grad
         if gradient is None:
             raise RuntimeError("no gradient reached the embeddings")

@@ -1,7 +1,8 @@
 """Dropout on a CPU at a fraction of its cost.
 
-torch draws a random number of 53 bits for each element, on one thread, which takes as long as the rest of a small
-model's forward pass. Whether an element stays needs no more than 16 bits: one number of 64 decides for four.
+torch draws a random number of 53 bits for each element, on one thread, so that dropout everywhere takes nearly as
+long as all the rest of a small model's step. Whether an element stays needs no more than 16 bits: one number of 64
+decides for four.
 
 Dropout: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting" (2014).
 """

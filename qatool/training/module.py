@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -127,6 +128,11 @@ class QuestionAnsweringModule(LightningModule):
         """Whether few shapes of batches are wanted: each is recorded by itself."""
         return self._graphs is not None
 
+    @cached_property
+    def _drops_cheaply(self) -> bool:
+        """Whether dropout is qatool's own."""
+        return self.device.type == "cpu" and not rereads(self.model)
+
     @property
     def _is_scaled(self) -> bool:
         """Whether gradients are scaled for half precision."""
@@ -230,7 +236,7 @@ class QuestionAnsweringModule(LightningModule):
 
         :param likely: what the teachers say of it, where they were asked before
         """
-        with CheapDropout() if self.device.type == "cpu" and not rereads(self.model) else nullcontext():
+        with CheapDropout() if self._drops_cheaply else nullcontext():
             logits = masked_logits(self._compiled or self.model, batch, ready_mask=self._ready_mask)
         labels = torch.zeros((), device=logits[0].device)
         for one, positions in zip(logits, (batch.start_positions, batch.end_positions), strict=True):

@@ -392,14 +392,20 @@ def test_status_tells_nothing_of_a_training(tmp_path, capfd) -> None:
     folder.mkdir()
     Plan(identity={"model": "x"}, limits={}, command="finetune").save(folder / "plan.json")
     assert cli.run(["status", f"{tmp_path}/model"]) == 3
-    assert "is the work of qatool finetune, of which status tells nothing" in capfd.readouterr().err
+    assert (
+        "is the work of qatool finetune, of which status tells nothing; the same command continues it"
+        in capfd.readouterr().err
+    )
 
 
 def test_status_tells_nothing_of_a_preparation(tmp_path, capfd) -> None:
     """It has no plan; the lock says whose work it is."""
     with locked_folder(tmp_path / "features.qatool", command="prep"):
         assert cli.run(["status", f"{tmp_path}/features"]) == 3
-    assert "is the work of qatool prep, of which status tells nothing" in capfd.readouterr().err
+    assert (
+        "is the work of qatool prep, of which status tells nothing; it shows its own progress"
+        in capfd.readouterr().err
+    )
 
 
 def test_features_that_were_made_without_negatives(options, labelled, tiny_model, tmp_path, monkeypatch) -> None:
