@@ -43,6 +43,8 @@ class ModelInMemory:
     name = "torch"
     puts_together_on = frozenset({"cuda"})
     """Kinds of devices that batches are put together on."""
+    _may_fuse = False
+    """Whether modules of the model may be replaced: not while it is being trained."""
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class ModelInMemory:
             vocabulary=config.vocab_size,
             pad_token_id=getattr(config, "pad_token_id", None),
             may_pack=may_pack,
+            may_fuse=self._may_fuse,
         )
 
     def _moved(self, values: Any) -> Tensor:
@@ -159,6 +162,7 @@ class TorchBackend(ModelInMemory):
             "allow_pickle": allow_pickle,
             "trust_remote_code": trust_remote_code,
         }
+        self._may_fuse = place.type == "cuda" and resolved in _HALF
         if self.lane is not None:
             # The model is set up for its way by this, and only then compiled.
             with unless_full("the model", place):

@@ -4,6 +4,7 @@ Packed: all windows of a batch as one sequence, attention kept within each by a 
 token is padding. Models that mix tokens elsewhere than in attention, or that attend in a way of their own, give other
 logits so; a few made-up windows tell. Padded: windows side by side. The mask is given as transformers would make it,
 where that is right too: to make it, transformers asks the device whether there is padding at all, and waits.
+Either way, what a card does in fewer kernels is done so: see :mod:`qatool.models.fusion`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from qatool.errors import reason_of
 from qatool.logs import log_event
+from qatool.models.fusion import Fusion
 from qatool.models.packed import PackedBatch
 
 if TYPE_CHECKING:
@@ -149,12 +151,15 @@ def _each_by_itself(
     return torch.cat(attended, dim=1).transpose(0, 1)
 
 
-def fastest_way(model: Any, *, vocabulary: int, pad_token_id: int | None, may_pack: bool) -> Way:
+def fastest_way(
+    model: Any, *, vocabulary: int, pad_token_id: int | None, may_pack: bool, may_fuse: bool = False
+) -> Way:
     """Return the fastest way that gives a model's own logits, and set the model up for it.
 
     :param model: on its device, in evaluation mode, with the attention of ``scaled_dot_product_attention``
     :param vocabulary: tokens it knows
     :param may_pack: whether the packed way is to be tried
+    :param may_fuse: whether modules of it may be replaced, see :mod:`qatool.models.fusion`
     """
     usual = str(getattr(model.config, "_attn_implementation", None))
     plain = PaddedWay(ready_mask=False)
@@ -163,14 +168,17 @@ def fastest_way(model: Any, *, vocabulary: int, pad_token_id: int | None, may_pa
     firsts = (0,) if pad_token_id is None else (0, pad_token_id + 1)  # RoBERTa counts from behind its padding token
     packed = [PackedWay(first) for first in firsts] if may_pack else []
     masked = [PaddedWay(ready_mask=True)] if usual == "sdpa" else []
+    fusion = Fusion.of(model) if may_fuse else Fusion(())
     alike: Sequence[Way]
-    for alike, attention in ((packed, PACKED_ATTENTION), (masked, usual)):
-        # Of positions that begin elsewhere the wrong ones may come near, too.
-        distances = [_distance(way, model, batch, expected, attention=attention) for way in alike]
-        if min(distances, default=torch.inf) <= _TOLERANCE:
-            way = alike[distances.index(min(distances))]
-            log_event("the model is run", level=logging.DEBUG, way=way.name)
-            return way
+    for fused in (True, False) if fusion else (False,):
+        fusion.put(in_place=fused)
+        for alike, attention in ((packed, PACKED_ATTENTION), (masked, usual)):
+            # Of positions that begin elsewhere the wrong ones may come near, too.
+            distances = [_distance(way, model, batch, expected, attention=attention) for way in alike]
+            if min(distances, default=torch.inf) <= _TOLERANCE:
+                way = alike[distances.index(min(distances))]
+                log_event("the model is run", level=logging.DEBUG, way=way.name, fused=fused)
+                return way
     _attend_by(model, usual)
     return plain
 
@@ -240,12 +248,17 @@ def compiled(model: Any, *, backend: str = "inductor") -> Any:
 
     Where that fails it is run as it is, and a line in the log says why.
     """
-    return _Compiled(model, torch.compile(model, dynamic=True, backend=backend))
+    return _Compiled(model, backend)
 
 
 class _Compiled:
-    def __init__(self, model: Any, faster: Any) -> None:
-        self._model, self._faster = model, faster
+    def __init__(self, model: Any, backend: str) -> None:
+        self._model = model
+        self._faster: Any = None
+        try:
+            self._faster = torch.compile(model, dynamic=True, backend=backend)
+        except Exception as error:  # noqa: BLE001  (there may be no compiler for this Python, or none at all)
+            self._fails(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -257,10 +270,13 @@ class _Compiled:
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # noqa: BLE001  (a compiler's errors are of many kinds)
-                self._faster = None
-                log_event(
-                    "torch.compile does not take the model; it is run as it is",
-                    level=logging.WARNING,
-                    reason=reason_of(error),
-                )
+                self._fails(error)
         return self._model(**inputs)
+
+    def _fails(self, error: Exception) -> None:
+        self._faster = None
+        log_event(
+            "torch.compile does not take the model; it is run as it is",
+            level=logging.WARNING,
+            reason=reason_of(error),
+        )

@@ -175,6 +175,20 @@ def test_compiling_gives_the_same_and_failing_costs_nothing(caplog) -> None:
     assert sum("torch.compile does not take the model" in line for line in caplog.messages) <= 1
 
 
+def test_a_python_without_compiler_costs_nothing(monkeypatch) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("torch.compile is not supported on Python 3.99")
+
+    model = model_of(BertConfig(**SIZES))
+    monkeypatch.setattr(torch, "compile", refused)
+    faster = compiled(model)
+    assert faster._faster is None
+    way, batch = way_of(model), probe(97, 0, device=CPU)
+    with torch.inference_mode():
+        for ours, theirs in zip(way(faster, batch), way(model, batch), strict=True):
+            assert torch.equal(ours, theirs)
+
+
 def test_out_of_memory_while_compiled_is_passed_on() -> None:
     model = model_of(BertConfig(**SIZES))
 

@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tokenizerhelpers import questions, texts
+from torch.nn import functional
 
 from qatool.commands.extract import run
 from qatool.extraction.oncard import CardReader, CardShard, device_backend
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.models.fusion import Fusion, _NormalisedSum, activated_product, normalised_sum
 from qatool.models.lanes import CardLane
 from qatool.options import ExtractOptions
 from qatool.schema import Example
@@ -28,7 +30,12 @@ if TYPE_CHECKING:
 
     from qatool.extraction.extractor import Extractor
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # What torch says of itself, once a process.
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated"),
+]
 
 PAIRS = [(questions()[i % 20], text) for i, text in enumerate(texts()[8:40])]
 
@@ -127,6 +134,37 @@ def test_overflow_in_fp16_is_read_again(tmp_path, tiny_model) -> None:
     table = one.answer(one.prepare(shard_of_pairs())).table
     assert one.backend._wider is not None
     assert table["error"].null_count == len(table)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("width", [32, 384, 768, 1_000])
+def test_kernels_of_our_own_give_what_torch_gives(kind, width) -> None:
+    values, residual = (torch.randn(1, 1_001, width, device="cuda", dtype=kind) * 3 + 1 for _ in range(2))
+    weight, bias = (torch.randn(width, device="cuda", dtype=kind) for _ in range(2))
+    exact = functional.layer_norm(
+        values.double() + residual.double(), (width,), weight.double(), bias.double(), 1e-12
+    )
+    rounding = torch.finfo(kind).eps
+    found = normalised_sum(values, residual, weight, bias, 1e-12)
+    assert found.dtype == kind
+    torch.testing.assert_close(found.double(), exact, rtol=2 * rounding, atol=2 * rounding)
+    matrix, column = torch.randn(96, width, device="cuda", dtype=kind) / width**0.5, weight[:1].repeat(96)
+    activated = functional.gelu(values.double() @ matrix.double().t() + column.double(), approximate="tanh")
+    tolerance = 2e-2 if kind == torch.float32 else 8 * rounding  # fp32 products may be those of tf32
+    found = activated_product(values, matrix, column)
+    assert found.dtype == kind
+    torch.testing.assert_close(found.double(), activated, rtol=tolerance, atol=tolerance)
+
+
+def test_a_model_is_fused_on_a_card_and_answers_as_without(tiny_model, monkeypatch) -> None:
+    shard = shard_of_pairs()
+    fused = extractor_of(tiny_model, precision="fp16")
+    ours = fused.answer(fused.prepare(shard)).table["score"].to_pylist()
+    assert any(isinstance(module, _NormalisedSum) for module in fused.backend._model.modules())
+    monkeypatch.setattr(Fusion, "of", classmethod(lambda cls, _: cls(())))
+    usual = extractor_of(tiny_model, precision="fp16")
+    assert not any(isinstance(module, _NormalisedSum) for module in usual.backend._model.modules())
+    assert ours == pytest.approx(usual.answer(usual.prepare(shard)).table["score"].to_pylist(), abs=0.02)
 
 
 def test_a_compiled_model_gives_the_same(tiny_model) -> None:
