@@ -29,6 +29,7 @@ from qatool.files.locations import location, move
 from qatool.files.paths import STDIN
 from qatool.files.targets import beside
 from qatool.files.writefailures import reporting
+from qatool.jobs.ahead import ahead
 from qatool.jobs.course import Course, Totals
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 COMMAND = "extract"
 """Whose work is in the run folder."""
+_PARTS_AHEAD = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +261,9 @@ class ExtractionRun:
 
     def _output_tables(self, setup: Resolved, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
         def tables() -> Iterator[pa.Table]:
-            return self._stoppable(self._folder.tables(count, schema))
+            # Parts are read and unpacked while others are packed and written, several to a row group at a time.
+            with ahead(self._folder.tables(count, schema), depth=_PARTS_AHEAD, poll=self._check_stop) as read:
+                yield from self._stoppable(read)
 
         if self._options.best_per is None:
             return tables()
@@ -267,8 +271,11 @@ class ExtractionRun:
 
     def _stoppable(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
-            self._stop.check(may_run_out=False)
+            self._check_stop()
             yield table
+
+    def _check_stop(self) -> None:
+        self._stop.check(may_run_out=False)
 
     def _sum_up(
         self,
