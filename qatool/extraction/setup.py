@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # A shard is some minutes of work on the slowest machine we know: what a kill may cost.
 CPU_SHARD = ShardLimits(rows=512, context_bytes=1 << 20)
 # A card reads one in less than a second; several are on their way.
-CUDA_SHARD = ShardLimits(rows=8_192, context_bytes=16 << 20)
+CUDA_SHARD = ShardLimits(rows=8_192, context_bytes=16 << 20, first_rows=1_024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,7 @@ class Resolved:
         return ShardLimits(
             rows=self.limits["shard_rows"],
             context_bytes=self.limits["shard_bytes"],
+            first_rows=self.limits.get("first_shard_rows"),
             each_row_counts=self.identity["max_windows"] == "all",
         )
 
@@ -227,8 +228,12 @@ def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any
     """Resolve what decides the floating-point bits: asked for, else as planned, else what suits the device."""
     on_card = backend.device.startswith("cuda")
     shard = CUDA_SHARD if on_card else CPU_SHARD
+    # Where shards are told to be of a size, or were planned before they grew, all are alike.
+    as_usual = {"first_shard_rows": shard.first_rows}
+    first_rows = None if options.shard_rows else (planned or as_usual).get("first_shard_rows")
     return {
         "shard_rows": options.shard_rows or planned.get("shard_rows") or shard.rows,
+        **({"first_shard_rows": first_rows} if first_rows else {}),
         "shard_bytes": planned.get("shard_bytes") or shard.context_bytes,
         "batch_tokens": options.batch_tokens or planned.get("batch_tokens") or backend.batch_tokens,
         "backend": backend.name,

@@ -11,6 +11,9 @@ from qatool.schema import Example, fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+_ALIKE = 4
+"""Shards of one size, where they grow."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLimits:
@@ -18,9 +21,18 @@ class ShardLimits:
 
     rows: int
     context_bytes: int
+    first_rows: int | None = None
+    """Rows of the first few shards, of which the next few have twice as many, and so on up to ``rows``; ``None``: all
+    are alike. Where several are prepared side by side, there is something to read soon."""
     each_row_counts: bool = True
     """Whether rows in a row that share a context count it each. They should when the model reads all of it for each,
     and not when it reads a few windows: tokenising a long document once for many questions is then what matters."""
+
+    def rows_of(self, index: int) -> int:
+        """Return the most rows that the shard ``index`` has."""
+        if self.first_rows is None:
+            return self.rows
+        return min(self.rows, self.first_rows << min(index // _ALIKE, self.rows.bit_length()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +91,9 @@ def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns: str
         is_shared = bool(held) and example.context == held[-1].context and not limits.each_row_counts
         kept = sum(len(value) for value in example.kept.values() if isinstance(value, str | bytes))
         more = kept if is_shared else own + kept
-        if held and (len(held) == limits.rows or ((kept or not is_shared) and size + more > limits.context_bytes)):
+        if held and (
+            len(held) == limits.rows_of(index) or ((kept or not is_shared) and size + more > limits.context_bytes)
+        ):
             yield shard()
             index, first_row, size = index + 1, first_row + len(held), 0
             held.clear()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 from extractionhelpers import example
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qatool.extraction.setup import _limits
 from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.options import ExtractOptions
 from qatool.schema import Example, fingerprint
 
 
@@ -30,6 +32,33 @@ def test_shards_are_as_large_as_they_may_be(sizes, rows, limit) -> None:
         if at < len(sizes):
             assert len(held) == rows or sum(held) + sizes[at] > limit
         assert list(shard.fingerprints) == [fingerprint("q", one.context or "") for one in shard.examples]
+
+
+def test_shards_grow_where_the_first_ones_are_to_be_small() -> None:
+    limits = ShardLimits(rows=30, context_bytes=10_000, first_rows=8)
+    shards = list(cut_shards([example("q", "x", row) for row in range(200)], limits))
+    assert [len(shard.examples) for shard in shards] == [8] * 4 + [16] * 4 + [30] * 3 + [14]
+    assert [shard.first_row for shard in shards][:6] == [0, 8, 16, 24, 32, 48]
+    assert limits.rows_of(10**9) == 30
+    assert ShardLimits(rows=5, context_bytes=9, first_rows=8).rows_of(0) == 5
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "planned", "expected"),
+    [
+        ("cuda:0", None, {}, (8_192, 1_024)),
+        ("cuda:0", 50, {}, (50, None)),
+        ("cuda:0", None, {"shard_rows": 8_192, "first_shard_rows": 1_024}, (8_192, 1_024)),
+        ("cuda:0", None, {"shard_rows": 8_192}, (8_192, None)),  # planned before shards grew
+        ("cuda:0", 50, {"shard_rows": 8_192, "first_shard_rows": 1_024}, (50, None)),
+        ("cpu", None, {}, (512, None)),
+        ("cpu", None, {"shard_rows": 8_192, "first_shard_rows": 1_024}, (8_192, 1_024)),  # begun on a card
+    ],
+)
+def test_shards_are_as_planned_and_grow_on_a_card(device, asked, planned, expected) -> None:
+    backend = SimpleNamespace(name="torch", device=device, precision="bf16", batch_tokens=1_024)
+    limits = _limits(ExtractOptions(inputs=("x",), output="y", shard_rows=asked), backend, planned)
+    assert (limits["shard_rows"], limits.get("first_shard_rows")) == expected
 
 
 def test_a_huge_example_stands_alone() -> None:
