@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "qatool"
 _COMPLETE_VARIABLE = "_QATOOL_COMPLETE"
-_GENERATIONS = (700, 10, 1_000)
+GENERATIONS = (700, 10, 1_000)
 """How often Python looks for garbage in each generation: in the oldest after seven million objects at the earliest.
 
 Half a million objects come with the libraries and stay. Through all of them again and again is a seventh of a start,
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     :param argv: the words behind the program's name, ``None`` for those of this process
     """
     prepare_streams()
-    gc.set_threshold(*_GENERATIONS)
+    gc.set_threshold(*GENERATIONS)
     code = run(sys.argv[1:] if argv is None else argv)
     try:
         sys.stdout.flush()
@@ -280,4 +280,4 @@ def _silence(*streams: TextIO) -> None:
     os.close(nowhere)
 
 
-__all__ = ["commands", "main", "run"]
+__all__ = ["GENERATIONS", "commands", "main", "run"]

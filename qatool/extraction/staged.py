@@ -1,13 +1,15 @@
 """Extraction in stages, for a card: processes prepare and decide shards, the card reads one after the other.
 
 Everything a card waits for is done before it is through with what it has: the next shards are prepared, one more than
-it reads is launched, and what it found is decided and written while it reads on.
+it reads is launched, and what it found is decided and written while it reads on. As few shards are prepared ahead, by
+as few processes, as keep the card busy: each process has words to learn, and all of them share the cores with the one
+that tells the card what to do.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 MOST_WORKERS = 16
 LAUNCHED = 2
 """Shards a card is told to read: the one it is at, and the next."""
+_FIRST_AHEAD = 4
+"""Shards to be prepared ahead; one more each time the card had to wait for one."""
 _PAUSE_S = 0.005
 PRELOAD = ("qatool.extraction.keeper", "qatool.extraction.answering", "qatool.extraction.extractor")
 """What the processes beside a card import, done once for all."""
@@ -115,7 +119,8 @@ class _Line:
         self._preparing: deque[_OnItsWay] = deque()
         self._reading: deque[_OnItsWay] = deque()
         self._deciding: deque[_OnItsWay] = deque()
-        self._taken = 0
+        self._most_ahead = keepers.count + 1
+        self._wanted_ahead = min(_FIRST_AHEAD, self._most_ahead)
         self._last_read = time.monotonic()
         self._is_over = False
 
@@ -123,7 +128,8 @@ class _Line:
         """Yield the parts, in order."""
         while True:
             self._check()
-            moved = [self._take(), self._launch(), self._collect()]
+            # What the card waits for comes first; the next shard may have to be read.
+            moved = [self._collect(), self._launch(), self._take()]
             made = self._finish()
             if made is not None:
                 yield made
@@ -134,16 +140,14 @@ class _Line:
 
     def _take(self) -> bool:
         """Have another shard prepared, unless enough of them are on their way."""
-        workers = self._keepers.count
         ahead, behind = len(self._preparing), len(self._deciding)
-        if self._is_over or ahead > workers or ahead + behind > 2 * workers:
+        if self._is_over or ahead >= self._wanted_ahead or ahead + behind > 2 * self._keepers.count:
             return False
         task = next(self._tasks, None)
         if task is None:
             self._is_over = True
             return False
-        keeper = self._taken % workers
-        self._taken += 1
+        keeper = self._least_busy()
         self._preparing.append(
             _OnItsWay(
                 index=task.shard.index,
@@ -154,11 +158,20 @@ class _Line:
         )
         return True
 
+    def _least_busy(self) -> int:
+        """Return the keeper that has the least to do, of several the first: it knows the most words."""
+        calls: list[tuple[int, Future[Any] | None]] = [(one.keeper, one.prepared) for one in self._preparing]
+        calls += [(one.keeper, one.decided) for one in self._deciding]
+        busy = Counter(keeper for keeper, call in calls if call is not None and not call.done())
+        return min(range(self._keepers.count), key=lambda keeper: busy[keeper])
+
     def _launch(self) -> bool:
         """Tell the card to read the next shard that is prepared."""
         future = self._preparing[0].prepared if self._preparing else None
         if future is None or not future.done() or len(self._reading) == LAUNCHED:
             return False
+        if all(one.launched is None or one.launched.ready() for one in self._reading):
+            self._wanted_ahead = min(self._wanted_ahead + 1, self._most_ahead)
         one, prepared = self._preparing.popleft(), future.result()
         one.prepared = None
         one.content_hash, one.prepare_seconds = prepared.content_hash, prepared.seconds

@@ -76,33 +76,30 @@ class ProcessKeepers:
     """Processes; they share nothing with this one, whose threads a fork would not survive.
 
     They ignore Ctrl-C, which reaches them too, and end with this process, however it ends. Each has a pipe of its
-    own: of one that is killed while it writes, the rest of the message is not waited for.
+    own: of one that is killed while it writes, the rest of the message is not waited for. One is started when it is
+    first called.
 
     :param make: makes the state of one, there; sent by pickling
     :param preload: modules it needs: imported once for all processes
     """
 
     def __init__(self, make: Callable[[], Any], count: int, *, preload: Sequence[str] = ()) -> None:
-        context = _context(preload)
         self.count = count
-        self._keepers: list[_Keeper] = []
-        pickled = pickle.dumps(make)
-        try:
-            for _ in range(count):
-                self._keepers.append(_Keeper(context, pickled))
-        except BaseException:
-            self.close()
-            raise
+        self._context = _context(preload)
+        self._make = pickle.dumps(make)
+        self._keepers: dict[int, _Keeper] = {}
 
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
         """Send it to a process. The future raises :class:`~qatool.errors.EnvironmentUnfitError` if that dies."""
+        if number not in self._keepers:
+            self._keepers[number] = _Keeper(self._context, self._make)
         return self._keepers[number].call(task, *args)
 
     def close(self) -> None:
         """End the processes."""
-        for keeper in self._keepers:
+        for keeper in self._keepers.values():
             keeper.process.kill()
-        for keeper in self._keepers:
+        for keeper in self._keepers.values():
             keeper.close()
 
 

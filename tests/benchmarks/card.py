@@ -35,9 +35,10 @@ import pyarrow.parquet as pq
 import torch
 from card_inputs import REHEARSED, SIZES, Words, make_model, overflowing, write_corpus
 from card_peers import notebook_training, pipeline, pipeline_is_there
-from card_stages import busy_share, ceilings, read_rate, stage_rates, timed
+from card_stages import busy_share, ceilings, read_rate, stage_rates, timed, watched
 
 import qatool
+from qatool.cli import GENERATIONS
 from qatool.commands.extract import run
 from qatool.models.arithmetic import window_flops
 from qatool.models.companions import load_config
@@ -72,9 +73,11 @@ class Measurements:
         wanted = self.given.only or PARTS
         if "ceilings" in wanted:
             self._try(self.told, "ceilings", lambda: ceilings(self.device, small=self.given.rehearse))
-        words = Words()
-        corpus = self.folder / "corpus.parquet"
-        rows = write_corpus(corpus, words, self.given.examples)
+        corpus = self.given.corpus or self.folder / "corpus.parquet"
+        if corpus.exists():
+            rows = pq.read_table(corpus).slice(0, self.given.examples).to_pylist()
+        else:
+            rows = write_corpus(corpus, Words(), self.given.examples)
         for name, size in (REHEARSED if self.given.rehearse else SIZES).items():
             if name not in self.given.sizes:
                 continue
@@ -107,20 +110,22 @@ class Measurements:
             "device": str(self.device),
         } | options
         began = time.perf_counter()
-        told = run(
-            ExtractOptions(
-                inputs=(str(corpus),),
-                output=str(output),
-                model=str(model),
-                restart=True,
-                quiet=True,
-                always_answer=True,
-                workers=self.given.workers,
-                **given,
-            )
-        ).summary
-        whole = time.perf_counter() - began - told["load_seconds"]
-        return {**told, "whole_seconds": whole}, pq.read_table(output)
+        with watched(self.device) as watch:
+            told = run(
+                ExtractOptions(
+                    inputs=(str(corpus),),
+                    output=str(output),
+                    model=str(model),
+                    restart=True,
+                    quiet=True,
+                    always_answer=True,
+                    workers=self.given.workers,
+                    **given,
+                )
+            ).summary
+        ended, began = time.perf_counter(), began + told["load_seconds"]
+        phases = watch.phases(began, ended) if watch.told else {}
+        return {**told, "whole_seconds": ended - began, "phases": phases}, pq.read_table(output)
 
     def _extraction(self, model: Path, corpus: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Extraction from Parquet to Parquet: start-up and loading left out."""
@@ -134,7 +139,7 @@ class Measurements:
     def _rate(self, model: Path, corpus: Path, rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
         work = flops(model, rows)
         self._extract(model, corpus, limit=min(len(rows), 20_000), **options)
-        told = [self._extract(model, corpus, **options)[0] for _ in range(self.given.rounds)]
+        told = [self._extract(model, corpus, limit=len(rows), **options)[0] for _ in range(self.given.rounds)]
         seconds = statistics.median(one["whole_seconds"] for one in told)
         return {
             "seconds": seconds,
@@ -142,6 +147,8 @@ class Measurements:
             "examples_per_second": len(rows) / seconds,
             "teraflops": work / seconds / 1e12,
             "share_of_matmul": self._share(work / seconds),
+            "load_seconds": told[-1]["load_seconds"],
+            "phases_seconds": told[-1]["phases"],
             "stages_seconds": told[-1]["stages_seconds"],
             "limits": told[-1]["limits"],
             "all_seconds": [one["whole_seconds"] for one in told],
@@ -316,6 +323,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--profiled", type=int, default=100_000, help="examples of the run that is profiled")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--corpus", type=Path, help="where the texts are kept for another time; made if missing")
     parser.add_argument("--tokenizer", type=Path, help="of roberta-base, in place of one made on the spot")
     parser.add_argument("--model", type=Path, help="trained, to compare precisions with")
     given = parser.parse_args(words)
@@ -329,6 +337,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> int:
     """Measure, write the figures and print them; return the exit code."""
     given = parsed(words)
+    gc.set_threshold(*GENERATIONS)  # as the command line does
     if given.device != "cpu" and not torch.cuda.is_available():
         sys.exit("there is no CUDA card here; to try the command out: --device cpu --rehearse")
     with tempfile.TemporaryDirectory() as folder:

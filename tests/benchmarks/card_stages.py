@@ -7,7 +7,11 @@ import pickle
 import statistics
 import time
 from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -23,7 +27,7 @@ from qatool.options import ExtractOptions
 from qatool.schema import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 KINDS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -166,6 +170,56 @@ def _model_alone(reader: CardReader, shard: CardShard, device: torch.device) -> 
         batches = [uploaded.batch(*one) for one in bounds]
         model = timed(lambda: [reader.backend.packed_logits(batch) for batch in batches], device, repeats=3)
     return model, together
+
+
+@dataclass
+class Watch:
+    """When a card was told to read shards, and when it was through with each; see :func:`watched`."""
+
+    told: list[tuple[float, float]] = field(default_factory=list)
+    """When the host began and ended to tell it, in seconds as :func:`time.perf_counter` has them."""
+    read: list[tuple[torch.cuda.Event, torch.cuda.Event]] = field(default_factory=list)
+    collected: float = 0.0
+    """When the last shard was collected."""
+
+    def phases(self, began: float, ended: float) -> dict[str, float]:
+        """Return the seconds before the card had anything, while it read, of which between shards, and afterwards."""
+        found = {
+            "before the first batch": self.told[0][0] - began,
+            "reading": self.collected - self.told[0][0],
+            "after the last batch": ended - self.collected,
+        }
+        if self.read:
+            gaps = (end.elapsed_time(begin) for (_, end), (begin, _) in pairwise(self.read))
+            found["reading, between shards"] = sum(gaps) / 1e3
+        return found
+
+
+@contextmanager
+def watched(device: torch.device) -> Iterator[Watch]:
+    """Watch an extraction: yield what has been seen of it when the context is left."""
+    watch = Watch()
+    launch, collect = CardReader.launch, CardReader.collect
+
+    def launching(reader: CardReader, shard: CardShard, **given: Any) -> Any:
+        began = time.perf_counter()
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
+        if marks:
+            marks[0].record()
+        launched = launch(reader, shard, **given)
+        if marks:
+            marks[1].record()
+            watch.read.append((marks[0], marks[1]))
+        watch.told.append((began, time.perf_counter()))
+        return launched
+
+    def collecting(reader: CardReader, launched: Any) -> Any:
+        spans = collect(reader, launched)
+        watch.collected = time.perf_counter()
+        return spans
+
+    with patch.object(CardReader, "launch", launching), patch.object(CardReader, "collect", collecting):
+        yield watch
 
 
 def busy_share(work: Callable[[], object], device: torch.device) -> dict[str, Any]:

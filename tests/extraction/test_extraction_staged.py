@@ -158,6 +158,44 @@ def test_shards_on_their_way_are_few() -> None:
     assert LAUNCHED < most <= 2 * keepers.count + LAUNCHED + 2
 
 
+@pytest.mark.parametrize("are_quick", [True, False])
+def test_more_keepers_work_where_the_card_would_wait(are_quick) -> None:
+    one = device_extractor()
+    asked: list[int] = []
+    most = 0
+
+    class Keepers(_Slow):
+        count = 7
+
+        def call(self, number: int, task: Any, /, *args: Any) -> Future[Any]:
+            asked.append(number)
+            future = super().call(number, task, *args)
+            if are_quick:
+                self.work()
+            return future
+
+    keepers = Keepers(lambda: ShardKeeper(answerer_of(one)))
+    job = job_of(one, rows=1)
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks, most
+        checks += 1
+        most = max(most, len(line._preparing))
+        if checks % 12 == 0:
+            keepers.work()
+
+    line = _Line(job, _reader(one, nothing), keepers, map(job.hand_out, job.units()), check=check)
+    assert [made.index for made in line.parts()] == list(range(len(ROWS)))
+    assert most <= keepers.count + 1
+    if are_quick:
+        assert set(asked) == {0}, "the one that knows the words"
+        assert most <= staged._FIRST_AHEAD
+    else:
+        assert len(set(asked)) > staged._FIRST_AHEAD
+        assert most > staged._FIRST_AHEAD
+
+
 def test_a_card_has_the_next_shard_before_it_is_through() -> None:
     """The card is told of two shards before the first is asked for."""
     one = device_extractor()
