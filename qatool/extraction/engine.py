@@ -194,15 +194,18 @@ class _Here:
         store: Store,
         course: Course,
         *,
-        in_order: bool,  # noqa: ARG002 they always are
+        in_order: bool,
     ) -> None:
-        """Answer all shards, one after the other; for a card, several at once at different stages."""
+        """Answer all shards, one after the other; for a card, several at once at different stages.
+
+        :param in_order: whether parts go to whoever reads them; they always come in their order
+        """
         if device_backend(self._answerer.extractor.backend) is None:
             with closing(self._answerer):
                 run_local(WorkHere(job, self._answerer), store, course)
         else:
             staged = StagedExtraction(job, self._answerer, workers=self._workers)
-            run_staged(staged, store, course)
+            run_staged(staged, store, course, write_beside=not in_order)
 
 
 class _Crew:

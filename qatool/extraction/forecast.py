@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from qatool.extraction.shards import Shard, cut_shards
 from qatool.jobs.markers import read_marker
 from qatool.jobs.processes import peak_memory_bytes
-from qatool.schema import fingerprint
 from qatool.wording import counted, duration
 
 if TYPE_CHECKING:
@@ -146,11 +145,6 @@ def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None) -> _Counts:
     return counts
 
 
-def _shard(sample: list[Example]) -> Shard:
-    marks = [fingerprint(example.question or "", example.context or "") for example in sample]
-    return Shard(index=0, first_row=0, examples=tuple(sample), fingerprints=marks)
-
-
 def _probe(extractor: Extractor, sample: list[Example]) -> tuple[float | None, float | None]:
     """Answer growing parts of the sample until the time is up.
 
@@ -171,3 +165,7 @@ def _probe(extractor: Extractor, sample: list[Example]) -> tuple[float | None, f
             windows = part.counts["windows_read"]
             return spent / windows if windows else None, written / size
         size = min(4 * size, len(sample))
+
+
+def _shard(sample: list[Example]) -> Shard:
+    return Shard(index=0, first_row=0, examples=tuple(sample))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qatool.schema import Example, fingerprint
@@ -43,10 +44,13 @@ class Shard:
     first_row: int
     """Position of the first example in the whole input."""
     examples: Sequence[Example]
-    fingerprints: Sequence[bytes | None]
-    """Of each example; ``None`` for rejected ones."""
     columns: str = ""
     """What decides the columns of the part, whatever the rows."""
+
+    @cached_property
+    def fingerprints(self) -> Sequence[bytes | None]:
+        """Of each example, ``None`` for rejected ones; made where they are first asked for."""
+        return [None if e.error else fingerprint(e.question or "", e.context or "") for e in self.examples]
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel column by column: kept values are views that cannot, and columns are quicker than rows."""
@@ -83,17 +87,20 @@ def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns: str
     size = index = first_row = 0
 
     def shard() -> Shard:
-        marks = [None if e.error else fingerprint(e.question or "", e.context or "") for e in held]
-        return Shard(index=index, first_row=first_row, examples=tuple(held), fingerprints=marks, columns=columns)
+        return Shard(index=index, first_row=first_row, examples=tuple(held), columns=columns)
 
+    own = 0
     for example in examples:
-        own = len((example.context or "").encode("utf-8", "replace"))
-        is_shared = bool(held) and example.context == held[-1].context and not limits.each_row_counts
-        kept = sum(len(value) for value in example.kept.values() if isinstance(value, str | bytes))
+        is_same = bool(held) and example.context == held[-1].context
+        if not is_same:
+            own = len((example.context or "").encode("utf-8", "replace"))
+        is_shared = is_same and not limits.each_row_counts
+        kept = 0
+        if example.kept:
+            kept = sum(len(value) for value in example.kept.values() if isinstance(value, str | bytes))
         more = kept if is_shared else own + kept
-        if held and (
-            len(held) == limits.rows_of(index) or ((kept or not is_shared) and size + more > limits.context_bytes)
-        ):
+        is_too_large = (kept or not is_shared) and size + more > limits.context_bytes
+        if held and (is_too_large or len(held) == limits.rows_of(index)):
             yield shard()
             index, first_row, size = index + 1, first_row + len(held), 0
             held.clear()

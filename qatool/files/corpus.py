@@ -159,6 +159,7 @@ def _examples_of(source: Source, columns: Columns, prefix: str) -> Iterator[Exam
     """Yield the examples of one file. Good rows in plain ASCII, the bulk of most corpora, take a short way."""
     id_column, question_column, context_column = (columns.of(name) for name in ("id", "question", "context"))
     name = printable(source.name)
+    last: str | None = None
     for row in open_reader(source).rows(columns.named(("id", "question", "context", *columns.keep))):
         values = row.values or {}
         given, question, context = (
@@ -175,7 +176,9 @@ def _examples_of(source: Source, columns: Columns, prefix: str) -> Iterator[Exam
             and question.isascii()
             and context.isascii()
         ):
-            yield Example(given, question, context, place, None, None, kept, None)
+            # Questions of one context stand together in most corpora, and are to share it.
+            last = last if context == last else context
+            yield Example(given, question, last, place, None, None, kept, None)
             continue
         error = row.error or (
             text_problem("question", values, question_column)

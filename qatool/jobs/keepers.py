@@ -7,6 +7,7 @@ import multiprocessing.forkserver
 import pickle
 import queue
 import signal
+import sys
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
@@ -68,7 +69,10 @@ def begin_early(preload: Sequence[str]) -> None:
 
 def _context(preload: Sequence[str]) -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
+    # A process imports the program's main module anew, which asks for what this one has imported of the package.
+    package = __name__.partition(".")[0]
+    ours = [name for name in sys.modules if name.partition(".")[0] == package]
+    context.set_forkserver_preload([*ours, *preload])
     return context
 
 

@@ -7,6 +7,8 @@ seconds of work, where :mod:`qatool.jobs.local` loses the one in hand.
 from __future__ import annotations
 
 import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 U = TypeVar("U", bound=Unit)
 Q = TypeVar("Q")
+
+
+WRITTEN_BESIDE = 2
+"""Parts that may be on their way to the disk while more are made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +54,12 @@ class StagedWork(HandingOut[U, Q], Protocol[U, Q]):
         ...
 
 
-def run_staged(work: StagedWork[U, Q], store: Store, course: Course) -> None:
-    """Do all the work there is."""
+def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_beside: bool = True) -> None:
+    """Do all the work there is.
+
+    :param write_beside: make parts durable in a thread, while others are made; not where whoever reads them may keep
+        the writer waiting, as an interruption would have to wait, too
+    """
     began = time.monotonic()
 
     def checked() -> None:
@@ -70,18 +80,39 @@ def run_staged(work: StagedWork[U, Q], store: Store, course: Course) -> None:
                 return
             course.resumed(item)
 
+    def commit(made: Made) -> float:
+        since = time.monotonic()
+        store.commit(made, made.part, seconds=since - began)
+        return time.monotonic() - since
+
+    last = began
+    writing: deque[tuple[Made, Future[float]]] = deque()
+
+    def settle() -> None:
+        nonlocal last
+        made, written = writing.popleft()
+        course.totals.stages["write"] += written.result()
+        for stage, seconds in made.stages.items():
+            course.totals.stages[stage] += seconds
+        now = time.monotonic()
+        course.tick(made.amount)
+        course.committed(made.index, made.part, seconds=now - last)
+        last = now
+
     with ahead(handed_out(work, store), poll=checked) as items, ExitStack() as stack:
-        last = began
+        begin = stack.enter_context(ThreadPoolExecutor(1)).submit if write_beside else _at_once
         # Closed here: an error while a part is written must not leave processes behind.
         for made in stack.enter_context(closing(work.parts(unfinished(items), check=checked))):
-            now = time.monotonic()
-            store.commit(made, made.part, seconds=now - began)
-            written = time.monotonic()
-            for stage, seconds in made.stages.items():
-                course.totals.stages[stage] += seconds
-            course.totals.stages["write"] += written - now
-            course.tick(made.amount)
-            course.committed(made.index, made.part, seconds=written - last)
-            last = written
+            writing.append((made, begin(commit, made)))
+            while writing and (len(writing) > WRITTEN_BESIDE or writing[0][1].done()):
+                settle()
+        while writing:
+            settle()
     for error in unreadable:
         raise error
+
+
+def _at_once(task: Callable[[Made], float], made: Made) -> Future[float]:
+    done: Future[float] = Future()
+    done.set_result(task(made))
+    return done

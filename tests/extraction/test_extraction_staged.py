@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from test_extraction_oncard import DeviceArithmetic
 from test_extraction_reading import PAIRS
 from tokenizerhelpers import pair_tokenizer
 
-from qatool.errors import InputError
+from qatool.errors import InputError, OutputError
 from qatool.extraction import staged
 from qatool.extraction.answering import Answerer
 from qatool.extraction.job import ExtractionJob, WorkHere
@@ -329,6 +330,42 @@ def test_the_engine_passes_over_what_is_finished() -> None:
     assert sum(ticks) == totals.counts["windows_read"] > 0
     assert totals.counts["examples"] == len(ROWS)
     assert all(totals.stages[stage] > 0 for stage in ("prepare", "read", "write"))
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_parts_are_written_beside_the_work_unless_somebody_reads_them(beside) -> None:
+    threads, store = set(), Store()
+    plain = store.commit
+
+    def commit(unit: Any, part: Any, *, seconds: float) -> None:
+        threads.add(threading.current_thread() is threading.main_thread())
+        plain(unit, part, seconds=seconds)
+
+    store.commit = commit  # type: ignore[method-assign]
+    noted: list[int] = []
+    course = Course(stop=Stop(), tick=lambda _: None, done=lambda step: noted.append(step.index))
+    run_staged(staged_of(device_extractor(), workers=1), store, course, write_beside=beside)
+    assert threads == {not beside}
+    assert noted == list(store.parts) == list(range(7))
+    assert course.totals.stages["write"] > 0
+
+
+def test_a_part_that_cannot_be_written_ends_the_work() -> None:
+    store = Store()
+    plain = store.commit
+
+    def commit(unit: Any, part: Any, *, seconds: float) -> None:
+        if unit.index == 1:
+            raise OutputError("part-1: no space left")
+        plain(unit, part, seconds=seconds)
+
+    store.commit = commit  # type: ignore[method-assign]
+    noted: list[int] = []
+    course = Course(stop=Stop(), tick=lambda _: None, done=lambda step: noted.append(step.index))
+    with pytest.raises(OutputError, match="no space left"):
+        run_staged(staged_of(device_extractor(), workers=1), store, course)
+    assert noted == [0]
+    assert processes_gone()
 
 
 class Broken(Rows):

@@ -34,6 +34,25 @@ def test_processes_come_from_what_was_begun_early() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT, timeout=60)
 
 
+def test_processes_have_what_was_imported_here_of_the_package(tmp_path) -> None:
+    """The main module, which is imported again in each, asks for it."""
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import sys\n"
+        "def modules(_):\n"
+        "    return list(sys.modules)\n"
+        "if __name__ == '__main__':\n"
+        "    import qatool.cli\n"
+        "    from qatool.jobs.keepers import ProcessKeepers\n"
+        "    keepers = ProcessKeepers(int, 1, preload=['wave'])\n"
+        "    there = keepers.call(0, modules).result()\n"
+        "    keepers.close()\n"
+        "    assert {'qatool.cli', 'wave'} <= set(there)\n"
+        "    assert 'torch' not in there\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=True, cwd=PROJECT, timeout=60)
+
+
 def test_a_process_that_is_killed_is_told_of() -> None:
     keepers = ProcessKeepers(os.getpid, 2)
     try:
