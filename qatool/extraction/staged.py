@@ -43,8 +43,8 @@ _FIRST_AHEAD = 4
 """Shards to be prepared ahead; one more each time the card had to wait for one."""
 _PAUSE_S = 0.005
 PRELOAD = (
-    "qatool.extraction.keeper", "qatool.extraction.answering", "qatool.extraction.extractor", "qatool.extraction.setup",
-    "qatool.models.identity", "qatool.models.loading", "qatool.spans.native", "tokenizers",
+    "qatool.extraction.keeper", "qatool.extraction.answering", "qatool.extraction.extractor",
+    "qatool.extraction.setup", "qatool.models.identity", "qatool.models.loading", "qatool.spans.native", "tokenizers",
     "pandas",  # pyarrow imports it with the first array, where it is installed
 )  # fmt: skip
 """What the processes beside a card import, done once for all."""

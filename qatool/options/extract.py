@@ -104,13 +104,17 @@ class ExtractOptions(WindowOptions):
     workers: int | None = option(
         Flag(
             "Batches a CPU reads at once, one thread each [default: one a core]; for a card, processes that tokenise "
-            "and decide beside it [default: two fewer than cores, at most 16].",
+            "and decide beside it, at most [default: two fewer than cores, up to 16].",
             "Model",
             metavar="N",
         )
     )
     compile: bool = option(
-        Flag("Compile the model for a card: a minute or so at the start, faster after that.", "Model"), default=False
+        Flag(
+            "Compile the model for a card; takes its time at the start, and gains where qatool fuses nothing.",
+            "Model",
+        ),
+        default=False,
     )
     allow_pickle: bool = option(ALLOW_PICKLE, default=False)
     trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
