@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qatool.extraction.oncard import device_backend
-from qatool.features.reader import FeaturesFolder
+from qatool.jobs.crew import IN_HAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from qatool.extraction.setup import Resolved, Setup
     from qatool.extraction.shards import Shard
     from qatool.jobs.work import Part
-    from qatool.options import ExtractOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +42,8 @@ class Begun(NamedTuple):
 
 class Answerer:
     """Answers shards with a model that it holds; see :class:`qatool.jobs.crew.Worker`."""
+
+    hands = IN_HAND
 
     def __init__(self, setup: Setup) -> None:
         self.about: Resolved = setup.resolved()
@@ -84,40 +84,3 @@ class Answerer:
         if self._reader is None:
             self._reader = self.extractor.reader()
         self._reader.close()
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswererMaker:
-    """Makes an answerer in another process; see :class:`qatool.jobs.crew.Maker`."""
-
-    options: ExtractOptions
-    planned: Mapping[str, Any]
-    """Limits of the plan that is being continued, empty for a new one."""
-    features: Path | None
-    """What ``qatool prep`` made of the examples."""
-
-    def __call__(self, place: str) -> Answerer:
-        """Load the model.
-
-        :param place: the device: ``cpu``, ``cuda`` or ``cuda:N``
-        :raises EnvironmentUnfitError: it does not load there
-        """
-        from qatool.extraction.setup import prepare
-
-        if place.startswith("cuda:"):
-            import torch
-
-            torch.cuda.set_device(place)  # what names no card means this one
-        options = replace(self.options, device=place)
-        features = None if self.features is None else FeaturesFolder(self.features)
-        return Answerer(prepare(options, planned=self.planned, kept={}, features=features))
-
-    def difference(self, first: Resolved, other: Resolved) -> str | None:
-        """Return in words what one worker resolved otherwise than the first."""
-        pairs = {
-            "qatool": (first.version, other.version),
-            **{name: (value, other.identity.get(name)) for name, value in first.identity.items()},
-            **{name: (value, other.limits.get(name)) for name, value in first.limits.items()},
-        }
-        differing = [f"{name} {ours!r} and {theirs!r}" for name, (ours, theirs) in pairs.items() if ours != theirs]
-        return f"would not answer as the others do ({', '.join(differing)})" if differing else None

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.extraction.answering import Answerer, AnswererMaker
+from qatool.extraction.answering import Answerer
 from qatool.extraction.job import WorkHere
 from qatool.extraction.oncard import device_backend
 from qatool.extraction.setup import prepare
-from qatool.extraction.staged import PRELOAD, StagedExtraction, default_workers
+from qatool.extraction.staged import MOST_WORKERS, PRELOAD, StagedExtraction, default_workers
+from qatool.extraction.workers import AnswererMaker
 from qatool.jobs.distributed import run_distributed
 from qatool.jobs.keepers import begin_early
 from qatool.jobs.local import run_local
@@ -98,6 +99,8 @@ def open_engine(
         options=replace(each, model=_anywhere(model_name(options.model)), workers=threads),
         planned=planned,
         features=None if features is None else features.path.absolute(),
+        # One core tells the card what to do. A worker of a cluster is one process.
+        beside=0 if options.engine == "ray" else options.workers or min(threads - 1, MOST_WORKERS),
     )
     crew: Crew[Task]
     if options.engine == "ray":

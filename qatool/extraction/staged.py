@@ -87,7 +87,7 @@ class StagedExtraction:
             make = partial(ShardKeeper.in_process, self._answerer)
             keepers = ProcessKeepers(make, self._workers, preload=PRELOAD)
         with closing(keepers):
-            reader = _reader(self._answerer.extractor, check)
+            reader = card_reader(self._answerer.extractor, check)
             yield from _Line(self._job, reader, keepers, chain(first, tasks), check=check).parts()
 
 
@@ -228,7 +228,11 @@ class _Line:
             time.sleep(_PAUSE_S)
 
 
-def _reader(extractor: Extractor, check: Callable[[], None]) -> CardReader:
+def card_reader(extractor: Extractor, check: Callable[[], None]) -> CardReader:
+    """Return what tells the card of an extractor what to read.
+
+    :param check: called with every batch; may raise to stop
+    """
     backend = device_backend(extractor.backend)
     if backend is None:
         raise ValueError(f"the backend {extractor.backend.name} is given its batches by the host")

@@ -26,7 +26,7 @@ K = TypeVar("K")
 Q = TypeVar("Q")
 
 IN_HAND = 2
-"""Tasks a worker holds: while one is finished the next is prepared."""
+"""Tasks that a worker of one process holds: while one is finished the next is prepared."""
 STARTS = 3
 """How often a worker that dies before it is ready is started."""
 
@@ -37,6 +37,11 @@ class Worker(Protocol[T_contra, P]):
     @property
     def about(self) -> Any:
         """What the run must know of it: a small value that can be pickled."""
+        ...
+
+    @property
+    def hands(self) -> int:
+        """How many tasks it can hold, two or more; at each stage may be all but one of them at a time."""
         ...
 
     def prepare(self, task: T_contra) -> P:
@@ -165,11 +170,11 @@ class Crew(Protocol[T_contra]):
 
 
 class Station(Generic[Q, P]):
-    """Does the tasks of one worker; called from ``IN_HAND`` threads, one prepares while another finishes."""
+    """Does the tasks of one worker, called from as many threads as it has hands: they prepare while one finishes."""
 
     def __init__(self, worker: Worker[Q, P]) -> None:
         self._worker = worker
-        self._preparing, self._finishing = threading.Lock(), threading.Lock()
+        self._preparing, self._finishing = (threading.Semaphore(worker.hands - 1) for _ in range(2))
 
     def do(self, task: Q, tick: Callable[[int], None] = lambda _: None) -> Outcome | Failure:
         """Do a task; whatever it raises comes back as a failure."""
@@ -203,6 +208,7 @@ class Roster(Generic[K]):
     def __init__(self, difference: Callable[[Any, Any], str | None]) -> None:
         self._difference = difference
         self._held: dict[K, set[int]] = {}
+        self._hands: dict[K, int] = {}
         self._alone: set[K] = set()
         self.about: Any = None
         """Of the first worker that joined."""
@@ -213,24 +219,31 @@ class Roster(Generic[K]):
     def __contains__(self, worker: K) -> bool:
         return worker in self._held
 
-    def join(self, worker: K, about: Any) -> str | None:
-        """Take a worker up that is ready; return in words why not, if it is unlike the others."""
+    def join(self, worker: K, about: Any, *, hands: int = IN_HAND) -> str | None:
+        """Take a worker up that is ready; return in words why not, if it is unlike the others.
+
+        :param hands: tasks it can hold
+        """
         if self.about is None:
             self.about = about
         elif (difference := self._difference(self.about, about)) is not None:
             return difference
-        self._held[worker] = set()
+        self._held[worker], self._hands[worker] = set(), hands
         return None
 
     def leave(self, worker: K) -> tuple[int, ...]:
         """Strike a worker off; return what it holds."""
         self._alone.discard(worker)
+        self._hands.pop(worker, None)
         return tuple(sorted(self._held.pop(worker, ())))
 
     def assign(self, index: int, *, alone: bool) -> K | None:
         """Return the worker that gets a task, the one with least in hand; ``None`` if nobody has a hand free."""
-        most = 0 if alone else IN_HAND - 1
-        able = [one for one, held in self._held.items() if len(held) <= most and one not in self._alone]
+        able = [
+            one
+            for one, held in self._held.items()
+            if len(held) < (1 if alone else self._hands[one]) and one not in self._alone
+        ]
         if not able:
             return None
         chosen = min(able, key=lambda one: len(self._held[one]))

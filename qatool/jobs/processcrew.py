@@ -15,7 +15,6 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from qatool.jobs.crew import (
-    IN_HAND,
     STARTS,
     Advanced,
     Failure,
@@ -46,6 +45,7 @@ _END_S = 5.0
 @dataclass(frozen=True)
 class _Ready:
     about: Any
+    hands: int
 
 
 @dataclass(eq=False)
@@ -134,9 +134,9 @@ class ProcessCrew(Generic[Q]):
                 return [advanced]
             case Logged() as logged:
                 logged.log(worker.place)
-            case _Ready(about):
+            case _Ready(about, hands):
                 worker.starts = 0
-                if (difference := self._roster.join(worker, about)) is not None:
+                if (difference := self._roster.join(worker, about, hands=hands)) is not None:
                     self._leave_out(worker, difference)
             case Failure(error):
                 if len(self._members) == 1:
@@ -202,12 +202,12 @@ def _serve(pipe: connection.Connection, maker: Maker[Any], place: str) -> None:
     log_through(line.send)
     try:
         worker = maker(place)
-        line.send(_Ready(worker.about))
+        line.send(_Ready(worker.about, worker.hands))
     except Exception as error:  # noqa: BLE001 (handed to the run)
         line.send(Failure.of(error))
         return
     station: Station[Any, Any] = Station(worker)
-    with ThreadPoolExecutor(IN_HAND) as pool:
+    with ThreadPoolExecutor(worker.hands) as pool:
         while True:
             try:
                 index, task = pipe.recv()

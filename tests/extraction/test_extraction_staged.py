@@ -24,7 +24,7 @@ from qatool.extraction.answering import Answerer
 from qatool.extraction.job import ExtractionJob, WorkHere
 from qatool.extraction.keeper import ShardKeeper
 from qatool.extraction.shards import ShardLimits
-from qatool.extraction.staged import LAUNCHED, StagedExtraction, _Line, _reader, default_workers
+from qatool.extraction.staged import LAUNCHED, StagedExtraction, _Line, card_reader, default_workers
 from qatool.jobs.course import Course, Totals
 from qatool.jobs.keepers import LocalKeeper
 from qatool.jobs.staged import run_staged
@@ -153,7 +153,7 @@ def test_shards_on_their_way_are_few() -> None:
         most = max(most, taken - finished)
         keepers.work()
 
-    for _ in _Line(job, _reader(one, check), keepers, units(), check=check).parts():
+    for _ in _Line(job, card_reader(one, check), keepers, units(), check=check).parts():
         finished += 1
     assert finished == len(ROWS)
     assert LAUNCHED < most <= 2 * keepers.count + LAUNCHED + 2
@@ -186,7 +186,7 @@ def test_more_keepers_work_where_the_card_would_wait(are_quick) -> None:
         if checks % 12 == 0:
             keepers.work()
 
-    line = _Line(job, _reader(one, nothing), keepers, map(job.hand_out, job.units()), check=check)
+    line = _Line(job, card_reader(one, nothing), keepers, map(job.hand_out, job.units()), check=check)
     assert [made.index for made in line.parts()] == list(range(len(ROWS)))
     assert most <= keepers.count + 1
     if are_quick:
@@ -218,7 +218,7 @@ def test_a_card_has_the_next_shard_before_it_is_through() -> None:
     job = job_of(one)
     keepers = LocalKeeper(lambda: ShardKeeper(answerer_of(one)))
     tasks = map(job.hand_out, job.units())
-    assert len(list(_Line(job, _reader(one, nothing), keepers, tasks, check=nothing).parts())) == 7
+    assert len(list(_Line(job, card_reader(one, nothing), keepers, tasks, check=nothing).parts())) == 7
     assert told == [2, 3, 4, 5, 6, 7, 7]
 
 

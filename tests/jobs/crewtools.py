@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from qatool.errors import EnvironmentUnfitError
 from qatool.jobs.course import Course, Totals
+from qatool.jobs.crew import IN_HAND
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
 
@@ -37,6 +38,8 @@ def part_of(index: int, **more: Any) -> Part:
 
 class NumberWorker:
     """Does what the folder says: a file ``kill-3`` with ``2`` in it kills the next two that finish unit 3."""
+
+    hands = IN_HAND
 
     def __init__(self, folder: Path, place: str, seconds: float) -> None:
         self.about = place

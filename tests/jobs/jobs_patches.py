@@ -299,6 +299,15 @@ def troubled_workers() -> None:
     engine.AnswererMaker = TroubledMaker
 
 
+def card_workers() -> None:
+    """Let each worker of ``--devices`` be given its batches as a card is, with processes beside it."""
+    from troubles import CardMaker
+
+    from qatool.extraction import engine
+
+    engine.AnswererMaker = CardMaker
+
+
 def no_ray() -> None:
     """Be where the extra is not installed."""
     import sys
@@ -328,7 +337,7 @@ def staged() -> None:
     plain = CardReader.launch
 
     def launch(self, shard):
-        fresh = Path("workers.new")
+        fresh = Path(f"workers.{os.getpid()}")
         fresh.write_text(" ".join(str(process.pid) for process in multiprocessing.active_children()))
         fresh.replace("workers")
         time.sleep(float(os.environ.get("SLOW", "0")))

@@ -260,3 +260,46 @@ def test_without_ray(runner) -> None:
     assert process.wait() == 4
     assert process.error == "Error: --engine ray: needs ray; run: pip install 'qatool[ray]'\n"
     assert not runner.run_folder.exists()
+
+
+CARDS = ("in.jsonl", "--device", "cpu", "--devices", "2", "--workers", "2")
+AS_CARDS = {"patch": "jobs_patches:card_workers"}
+
+
+def test_workers_of_cards_with_processes_beside_them_give_the_bytes_of_one(runner, whole) -> None:
+    runner.done(*CARDS, **AS_CARDS)
+    assert runner.output.read_bytes() == whole
+    workers = {pid for _, pid in begun(runner.folder)}
+    assert len(workers) == 2
+    beside = {int(pid) for pid in (runner.folder / "workers").read_text().split()}
+    assert 1 <= len(beside) <= 2
+    assert not beside & workers
+    assert gone(workers | beside)
+    assert runner.summary()["windows_read"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_is_beside_the_workers_of_cards_ends_with_the_run(runner, whole, number) -> None:
+    process = runner.start(*CARDS, **AS_CARDS, environment={"SLOW": "0.4"})
+    process.wait_for(lambda: runner.markers() >= 2)
+    workers = {pid for _, pid in begun(runner.folder)}
+    beside = {int(pid) for pid in (runner.folder / "workers").read_text().split()}
+    assert not gone(beside)
+    process.send(number)
+    process.wait()
+    end = time.monotonic() + 60
+    while not gone(workers | beside) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert gone(workers | beside)
+    runner.done(*CARDS, **AS_CARDS)
+    assert runner.output.read_bytes() == whole
+
+
+def test_a_card_whose_worker_dies_is_replaced(runner, whole) -> None:
+    process = runner.start(*CARDS, **AS_CARDS, environment={"SLOW": "0.4"})
+    process.wait_for(lambda: runner.markers() >= 1)
+    _, pid = begun(runner.folder)[-1]
+    os.kill(pid, signal.SIGKILL)
+    assert process.wait() == 0, process.err
+    assert "a worker was lost; its shard is tried again" in process.err
+    assert runner.output.read_bytes() == whole

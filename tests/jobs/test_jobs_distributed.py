@@ -168,6 +168,13 @@ def test_who_gets_a_task() -> None:
     assert len(roster) == 1
 
 
+def test_who_has_more_hands_gets_more_tasks() -> None:
+    roster: Roster[str] = Roster(lambda first, other: None)
+    roster.join("a", 1, hands=4)
+    roster.join("b", 1)
+    assert [roster.assign(index, alone=False) for index in range(7)] == ["a", "b", "a", "b", "a", "a", None]
+
+
 def _no_longer(pid: int) -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end:

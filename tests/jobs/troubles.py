@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.extraction.answering import Answerer, AnswererMaker
+from qatool.extraction.answering import Answerer
+from qatool.extraction.workers import AnswererMaker, CardWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,3 +47,23 @@ class TroubledMaker(AnswererMaker):
     def __call__(self, place: str) -> Answerer:
         assert self.folder is not None
         return TroubledAnswerer(super().__call__(place), self.folder)
+
+
+class CardMaker(AnswererMaker):
+    """Makes workers that read as those of a card do, and say in ``begun`` who they are."""
+
+    def __call__(self, place: str) -> Any:
+        from jobs_patches import staged
+
+        staged()
+        worker = super().__call__(place)
+        assert isinstance(worker, CardWorker)
+        plain = worker.finish
+
+        def finish(kept: Any, tick: Callable[[int], None]) -> Any:
+            with Path("begun").open("a") as stream:
+                stream.write(f"{kept.index} {os.getpid()}\n")
+            return plain(kept, tick)
+
+        worker.finish = finish
+        return worker

@@ -1,0 +1,138 @@
+"""The workers of a crew: each holds a model on a device of its own, in a process of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qatool.extraction.answering import Answerer
+from qatool.extraction.keeper import ShardKeeper
+from qatool.extraction.oncard import device_backend
+from qatool.extraction.staged import LAUNCHED, PRELOAD, card_reader
+from qatool.features.reader import FeaturesFolder
+from qatool.jobs.keepers import ProcessKeepers, begin_early
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from qatool.extraction.answering import Task
+    from qatool.extraction.keeper import Prepared
+    from qatool.extraction.setup import Resolved
+    from qatool.jobs.work import Part
+    from qatool.options import ExtractOptions
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A shard that a keeper has prepared."""
+
+    keeper: int
+    index: int
+    prepared: Prepared
+
+
+class CardWorker:
+    """Answers shards on a card with processes beside it; see :class:`qatool.jobs.crew.Worker`.
+
+    What :mod:`qatool.extraction.staged` does where there is one card, in the order that shards come in.
+
+    :param answerer: holds the model
+    :param workers: processes that prepare and decide, at most
+    """
+
+    hands = LAUNCHED + 4
+
+    def __init__(self, answerer: Answerer, *, workers: int) -> None:
+        self.about = answerer.about
+        self._reader = card_reader(answerer.extractor, lambda: None)
+        self._keepers = ProcessKeepers(partial(ShardKeeper.in_process, answerer), workers, preload=PRELOAD)
+        self._busy: Counter[int] = Counter()
+        self._choosing, self._telling = threading.Lock(), threading.Lock()
+        self._launched = threading.Semaphore(LAUNCHED)
+
+    def prepare(self, task: Task) -> Kept:
+        """Have a shard tokenised and cut by the process with the least to do.
+
+        :raises EnvironmentUnfitError: the process died
+        :raises InputError: its features cannot be read
+        """
+        with self._choosing:
+            keeper = min(range(self._keepers.count), key=lambda number: self._busy[number])
+        return Kept(keeper, task.shard.index, self._asked(keeper, ShardKeeper.prepare, task))
+
+    def finish(self, kept: Kept, tick: Callable[[int], None]) -> Part:
+        """Have the card read a shard behind those it was told before, and its keeper decide it.
+
+        :raises EnvironmentUnfitError: the process died
+        """
+        reader = replace(self._reader, tick=tick)
+        with self._launched:
+            with self._telling:
+                launched = reader.launch(kept.prepared.card)
+            spans, failed = reader.collect(launched)
+        part, _ = self._asked(kept.keeper, ShardKeeper.decide, kept.index, spans, failed)
+        return part
+
+    def close(self) -> None:
+        """End the processes."""
+        self._keepers.close()
+
+    def _asked(self, keeper: int, task: Callable[..., R], *given: object) -> R:
+        with self._choosing:
+            self._busy[keeper] += 1
+            called = self._keepers.call(keeper, task, *given)
+        try:
+            return called.result()
+        finally:
+            with self._choosing:
+                self._busy[keeper] -= 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswererMaker:
+    """Makes a worker in another process; see :class:`qatool.jobs.crew.Maker`."""
+
+    options: ExtractOptions
+    planned: Mapping[str, Any]
+    """Limits of the plan that is being continued, empty for a new one."""
+    features: Path | None
+    """What ``qatool prep`` made of the examples."""
+    beside: int = 0
+    """Processes that prepare and decide beside a card, at most; none: its own process does."""
+
+    def __call__(self, place: str) -> Answerer | CardWorker:
+        """Load the model.
+
+        :param place: the device: ``cpu``, ``cuda`` or ``cuda:N``
+        :raises EnvironmentUnfitError: it does not load there
+        """
+        from qatool.extraction.setup import prepare
+
+        if place.startswith("cuda:"):
+            import torch
+
+            torch.cuda.set_device(place)  # what names no card means this one
+        if self.beside and place.startswith("cuda"):
+            begin_early(PRELOAD)
+        options = replace(self.options, device=place)
+        features = None if self.features is None else FeaturesFolder(self.features)
+        answerer = Answerer(prepare(options, planned=self.planned, kept={}, features=features))
+        if not self.beside or device_backend(answerer.extractor.backend) is None:
+            return answerer
+        return CardWorker(answerer, workers=self.beside)
+
+    def difference(self, first: Resolved, other: Resolved) -> str | None:
+        """Return in words what one worker resolved otherwise than the first."""
+        pairs = {
+            "qatool": (first.version, other.version),
+            **{name: (value, other.identity.get(name)) for name, value in first.identity.items()},
+            **{name: (value, other.limits.get(name)) for name, value in first.limits.items()},
+        }
+        differing = [f"{name} {ours!r} and {theirs!r}" for name, (ours, theirs) in pairs.items() if ours != theirs]
+        return f"would not answer as the others do ({', '.join(differing)})" if differing else None
