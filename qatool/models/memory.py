@@ -13,8 +13,11 @@ from qatool.models.backend import BatchTooLargeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CUDA_BATCH_TOKENS = 131_072
-"""Enough to fill the largest card: the products of a batch then take many times what it takes to launch them."""
+CUDA_BATCH_TOKENS = 262_144
+"""Four times what fills the largest card, so that the products of a batch take many times what it takes to launch them:
+the host, which has other things to do, is to stay ahead of the card also with small models."""
+_MOST_NUMBERS = 1 << 31
+"""Of one tensor: not every kernel counts further."""
 _FEWEST_TOKENS = 2_048
 _SHARE = 0.5
 """Of the free memory, for one batch: the allocator leaves gaps, and a card may be shared."""
@@ -38,7 +41,7 @@ def card_batch_tokens(free: int, config: Any, *, itemsize: int) -> int:
     hidden = getattr(config, "hidden_size", None) or getattr(config, "dim", None) or 1_024
     inner = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * hidden
     token = (8 * hidden + 2 * inner) * itemsize + 2_048
-    fitting = max(int(_SHARE * free / token), _FEWEST_TOKENS)
+    fitting = min(max(int(_SHARE * free / token), _FEWEST_TOKENS), (_MOST_NUMBERS - 1) // max(hidden, inner))
     return min(1 << (fitting.bit_length() - 1), CUDA_BATCH_TOKENS)
 
 

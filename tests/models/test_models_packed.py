@@ -230,7 +230,7 @@ def test_what_must_fit_and_does_not_is_told_in_a_line() -> None:
 
 def test_tokens_a_batch_follow_the_memory() -> None:
     config = RobertaConfig(hidden_size=768, intermediate_size=3_072)
-    sizes = [card_batch_tokens(gib << 30, config, itemsize=2) for gib in (140, 8, 4, 2, 1)]
+    sizes = [card_batch_tokens(gib << 30, config, itemsize=2) for gib in (140, 16, 4, 2, 1)]
     assert sizes[0] == sizes[1] == CUDA_BATCH_TOKENS
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < CUDA_BATCH_TOKENS
@@ -239,4 +239,6 @@ def test_tokens_a_batch_follow_the_memory() -> None:
     assert card_batch_tokens(1 << 30, config, itemsize=4) < sizes[-1]
     large = RobertaConfig(hidden_size=4_096, intermediate_size=16_384)
     assert card_batch_tokens(4 << 30, large, itemsize=2) < sizes[2]
+    # No tensor has more numbers than every kernel can count.
+    assert card_batch_tokens(10_000 << 30, large, itemsize=2) * 16_384 < 1 << 31
     assert card_batch_tokens(1 << 30, DistilBertConfig(), itemsize=2) == sizes[-1]
