@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CUDA_BATCH_TOKENS = 262_144
-"""Four times what fills the largest card, so that the products of a batch take many times what it takes to launch them:
-the host, which has other things to do, is to stay ahead of the card also with small models."""
+"""A quarter of these fill the largest card. But the host, which has other things to do, is to stay ahead of it also with
+small models, and the fewer batches there are, the less it has to tell."""
 _MOST_NUMBERS = 1 << 31
 """Of one tensor: not every kernel counts further."""
 _FEWEST_TOKENS = 2_048
