@@ -241,5 +241,5 @@ def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any
         "precision": backend.precision,
         # Of each batch; how many batches are read at once changes no bit.
         "threads": 1,
-        **({"compile": options.compile} if on_card else {}),
+        **({"compile": options.compile, "way": getattr(backend, "way", None)} if on_card else {}),
     }

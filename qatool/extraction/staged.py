@@ -14,10 +14,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from qatool.extraction.job import InHand
 from qatool.extraction.keeper import ShardKeeper
 from qatool.extraction.oncard import CardReader, device_backend
 from qatool.jobs.keepers import LocalKeeper, ProcessKeepers
@@ -42,6 +41,15 @@ LAUNCHED = 2
 _FIRST_AHEAD = 4
 """Shards to be prepared ahead; one more each time the card had to wait for one."""
 _PAUSE_S = 0.005
+_PATIENCE_S = 0.5
+"""How long a second shard is waited for; none comes of a small input, and of a slow one the first need not wait."""
+
+
+class _End:
+    """Stands behind the last task."""
+
+
+_END = _End()
 PRELOAD = (
     "qatool.extraction.keeper", "qatool.extraction.answering", "qatool.extraction.extractor",
     "qatool.extraction.setup", "qatool.models.identity", "qatool.models.loading", "qatool.spans.native", "tokenizers",
@@ -73,13 +81,14 @@ class StagedExtraction:
         """Return all that it takes to answer a shard; see :meth:`~qatool.extraction.job.ExtractionJob.hand_out`."""
         return self._job.hand_out(unit)
 
-    def parts(self, tasks: Iterator[Task], *, check: Callable[[], None]) -> Generator[Made]:
+    def parts(self, tasks: Iterator[Task | None], *, check: Callable[[], None]) -> Generator[Made]:
         """Answer shards.
 
+        :param tasks: ``None`` where the next has not been read yet
         :raises EnvironmentUnfitError: a process died
         :raises InputError: the model cannot read a row, and those are not skipped
         """
-        first = list(islice(tasks, 2))
+        first = list(_first_two(tasks))
         keepers: Keepers
         if len(first) < 2:
             keepers = LocalKeeper(partial(ShardKeeper, self._answerer))
@@ -89,6 +98,17 @@ class StagedExtraction:
         with closing(keepers):
             reader = card_reader(self._answerer.extractor, check)
             yield from _Line(self._job, reader, keepers, chain(first, tasks), check=check).parts()
+
+
+def _first_two(tasks: Iterator[Task | None]) -> Iterator[Task | None]:
+    """Yield two tasks if there are as many; ``None`` for the second where it is long in coming."""
+    begun = None
+    while not isinstance(task := next(tasks, _END), _End):
+        if task is not None or (begun is not None and time.monotonic() - begun > _PATIENCE_S):
+            yield task
+            if begun is not None:
+                return
+            begun = time.monotonic()
 
 
 @dataclass(kw_only=True)
@@ -115,7 +135,7 @@ class _Line:
         job: ExtractionJob,
         reader: CardReader,
         keepers: Keepers,
-        tasks: Iterator[Task],
+        tasks: Iterator[Task | None],
         *,
         check: Callable[[], None],
     ) -> None:
@@ -126,13 +146,12 @@ class _Line:
         self._most_ahead = keepers.count + 1
         self._wanted_ahead = min(_FIRST_AHEAD, self._most_ahead)
         self._last_read = time.monotonic()
-        self._is_over = False
+        self._has_begun = self._is_over = False
 
     def parts(self) -> Iterator[Made]:
         """Yield the parts, in order."""
         while True:
             self._check()
-            # What the card waits for comes first; the next shard may have to be read.
             moved = [self._collect(), self._launch(), self._take()]
             made = self._finish()
             if made is not None:
@@ -147,9 +166,9 @@ class _Line:
         ahead, behind = len(self._preparing), len(self._deciding)
         if self._is_over or ahead >= self._wanted_ahead or ahead + behind > 2 * self._keepers.count:
             return False
-        task = next(self._tasks, None)
-        if task is None:
-            self._is_over = True
+        task = next(self._tasks, _END)
+        if task is None or isinstance(task, _End):
+            self._is_over = task is not None
             return False
         keeper = self._least_busy()
         self._preparing.append(
@@ -174,8 +193,9 @@ class _Line:
         future = self._preparing[0].prepared if self._preparing else None
         if future is None or not future.done() or len(self._reading) == LAUNCHED:
             return False
-        if all(one.launched is None or one.launched.ready() for one in self._reading):
+        if self._has_begun and all(one.launched is None or one.launched.ready() for one in self._reading):
             self._wanted_ahead = min(self._wanted_ahead + 1, self._most_ahead)
+        self._has_begun = True
         one, prepared = self._preparing.popleft(), future.result()
         one.prepared = None
         one.content_hash, one.prepare_seconds = prepared.content_hash, prepared.seconds
@@ -205,13 +225,11 @@ class _Line:
         one = self._deciding.popleft()
         part, seconds = future.result()
         self._job.received(one.shard, part)
-        windows = part.counts["windows_read"]
-        self._job.in_hand = InHand(examples=part.counts["examples"], windows=windows)
         return Made(
             index=one.index,
             content_hash=one.content_hash,
             part=part,
-            amount=windows,
+            amount=part.counts["windows_read"],
             stages={"prepare": one.prepare_seconds + seconds, "read": one.read_seconds},
         )
 

@@ -17,6 +17,7 @@ LEFT_BEHIND = "qatool-ahead"
 """Name of the thread."""
 POLL_S = 0.1
 """How often a waiting consumer looks up."""
+MOMENT_S = 0.005
 LEAVE_S = 2.0
 """How long leaving waits for the thread to come to its end."""
 
@@ -44,6 +45,33 @@ def ahead(items: Iterable[T], *, depth: int = 1, poll: Callable[[], None] = _not
 
     :param poll: called ten times a second while the consumer waits; it may raise
     """
+    with _producing(items, depth) as take:
+
+        def consume() -> Iterator[T]:
+            while not isinstance(item := take(POLL_S), _End):
+                if item is None:
+                    poll()
+                else:
+                    yield item.value
+
+        yield consume()
+
+
+@contextmanager
+def ahead_if_ready(items: Iterable[T], *, depth: int = 1) -> Iterator[Iterator[T | None]]:
+    """Do as :func:`ahead`, but yield ``None`` where the consumer would have to wait longer than a moment."""
+    with _producing(items, depth) as take:
+
+        def consume() -> Iterator[T | None]:
+            while not isinstance(item := take(MOMENT_S), _End):
+                yield None if item is None else item.value
+
+        yield consume()
+
+
+@contextmanager
+def _producing(items: Iterable[T], depth: int) -> Iterator[Callable[[float], _Item[T] | _End | None]]:
+    """Iterate in a thread; yield what returns the next item, or ``None`` where there is none after some seconds."""
     ready: queue.SimpleQueue[_Item[T] | _End] = queue.SimpleQueue()
     slots = threading.Semaphore(depth)
     left = threading.Event()
@@ -61,24 +89,21 @@ def ahead(items: Iterable[T], *, depth: int = 1, poll: Callable[[], None] = _not
         except BaseException as error:  # noqa: BLE001  (handed to the consumer)
             ready.put(_End(error))
 
-    def consume() -> Iterator[T]:
-        while True:
-            try:
-                item = ready.get(timeout=POLL_S)
-            except queue.Empty:
-                poll()
-                continue
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
+    def take(seconds: float) -> _Item[T] | _End | None:
+        try:
+            item = ready.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if not isinstance(item, _End):
             slots.release()
-            yield item.value
+        elif item.error is not None:
+            raise item.error
+        return item
 
     thread = threading.Thread(target=produce, name=LEFT_BEHIND, daemon=True)
     thread.start()
     try:
-        yield consume()
+        yield take
     finally:
         left.set()
         slots.release()

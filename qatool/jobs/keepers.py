@@ -71,7 +71,7 @@ def _context(preload: Sequence[str]) -> Any:
     context = multiprocessing.get_context("forkserver")
     # A process imports the program's main module anew, which asks for what this one has imported of the package.
     package = __name__.partition(".")[0]
-    ours = [name for name in sys.modules if name.partition(".")[0] == package]
+    ours = [name for name in list(sys.modules) if name.partition(".")[0] == package]
     context.set_forkserver_preload([*ours, *preload])
     return context
 
@@ -94,9 +94,15 @@ class ProcessKeepers:
         self._keepers: dict[int, _Keeper] = {}
 
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
-        """Send it to a process. The future raises :class:`~qatool.errors.EnvironmentUnfitError` if that dies."""
+        """Send it to a process. The future raises :class:`~qatool.errors.EnvironmentUnfitError` if that dies.
+
+        :raises EnvironmentUnfitError: it cannot be started
+        """
         if number not in self._keepers:
-            self._keepers[number] = _Keeper(self._context, self._make)
+            try:
+                self._keepers[number] = _Keeper(self._context, self._make)
+            except EOFError:
+                raise died() from None  # what it would be forked from could not import what it was to
         return self._keepers[number].call(task, *args)
 
     def close(self) -> None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CUDA_BATCH_TOKENS = 262_144
-"""A quarter of these fill the largest card. But the host, which has other things to do, is to stay ahead of it also with
-small models, and the fewer batches there are, the less it has to tell."""
+"""A quarter of these fill the largest card. But the host is to stay ahead of it with small models, too, and the fewer
+batches there are, the less it has to tell."""
 _MOST_NUMBERS = 1 << 31
 """Of one tensor: not every kernel counts further."""
 _FEWEST_TOKENS = 2_048

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from qatool.errors import EnvironmentUnfitError, reason_of
+from qatool.models.fusion import is_fused
 from qatool.models.lanes import lane_of
 from qatool.models.memory import card_batch_tokens, telling_too_large, unless_full
 from qatool.models.packed import packed
@@ -87,6 +88,11 @@ class ModelInMemory:
     def packs(self) -> bool:
         """Whether windows of any lengths share a batch without padding."""
         return self._way.packs
+
+    @property
+    def way(self) -> str:
+        """How the model is run, in words: it decides the last bits."""
+        return f"{self._way.name}, fused" if is_fused(self._model) else self._way.name
 
     def packed_logits(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Run the model; see :class:`~qatool.models.backend.DeviceBackend`."""

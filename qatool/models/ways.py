@@ -172,7 +172,8 @@ def fastest_way(
     alike: Sequence[Way]
     for fused in (True, False) if fusion else (False,):
         fusion.put(in_place=fused)
-        for alike, attention in ((packed, PACKED_ATTENTION), (masked, usual)):
+        as_is = [plain] if fused else []
+        for alike, attention in ((packed, PACKED_ATTENTION), (masked, usual), (as_is, usual)):
             # Of positions that begin elsewhere the wrong ones may come near, too.
             distances = [_distance(way, model, batch, expected, attention=attention) for way in alike]
             if min(distances, default=torch.inf) <= _TOLERANCE:

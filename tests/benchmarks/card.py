@@ -38,7 +38,7 @@ from card_peers import notebook_training, pipeline, pipeline_is_there
 from card_stages import busy_share, ceilings, read_rate, stage_rates, timed, watched
 
 import qatool
-from qatool.cli import GENERATIONS
+from qatool.cli import look_less_for_garbage
 from qatool.commands.extract import run
 from qatool.models.arithmetic import window_flops
 from qatool.models.companions import load_config
@@ -337,7 +337,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> int:
     """Measure, write the figures and print them; return the exit code."""
     given = parsed(words)
-    gc.set_threshold(*GENERATIONS)  # as the command line does
+    look_less_for_garbage()  # as the command line does
     if given.device != "cpu" and not torch.cuda.is_available():
         sys.exit("there is no CUDA card here; to try the command out: --device cpu --rehearse")
     with tempfile.TemporaryDirectory() as folder:

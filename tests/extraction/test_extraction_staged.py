@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from qatool.jobs.course import Course, Totals
 from qatool.jobs.keepers import LocalKeeper
 from qatool.jobs.staged import run_staged
 from qatool.jobs.stopping import Stop
+from qatool.observers import SilentObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -366,6 +368,79 @@ def test_a_part_that_cannot_be_written_ends_the_work() -> None:
         run_staged(staged_of(device_extractor(), workers=1), store, course)
     assert noted == [0]
     assert processes_gone()
+
+
+class Stalled(Rows):
+    """A corpus that comes to a halt behind two shards."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def examples(self) -> Iterator[Example]:
+        for number, one in enumerate(super().examples()):
+            if number == 9:
+                self.go_on.wait(60)
+            yield one
+
+
+def test_a_part_is_noted_while_the_input_stalls() -> None:
+    """The time limit, which waits for the first part, and an error of writing are told at once."""
+    from qatool.errors import OutOfTime
+
+    for stop, error in ((Stop(max_duration=0.3, label="0.3s"), OutOfTime), (Stop(), OutputError)):
+        corpus, store = Stalled(), Store()
+        if error is OutputError:
+            store.commit = refused  # type: ignore[method-assign]
+        began = time.monotonic()
+        with pytest.raises(error):
+            run_staged(staged_of(device_extractor(), workers=1, corpus=corpus), store, unwatched(stop))
+        assert time.monotonic() - began < 30
+        corpus.go_on.set()
+    assert processes_gone()
+
+
+def refused(unit: Any, *_: Any, **__: Any) -> None:
+    raise OutputError(f"part-{unit.index}: no space left")
+
+
+def test_nothing_is_written_behind_a_part_that_failed() -> None:
+    store = Store()
+    plain, tried = store.commit, []
+
+    def commit(unit: Any, part: Any, *, seconds: float) -> None:
+        tried.append(unit.index)
+        if unit.index == 1:
+            time.sleep(0.5)  # others come meanwhile
+            refused(unit)
+        plain(unit, part, seconds=seconds)
+
+    store.commit = commit  # type: ignore[method-assign]
+    with pytest.raises(OutputError, match="part-1"):
+        run_staged(staged_of(device_extractor(), workers=1), store, unwatched(Stop()))
+    assert tried == [0, 1]
+
+
+def test_progress_never_tells_more_examples_than_there_are() -> None:
+    from qatool.extraction.progress import RunProgress
+
+    class Counting(SilentObserver):
+        shown, most = 0, 0
+
+        def advanced(self, examples: int, windows: int) -> None:
+            self.shown += examples
+            self.most = max(self.most, self.shown)
+
+    # Of the first shards every row is another, of the last all are the same, and read once.
+    class Repeating(Rows):
+        def examples(self) -> Iterator[Example]:
+            return (example(*pair, row=row) for row, pair in enumerate([*ROWS, *[PAIRS[0]] * 12]))
+
+    one, observer, totals = device_extractor(), Counting(), Totals()
+    job = job_of(one, corpus=Repeating())
+    progress = RunProgress(job, totals, total=len(ROWS) + 12, observer=observer)
+    course = Course(stop=Stop(), tick=progress.tick, done=progress.done, totals=totals)
+    run_staged(StagedExtraction(job, answerer_of(one), workers=2), Store(), course)
+    assert observer.shown == observer.most == len(ROWS) + 12
 
 
 class Broken(Rows):

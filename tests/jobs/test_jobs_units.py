@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from qatool.errors import InputError, Interrupted, LockedError, OutOfTime, OutputError, ResumeRefusedError, Terminated
 from qatool.extraction.previous import PreviousAnswers
-from qatool.jobs.ahead import ahead
+from qatool.jobs.ahead import ahead, ahead_if_ready
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.lock import Lock, is_held
@@ -55,6 +55,24 @@ def test_ahead_hands_over_errors_in_their_place() -> None:
         assert next(ready) == 1
         with pytest.raises(KeyError, match="gone"):
             next(ready)
+
+
+def test_a_consumer_that_would_wait_is_told_so() -> None:
+    go_on = threading.Event()
+
+    def items():
+        yield 1
+        assert go_on.wait(30)
+        yield 2
+        raise KeyError("gone")
+
+    with ahead_if_ready(items()) as ready:
+        assert next(one for one in ready if one is not None) == 1
+        assert next(ready) is None
+        go_on.set()
+        assert next(one for one in ready if one is not None) == 2
+        with pytest.raises(KeyError, match="gone"):
+            list(ready)
 
 
 def test_a_consumer_that_waits_looks_up() -> None:

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from qatool.models import fusion
-from qatool.models.fusion import Fusion, activated_product, normalised_sum
+from qatool.models.fusion import Fusion, activated_product, is_fused, normalised_sum
 from qatool.models.ways import fastest_way
 
 LAYERS = 2
@@ -112,28 +112,86 @@ def test_what_is_built_otherwise_stays() -> None:
     assert len(Fusion.of(nn.ModuleList([WithoutSum(), Adapted(), Biasless(), nn.Linear(4, 4)]))) == 0
 
 
-@pytest.mark.parametrize("is_right", [True, False])
-def test_fused_modules_are_taken_where_the_logits_are_the_same(monkeypatch, is_right) -> None:
+def scaled(model: Any) -> None:
+    plain = model.bert.encoder.layer[1].output.dense.forward
+    model.bert.encoder.layer[1].output.dense.forward = lambda values: 1.02 * plain(values)
+
+
+def gated(model: Any) -> None:
+    model.bert.encoder.layer[1].output.gate = nn.Parameter(torch.ones(()))
+
+
+def watched(model: Any) -> None:
+    model.bert.encoder.layer[1].output.register_forward_hook(lambda *_: None)
+
+
+def squared(model: Any) -> None:
+    class GELU(nn.Module):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return values * values
+
+    model.bert.encoder.layer[1].intermediate.intermediate_act_fn = GELU()
+
+
+@pytest.mark.parametrize("change", [scaled, gated, watched, squared])
+def test_a_module_that_does_more_stays(change) -> None:
     model = model_of(BertConfig(**SIZES))
-    model.set_attn_implementation("sdpa")
-    expected = fastest_way(model, vocabulary=97, pad_token_id=0, may_pack=True)
-    assert not any(isinstance(module, fusion._NormalisedSum) for module in model.modules())
-    model.set_attn_implementation("sdpa")
+    change(model)
+    modules, expected = dict(model.named_modules()), logits_of(model)
+    fused = Fusion.of(model)
+    # The sum, or the product with its activation, which are two modules.
+    assert len(fused) == 4 * LAYERS - (2 if change is squared else 1)
+    fused.put(in_place=True)
+    torch.testing.assert_close(logits_of(model), expected, atol=0.02, rtol=0)
+    fused.put(in_place=False)
+    assert dict(model.named_modules()) == modules
+
+
+def test_what_only_calls_itself_an_activation_stays() -> None:
+    class GELU:
+        def __call__(self, values: torch.Tensor) -> torch.Tensor:
+            return values
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.intermediate_act_fn = nn.Linear(4, 4), GELU()
+
+    assert len(Fusion.of(Odd())) == 0
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("is_right", [True, False])
+def test_fused_modules_are_taken_where_the_logits_are_the_same(monkeypatch, is_right, attention) -> None:
+    model = model_of(BertConfig(**SIZES))
+    model.set_attn_implementation(attention)
+    usual = {"vocabulary": 97, "pad_token_id": 0, "may_pack": attention == "sdpa"}
+    expected = fastest_way(model, **usual)
+    assert not is_fused(model)
+    model.set_attn_implementation(attention)
     if not is_right:
+        monkeypatch.setattr(fusion, "_agree", lambda *_, **__: True)
         monkeypatch.setattr(fusion, "normalised_sum", lambda values, residual, *_: values - residual)
-    assert fastest_way(model, vocabulary=97, pad_token_id=0, may_pack=True, may_fuse=True) == expected
-    assert any(isinstance(module, fusion._NormalisedSum) for module in model.modules()) == is_right
+    assert fastest_way(model, **usual, may_fuse=True) == expected
+    assert is_fused(model) == is_right
 
 
-def test_without_triton_nothing_is_fused(monkeypatch) -> None:
+def test_without_triton_activations_are_fused_and_sums_are_not(monkeypatch) -> None:
     def missing(*_: Any) -> torch.Tensor:
         raise ImportError("No module named 'triton'")
 
     model = model_of(BertConfig(**SIZES))
-    modules = dict(model.named_modules())
     monkeypatch.setattr(fusion, "normalised_sum", missing)
     fastest_way(model, vocabulary=97, pad_token_id=0, may_pack=True, may_fuse=True)
-    assert dict(model.named_modules()) == modules
+    assert not any(isinstance(module, fusion._NormalisedSum) for module in model.modules())
+    assert sum(isinstance(module, fusion._ActivatedLinear) for module in model.modules()) == LAYERS
+
+
+def test_tensors_of_other_shapes_are_no_sum() -> None:
+    values, weight = torch.randn(2, 3, 8), torch.ones(8)
+    for residual, scale in ((torch.randn(3, 8), weight), (values, torch.ones(4))):
+        with pytest.raises(ValueError, match="shapes of another sum"):
+            normalised_sum(values, residual, scale, weight, 1e-5)
 
 
 @pytest.mark.parametrize(
