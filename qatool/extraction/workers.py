@@ -62,9 +62,8 @@ class CardWorker:
         :raises EnvironmentUnfitError: the process died
         :raises InputError: its features cannot be read
         """
-        with self._choosing:
-            keeper = min(range(self._keepers.count), key=lambda number: self._busy[number])
-        return Kept(keeper, task.shard.index, self._asked(keeper, ShardKeeper.prepare, task))
+        keeper, prepared = self._asked(None, ShardKeeper.prepare, task)
+        return Kept(keeper, task.shard.index, prepared)
 
     def finish(self, kept: Kept, tick: Callable[[int], None]) -> Part:
         """Have the card read a shard behind those it was told before, and its keeper decide it.
@@ -76,19 +75,21 @@ class CardWorker:
             with self._telling:
                 launched = reader.launch(kept.prepared.card)
             spans, failed = reader.collect(launched)
-        part, _ = self._asked(kept.keeper, ShardKeeper.decide, kept.index, spans, failed)
+        _, (part, _) = self._asked(kept.keeper, ShardKeeper.decide, kept.index, spans, failed)
         return part
 
-    def close(self) -> None:
-        """End the processes."""
-        self._keepers.close()
+    def _asked(self, keeper: int | None, task: Callable[..., R], *given: object) -> tuple[int, R]:
+        """Have a keeper do something; return which one did, and what came of it.
 
-    def _asked(self, keeper: int, task: Callable[..., R], *given: object) -> R:
+        :param keeper: ``None``: the one with the least to do, of several the first, which knows the most words
+        """
         with self._choosing:
+            if keeper is None:
+                keeper = min(range(self._keepers.count), key=self._busy.__getitem__)
             self._busy[keeper] += 1
             called = self._keepers.call(keeper, task, *given)
         try:
-            return called.result()
+            return keeper, called.result()
         finally:
             with self._choosing:
                 self._busy[keeper] -= 1

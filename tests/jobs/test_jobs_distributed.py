@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter
 
@@ -22,7 +23,19 @@ def crew(folder, *, workers: int = 2, **more) -> ProcessCrew:
 
 def test_every_unit_comes_back_once(tmp_path) -> None:
     job = NumberJob(60)
+    held = tmp_path / "hold"
+    held.touch()  # until both have begun: one alone might do it all before the other is ready
+
+    def let_go() -> None:
+        end = time.monotonic() + 60
+        while len({pid for _, pid in begun(tmp_path)}) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        held.unlink()
+
+    watcher = threading.Thread(target=let_go)
+    watcher.start()
     totals = run_numbers(job, crew(tmp_path))
+    watcher.join()
     assert sorted(job.written) == list(range(60))
     assert (totals.units, totals.counts["examples"], totals.resumed_units) == (60, 60, 0)
     assert totals.ticked == 600
