@@ -39,6 +39,8 @@ from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
 
 COLUMNS = Columns(documents=False, snippet=None, kept={})
+CONTEXT_WORDS = 130
+"""Some 700 characters."""
 PARTS = 200
 """Parts that are written, read back and assembled as a sample."""
 
@@ -164,7 +166,7 @@ def schedule(shards: int, workers: int) -> None:
 def read(folder: Path, sample: int, shard_rows: int, rows: float) -> list[Part]:
     """Read, cut, hash and pack a sample; return parts of about the size of real ones."""
     path, clock = folder / "sample.parquet", Clock()
-    write_rows(path, sample)
+    write_rows(path, sample, words=CONTEXT_WORDS)
     limits = ShardLimits(rows=shard_rows, context_bytes=1 << 40)
     with clock():
         shards = list(cut_shards(open_corpus(resolve([str(path)])).examples(), limits, columns=COLUMNS.name))
