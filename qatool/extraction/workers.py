@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +16,7 @@ from qatool.extraction.oncard import device_backend
 from qatool.extraction.staged import LAUNCHED, PRELOAD, card_reader
 from qatool.features.reader import FeaturesFolder
 from qatool.jobs.keepers import ProcessKeepers, begin_early
+from qatool.jobs.processes import ProcessDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from qatool.options import ExtractOptions
 
 R = TypeVar("R")
+
+_PAUSE_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -59,27 +64,29 @@ class CardWorker:
     def prepare(self, task: Task) -> Kept:
         """Have a shard tokenised and cut by the process with the least to do.
 
-        :raises EnvironmentUnfitError: the process died
         :raises InputError: its features cannot be read
         """
         keeper, prepared = self._asked(None, ShardKeeper.prepare, task)
         return Kept(keeper, task.shard.index, prepared)
 
     def finish(self, kept: Kept, tick: Callable[[int], None]) -> Part:
-        """Have the card read a shard behind those it was told before, and its keeper decide it.
-
-        :raises EnvironmentUnfitError: the process died
-        """
+        """Have the card read a shard behind those it was told before, and its keeper decide it."""
         reader = replace(self._reader, tick=tick)
         with self._launched:
             with self._telling:
                 launched = reader.launch(kept.prepared.card)
-            spans, failed = reader.collect(launched)
+            while not launched.ready():  # to wait for a card by its own means keeps a core busy
+                time.sleep(_PAUSE_S)
+            with self._telling:  # what overflowed is read again
+                spans, failed = reader.collect(launched)
         _, (part, _) = self._asked(kept.keeper, ShardKeeper.decide, kept.index, spans, failed)
         return part
 
     def _asked(self, keeper: int | None, task: Callable[..., R], *given: object) -> tuple[int, R]:
         """Have a keeper do something; return which one did, and what came of it.
+
+        With a keeper that dies this process ends, too: what it had in hand is tried again as that of any worker that
+        was lost, and a shard that kills whoever has it is given up.
 
         :param keeper: ``None``: the one with the least to do, of several the first, which knows the most words
         """
@@ -90,6 +97,8 @@ class CardWorker:
             called = self._keepers.call(keeper, task, *given)
         try:
             return keeper, called.result()
+        except ProcessDiedError:
+            os._exit(ProcessDiedError.exit_code)
         finally:
             with self._choosing:
                 self._busy[keeper] -= 1

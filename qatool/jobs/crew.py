@@ -154,6 +154,11 @@ class Crew(Protocol[T_contra]):
         """How many workers are ready."""
         ...
 
+    @property
+    def hands(self) -> int:
+        """How many tasks they can hold."""
+        ...
+
     def give(self, index: int, task: T_contra, *, alone: bool) -> bool:
         """Hand out a task; ``False`` where nobody has a hand free.
 
@@ -215,6 +220,11 @@ class Roster(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def hands(self) -> int:
+        """How many tasks all of them can hold."""
+        return sum(self._hands.values())
 
     def __contains__(self, worker: K) -> bool:
         return worker in self._held

@@ -132,7 +132,7 @@ class _Run(Generic[U, Q]):
         return True
 
     def _is_far_ahead(self) -> bool:
-        return len(self._early) > _BEHIND * IN_HAND * max(1, self._crew.size)
+        return len(self._early) > _BEHIND * max(IN_HAND, self._crew.hands)
 
     def _look(self, timeout: float) -> None:
         """Take in what has happened, waiting for it at most ``timeout`` seconds."""

@@ -55,9 +55,13 @@ def _quota(group: Path) -> tuple[int, int]:
     return 0, 0
 
 
-def died() -> EnvironmentUnfitError:
+class ProcessDiedError(EnvironmentUnfitError):
+    """A process that helped with the work is gone."""
+
+
+def died() -> ProcessDiedError:
     """Return what is said of a process that is gone."""
-    return EnvironmentUnfitError(
+    return ProcessDiedError(
         "a worker process died (killed from outside, or out of memory); start again with fewer --workers"
         + _for_a_script()
     )

@@ -130,6 +130,11 @@ class RayCrew(Generic[Q]):
         """How many workers are ready."""
         return len(self._roster)
 
+    @property
+    def hands(self) -> int:
+        """How many tasks they can hold."""
+        return self._roster.hands
+
     def about(self, check: Callable[[], None]) -> Any:
         """Return what is to be known about the first worker that is ready; see :class:`~qatool.jobs.crew.Crew`."""
         while not len(self._roster):

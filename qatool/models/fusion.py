@@ -152,16 +152,15 @@ def _agree(usual: nn.Module, fused: nn.Module, linear: nn.Linear, *, residual: b
     weight = linear.weight
     dice = torch.Generator().manual_seed(0)
     sizes = [linear.in_features, *([linear.out_features] if residual else [])]
-    given = [torch.randn(1, _PROBED, size, generator=dice).to(weight) for size in sizes]
     try:
+        given = [torch.randn(1, _PROBED, size, generator=dice).to(weight) for size in sizes]
         one, other = (module(*given).float() for module in (usual, fused))
-    except Exception as error:  # noqa: BLE001  (no Triton, no compiler for it, a module of another kind, …)
+        # Each of three roundings is off by 0.3 of the numbers' spacing, as a root mean square.
+        rounding = torch.finfo(weight.dtype).eps * one.norm()
+        return bool((one - other).norm() <= rounding + _APPROXIMATION * one.numel() ** 0.5)
+    except Exception as error:  # noqa: BLE001  (no Triton, no compiler for it, weights of another kind, …)
         log_event("a module is not fused", level=logging.DEBUG, module=type(usual).__name__, reason=reason_of(error))
         return False
-    # Half of the numbers' spacing is what each of three roundings may be off by: as a root mean square 0.3 of it.
-    return bool(
-        (one - other).norm() <= torch.finfo(weight.dtype).eps * one.norm() + _APPROXIMATION * one.numel() ** 0.5
-    )
 
 
 @torch.library.custom_op("qatool::activated_product", mutates_args=())

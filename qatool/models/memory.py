@@ -19,6 +19,8 @@ batches there are, the less it has to tell."""
 _MOST_NUMBERS = 1 << 31
 """Of one tensor: not every kernel counts further."""
 _FEWEST_TOKENS = 2_048
+_LONG = 512
+"""Tokens of a long window."""
 _SHARE = 0.5
 """Of the free memory, for one batch: the allocator leaves gaps, and a card may be shared."""
 _TOO_LARGE = (
@@ -40,8 +42,12 @@ def card_batch_tokens(free: int, config: Any, *, itemsize: int) -> int:
     """
     hidden = getattr(config, "hidden_size", None) or getattr(config, "dim", None) or 1_024
     inner = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * hidden
-    token = (8 * hidden + 2 * inner) * itemsize + 2_048
-    fitting = min(max(int(_SHARE * free / token), _FEWEST_TOKENS), (_MOST_NUMBERS - 1) // max(hidden, inner))
+    # Attention that is not fused holds a number for each pair of tokens and head, twice.
+    is_fused = getattr(config, "_attn_implementation", None) == "sdpa"
+    pairs = 0 if is_fused else (getattr(config, "num_attention_heads", None) or 16) * _LONG
+    token = (8 * hidden + 2 * inner + 2 * pairs) * itemsize + 2_048
+    countable = (_MOST_NUMBERS - 1) // max(hidden, inner, pairs)
+    fitting = min(max(int(_SHARE * free / token), _FEWEST_TOKENS), countable)
     return min(1 << (fitting.bit_length() - 1), CUDA_BATCH_TOKENS)
 
 

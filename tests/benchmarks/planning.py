@@ -69,6 +69,10 @@ class InstantCrew:
     def size(self) -> int:
         return len(self._roster)
 
+    @property
+    def hands(self) -> int:
+        return self._roster.hands
+
     def about(self, check: Callable[[], None]) -> None:
         return None
 

@@ -303,3 +303,21 @@ def test_a_card_whose_worker_dies_is_replaced(runner, whole) -> None:
     assert process.wait() == 0, process.err
     assert "a worker was lost; its shard is tried again" in process.err
     assert runner.output.read_bytes() == whole
+
+
+def test_a_process_beside_a_card_that_dies_is_a_worker_lost(runner, whole) -> None:
+    (runner.folder / "kill-keeper-3").write_text("1")
+    process = runner.run("in.jsonl", *CARDS[1:], **AS_CARDS)
+    assert process.process.exitcode == 0, process.err
+    assert "a worker was lost; its shard is tried again" in process.err
+    assert runner.output.read_bytes() == whole
+
+
+def test_a_shard_that_kills_whoever_prepares_it_is_set_aside(runner) -> None:
+    (runner.folder / "kill-keeper-3").write_text("99")
+    process = runner.run("in.jsonl", *CARDS[1:], "--on-error", "skip", **AS_CARDS)
+    assert process.process.exitcode == 5, process.err
+    summary = runner.summary()
+    assert (summary["examples"], summary["rejected"]) == (200, 20)
+    table = pq.read_table(runner.output)
+    assert table["id"].to_pylist() == [row["id"] for row in rows(200)]

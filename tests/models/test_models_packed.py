@@ -229,7 +229,7 @@ def test_what_must_fit_and_does_not_is_told_in_a_line() -> None:
 
 
 def test_tokens_a_batch_follow_the_memory() -> None:
-    config = RobertaConfig(hidden_size=768, intermediate_size=3_072)
+    config = RobertaConfig(hidden_size=768, intermediate_size=3_072, attn_implementation="sdpa")
     sizes = [card_batch_tokens(gib << 30, config, itemsize=2) for gib in (140, 16, 4, 2, 1)]
     assert sizes[0] == sizes[1] == CUDA_BATCH_TOKENS
     assert sizes == sorted(sizes, reverse=True)
@@ -237,8 +237,12 @@ def test_tokens_a_batch_follow_the_memory() -> None:
     assert all(size.bit_count() == 1 for size in sizes)
     assert card_batch_tokens(0, config, itemsize=2) == 2_048
     assert card_batch_tokens(1 << 30, config, itemsize=4) < sizes[-1]
-    large = RobertaConfig(hidden_size=4_096, intermediate_size=16_384)
+    large = RobertaConfig(hidden_size=4_096, intermediate_size=16_384, attn_implementation="sdpa")
     assert card_batch_tokens(4 << 30, large, itemsize=2) < sizes[2]
     # No tensor has more numbers than every kernel can count.
     assert card_batch_tokens(10_000 << 30, large, itemsize=2) * 16_384 < 1 << 31
-    assert card_batch_tokens(1 << 30, DistilBertConfig(), itemsize=2) == sizes[-1]
+    eager = RobertaConfig(
+        hidden_size=768, intermediate_size=3_072, num_attention_heads=16, attn_implementation="eager"
+    )
+    assert card_batch_tokens(10_000 << 30, eager, itemsize=2) * 16 * 512 < 1 << 31
+    assert card_batch_tokens(1 << 30, DistilBertConfig(attn_implementation="sdpa"), itemsize=2) == sizes[-1]
