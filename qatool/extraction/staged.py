@@ -9,7 +9,7 @@ that tells the card what to do.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -170,7 +170,7 @@ class _Line:
         if task is None or isinstance(task, _End):
             self._is_over = task is not None
             return False
-        keeper = self._least_busy()
+        keeper = self._keepers.least_busy()
         self._preparing.append(
             _OnItsWay(
                 index=task.shard.index,
@@ -180,13 +180,6 @@ class _Line:
             )
         )
         return True
-
-    def _least_busy(self) -> int:
-        """Return the keeper that has the least to do, of several the first: it knows the most words."""
-        calls: list[tuple[int, Future[Any] | None]] = [(one.keeper, one.prepared) for one in self._preparing]
-        calls += [(one.keeper, one.decided) for one in self._deciding]
-        busy = Counter(keeper for keeper, call in calls if call is not None and not call.done())
-        return min(range(self._keepers.count), key=lambda keeper: busy[keeper])
 
     def _launch(self) -> bool:
         """Tell the card to read the next shard that is prepared."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,7 +56,6 @@ class CardWorker:
         self.about = answerer.about
         self._reader = card_reader(answerer.extractor, lambda: None)
         self._keepers = ProcessKeepers(partial(ShardKeeper.in_process, answerer), workers, preload=PRELOAD)
-        self._busy: Counter[int] = Counter()
         self._choosing, self._telling = threading.Lock(), threading.Lock()
         self._launched = threading.Semaphore(LAUNCHED)
 
@@ -88,20 +86,16 @@ class CardWorker:
         With a keeper that dies this process ends, too: what it had in hand is tried again as that of any worker that
         was lost, and a shard that kills whoever has it is given up.
 
-        :param keeper: ``None``: the one with the least to do, of several the first, which knows the most words
+        :param keeper: ``None``: the one with the least to do
         """
         with self._choosing:
             if keeper is None:
-                keeper = min(range(self._keepers.count), key=self._busy.__getitem__)
-            self._busy[keeper] += 1
+                keeper = self._keepers.least_busy()
             called = self._keepers.call(keeper, task, *given)
         try:
             return keeper, called.result()
         except ProcessDiedError:
             os._exit(ProcessDiedError.exit_code)
-        finally:
-            with self._choosing:
-                self._busy[keeper] -= 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,10 @@ class Keepers(Protocol):
 
     count: int
 
+    def least_busy(self) -> int:
+        """Return which has the least to do; of several the first, which has learnt the most."""
+        ...
+
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
         """Have ``task(state, …)`` done by a keeper; the calls to one are done in their order."""
         ...
@@ -47,6 +51,10 @@ class LocalKeeper:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._state = make()
+
+    def least_busy(self) -> int:
+        """Return the one."""
+        return 0
 
     def call(self, _number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
         """Do it."""
@@ -93,6 +101,10 @@ class ProcessKeepers:
         self._make = pickle.dumps(make)
         self._keepers: dict[int, _Keeper] = {}
 
+    def least_busy(self) -> int:
+        """Return the process with the least to do, which may have to be started."""
+        return min(range(self.count), key=lambda number: self._keepers[number].busy if number in self._keepers else 0)
+
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
         """Send it to a process. The future raises :class:`~qatool.errors.EnvironmentUnfitError` if that dies.
 
@@ -127,13 +139,20 @@ class _Keeper:
         theirs.close()
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
         self._calls = queue.SimpleQueue()
+        self._asked = self._answered = 0
         self._thread = threading.Thread(target=self._speak, name="qatool-keeper", daemon=True)
         self._thread.start()
 
     def call(self, task: Callable[..., R], *args: Any) -> Future[R]:
         future: Future[R] = Future()
+        self._asked += 1
         self._calls.put((future, task, args))
         return future
+
+    @property
+    def busy(self) -> int:
+        """Calls that it has not answered yet."""
+        return self._asked - self._answered
 
     def close(self) -> None:
         """Put the process, which is killed, and the thread away."""
@@ -154,6 +173,7 @@ class _Keeper:
                 answer = Failure(died())
             except Exception as error:  # noqa: BLE001  (handed to the caller)
                 answer = Failure(error)
+            self._answered += 1
             if isinstance(answer, Failure):
                 future.set_exception(answer.error)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
@@ -125,16 +126,20 @@ class _Slow(LocalKeeper):
 
     def __init__(self, make: Any) -> None:
         super().__init__(make)
-        self.waiting: list[tuple[Future[Any], Any, tuple[Any, ...]]] = []
+        self.waiting: list[tuple[int, Future[Any], Any, tuple[Any, ...]]] = []
+
+    def least_busy(self) -> int:
+        busy = Counter(number for number, *_ in self.waiting)
+        return min(range(self.count), key=lambda number: busy[number])
 
     def call(self, number: int, task: Any, /, *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self.waiting.append((future, task, args))
+        self.waiting.append((number, future, task, args))
         return future
 
     def work(self) -> None:
         waiting, self.waiting = self.waiting, []
-        for future, task, args in waiting:
+        for _, future, task, args in waiting:
             future.set_result(task(self._state, *args))
 
 

@@ -53,6 +53,27 @@ def test_processes_have_what_was_imported_here_of_the_package(tmp_path) -> None:
     subprocess.run([sys.executable, str(script)], check=True, cwd=PROJECT, timeout=60)
 
 
+def slept(_: Any) -> None:
+    time.sleep(0.5)
+
+
+def test_the_least_busy_is_the_first_that_has_nothing_to_do() -> None:
+    keepers = ProcessKeepers(os.getpid, 3)
+    try:
+        assert keepers.least_busy() == 0
+        first = keepers.call(0, slept)
+        assert keepers.least_busy() == 1
+        second = keepers.call(1, slept)
+        keepers.call(2, slept)
+        assert keepers.least_busy() == 0
+        first.result()
+        second.result()
+        assert keepers.least_busy() == 0
+    finally:
+        keepers.close()
+    assert processes_gone()
+
+
 def test_a_process_that_is_killed_is_told_of() -> None:
     keepers = ProcessKeepers(os.getpid, 2)
     try:
