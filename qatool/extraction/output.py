@@ -62,6 +62,6 @@ class StreamingStore:
 
         :raises OutputError: the reader of standard output has gone
         """
-        with open_writer(self._target, part.table.schema, {}) as writer:
+        with open_writer(self._target, part.table.schema, dict) as writer:
             writer.write(part.table)
         self._folder.mark(unit, part, part_hash="", seconds=seconds)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
 from qatool.extraction.best import best_per_question
 from qatool.extraction.columns import Columns
+from qatool.extraction.earlyoutput import EarlyOutput
 from qatool.extraction.engine import open_engine
 from qatool.extraction.inputs import open_input
 from qatool.extraction.job import ExtractionJob
@@ -26,6 +27,7 @@ from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
 from qatool.files.answers import open_writer
 from qatool.files.atomic import replacing, write_json
 from qatool.files.locations import location, move
+from qatool.files.objects import ObjectPath
 from qatool.files.paths import STDIN
 from qatool.files.targets import beside
 from qatool.files.writefailures import reporting
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from qatool.extraction.engine import Engine
     from qatool.extraction.inputs import ExtractionInput
     from qatool.extraction.setup import Resolved
+    from qatool.files.answers import AnswerWriter
     from qatool.files.locations import Location
     from qatool.files.targets import Target
     from qatool.jobs.course import Step
@@ -87,7 +90,16 @@ class ExtractionRun:
 
     def run(self) -> ExtractResult:
         """Do it all: read, answer, assemble, sum up."""
+        with ExitStack() as outputs:
+            return self._run(outputs)
+
+    def _run(self, outputs: ExitStack) -> ExtractResult:
+        """Do it.
+
+        :param outputs: puts away an output that is begun and not finished
+        """
         began = time.monotonic()
+        totals = Totals()
         with ExitStack() as stack:
             with self._stop.at_once():
                 source, engine = self._set_up(stack)
@@ -109,13 +121,16 @@ class ExtractionRun:
             load_seconds = time.monotonic() - began
             log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
             speed = SpeedLog()
-            totals = self._answer(engine, job, speed, total)
+            early = self._early_output(setup, totals)
+            if early is not None:
+                outputs.enter_context(early)
+            self._answer(engine, job, speed, totals, early, total=total)
             devices = engine.devices
         if totals.counts["examples"]:
             for name in source.corpus.unseen_columns():
                 log_event(f"--keep {name}: no row has this column, so it is null throughout", level=logging.WARNING)
         self._observer.message("writing the output")
-        self._assemble(setup, columns, totals)
+        self._assemble(setup, columns, totals, early)
         return self._sum_up(setup, totals, speed, job.samples, load_seconds=load_seconds, devices=devices)
 
     def _columns(self, source: ExtractionInput) -> Columns:
@@ -190,13 +205,34 @@ class ExtractionRun:
         )
         return []
 
-    def _answer(self, engine: Engine, job: ExtractionJob, speed: SpeedLog, total: int | None) -> Totals:
+    def _early_output(self, setup: Resolved, totals: Totals) -> EarlyOutput | None:
+        """Return what writes the output while parts are made, ``None`` where that gains nothing or cannot be.
+
+        Where no card reads, it would take from those that read what it saves in the end.
+        """
+        target = self._target
+        is_file = target.kind == "parquet" and not isinstance(target.path, ObjectPath)
+        if not is_file or self._options.best_per is not None or not _has_a_card(setup):
+            return None
+        return EarlyOutput(self._folder.table, lambda schema: self._writer(setup, schema, totals))
+
+    def _answer(
+        self,
+        engine: Engine,
+        job: ExtractionJob,
+        speed: SpeedLog,
+        totals: Totals,
+        early: EarlyOutput | None,
+        *,
+        total: int | None,
+    ) -> None:
         """Answer all shards; each ends up as a part in the run folder, or on standard output."""
-        totals = Totals()
         progress = RunProgress(job, totals, total=total, observer=self._observer)
 
         def done(step: Step) -> None:
             self._done.append(step.index)
+            if early is not None:
+                early.committed(step.index)
             progress.done(step)
             if not step.resumed:
                 speed.add(totals)
@@ -212,7 +248,6 @@ class ExtractionRun:
             raise
         progress.begin()
         self._write_rejects(totals)
-        return totals
 
     def _check_rejects(self, step: Step, totals: Totals) -> None:
         """Stop at the first rejected row, or at one too many.
@@ -240,24 +275,30 @@ class ExtractionRun:
                     line = json.dumps(reject, ensure_ascii=False) + "\n"
                     stream.write(line.encode("utf-8", "backslashreplace"))
 
-    def _assemble(self, setup: Resolved, columns: Columns, totals: Totals) -> None:
+    def _assemble(self, setup: Resolved, columns: Columns, totals: Totals, early: EarlyOutput | None) -> None:
         """Stream the parts into the output, which then takes its name."""
         if self._streams:
             self._rows_written = totals.counts["examples"]
             return
         folder, count = self._folder, totals.units
+        if early is not None and (written := early.take(count, check=self._check_stop)) is not None:
+            self._rows_written = early.rows
+            written.close()
+            return
         schema = folder.schema(count) if count else columns.empty_schema()
-        writer = open_writer(
-            self._target,
-            schema,
-            metadata(setup, totals.counts, best_per=self._options.best_per),
-            staging=None if self._target.kind == "stdout" else folder.staging(),
-            confirm=folder.lock.check,
-        )
-        with writer:
+        with self._writer(setup, schema, totals) as writer:
             for table in self._output_tables(setup, count, schema):
                 writer.write(table)
                 self._rows_written += table.num_rows
+
+    def _writer(self, setup: Resolved, schema: pa.Schema, totals: Totals) -> AnswerWriter:
+        return open_writer(
+            self._target,
+            schema,
+            lambda: metadata(setup, totals.counts, best_per=self._options.best_per),
+            staging=None if self._target.kind == "stdout" else self._folder.staging(),
+            confirm=self._folder.lock.check,
+        )
 
     def _output_tables(self, setup: Resolved, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
         def tables() -> Iterator[pa.Table]:
@@ -327,3 +368,7 @@ class ExtractionRun:
                 return None
             move(self._folder.rejects, listed)
             return str(listed)
+
+
+def _has_a_card(setup: Resolved) -> bool:
+    return bool(setup.limits["device_kind"] != "cpu")

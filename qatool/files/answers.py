@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import sys
 from contextlib import suppress
@@ -92,7 +93,7 @@ class AnswerWriter:
 def open_writer(
     target: Target,
     schema: pa.Schema,
-    metadata: Mapping[bytes, bytes],
+    metadata: Callable[[], Mapping[bytes, bytes]],
     *,
     staging: Path | None = None,
     confirm: Callable[[], None] | None = None,
@@ -100,7 +101,8 @@ def open_writer(
     """Return a writer to the target.
 
     :param schema: of every table, see :func:`qatool.schema.answers_schema`
-    :param metadata: file metadata of Parquet, and of the ``_SUCCESS`` file of a folder
+    :param metadata: returns the file metadata of Parquet, and of the ``_SUCCESS`` file of a folder; asked when a file
+        is closed, and before a folder is begun, as each of its parts has them
     :param staging: where to write until then, on the same file system; default: beside the output
     :param confirm: called directly before the output takes its name; what it raises keeps it from that
     :raises OutputError: the output cannot be begun
@@ -109,7 +111,7 @@ def open_writer(
     if target.kind == "stdout":
         sink = _StdoutSink()
     elif target.kind == "folder":
-        sink = _Collected(part_folder(target.path, metadata, staging=staging, confirm=confirm))
+        sink = _Collected(part_folder(target.path, metadata(), staging=staging, confirm=confirm))
     elif target.kind == "jsonl":
         sink = _JsonlSink(whole_file(target.path, staging=staging, confirm=confirm), target.compression)
     else:
@@ -117,19 +119,29 @@ def open_writer(
     return AnswerWriter(sink, schema)
 
 
-def parquet_writer(stream: BinaryIO, schema: pa.Schema, about: Mapping[bytes, bytes]) -> pq.ParquetWriter:
+def _parquet_writer(stream: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
     """Return a writer whose bytes depend on the tables, the schema and the metadata only.
 
     :param stream: stays open when the writer closes
-    :param about: the file metadata
     """
     return pq.ParquetWriter(
         stream,
-        schema.with_metadata(dict(about) or None),
+        schema.remove_metadata(),
         compression="zstd",
         use_dictionary=[name for name in REPEATING if name in schema.names],
         write_statistics=True,
     )
+
+
+def _describe(writer: pq.ParquetWriter, schema: pa.Schema, about: Mapping[bytes, bytes]) -> None:
+    """Give a file its metadata, as if it had been begun with them.
+
+    Arrow takes a schema's metadata from the copy of the schema that it keeps in the file, so that has them, too.
+    """
+    described = schema.with_metadata(dict(about))
+    texts = {name.decode(): value.decode() for name, value in about.items()}
+    copy = base64.b64encode(described.serialize()).decode()
+    writer.add_key_value_metadata({**texts, "ARROW:schema": copy})
 
 
 class _Collected:
@@ -166,10 +178,12 @@ class _Collected:
 
 
 class _ParquetSink:
-    def __init__(self, file: AtomicFile | ObjectFile, schema: pa.Schema, metadata: Mapping[bytes, bytes]) -> None:
-        self._file = file
+    def __init__(
+        self, file: AtomicFile | ObjectFile, schema: pa.Schema, metadata: Callable[[], Mapping[bytes, bytes]]
+    ) -> None:
+        self._file, self._schema, self._metadata = file, schema, metadata
         try:
-            self._writer = parquet_writer(file.stream, schema, metadata)
+            self._writer = _parquet_writer(file.stream, schema)
         except BaseException:
             file.discard()
             raise
@@ -181,6 +195,7 @@ class _ParquetSink:
     def close(self) -> None:
         try:
             with reporting(self._file.path):
+                _describe(self._writer, self._schema, self._metadata())
                 self._writer.close()
         except BaseException:
             self.discard()

@@ -320,12 +320,21 @@ class RunFolder:
         :raises OutputError: a part has vanished or is broken
         """
         for index, marker in enumerate(self.markers(range(count))):
-            with self._reading(index):
-                data = self.part(index).read_bytes()
-                if blake2b(data) != marker.part_hash:
-                    raise OSError("its bytes are not those written")
-                table = pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
-            yield conform(table, schema)
+            yield conform(self._table(index, marker), schema)
+
+    def table(self, index: int) -> pa.Table:
+        """Return the table of a part.
+
+        :raises OutputError: the part has vanished or is broken
+        """
+        return self._table(index, next(self.markers([index])))
+
+    def _table(self, index: int, marker: Marker) -> pa.Table:
+        with self._reading(index):
+            data = self.part(index).read_bytes()
+            if blake2b(data) != marker.part_hash:
+                raise OSError("its bytes are not those written")
+            return pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
 
     @contextmanager
     def _reading(self, index: int) -> Iterator[None]:

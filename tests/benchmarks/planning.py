@@ -203,7 +203,7 @@ def write_and_list(folder: Path, parts: list[Part], shards: int) -> None:
         target = parse_target(str(folder / "answers"))
         with clock():
             schema = run.schema(PARTS)
-            with open_writer(target, schema, {}, staging=folder / "staging") as writer:
+            with open_writer(target, schema, dict, staging=folder / "staging") as writer:
                 for table in run.tables(PARTS, schema):
                     writer.write(table)
         line("assembling into a folder", clock, scale=scale, per="part", count=PARTS)

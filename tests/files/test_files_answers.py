@@ -43,7 +43,7 @@ def answers(start, count):
 
 
 def save(path, *tables, **options):
-    with open_writer(parse_target(str(path)), SCHEMA, METADATA, **options) as writer:
+    with open_writer(parse_target(str(path)), SCHEMA, lambda: METADATA, **options) as writer:
         for table in tables:
             writer.write(table)
 
@@ -80,6 +80,24 @@ def test_same_answers_same_bytes(tmp_path, name, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1e9)
     save(tmp_path / name, answers(0, 3), answers(3, 0), staging=tmp_path / "other")
     assert (tmp_path / name).read_bytes() == first
+
+
+def test_metadata_are_those_of_a_file_that_was_begun_with_them(tmp_path):
+    counts = {"rows": b"0"}
+
+    def about():
+        return {b"qatool": counts["rows"], b"other": b"x"}
+
+    with open_writer(parse_target(str(tmp_path / "a.parquet")), SCHEMA, about) as writer:
+        writer.write(answers(0, 3))
+        counts["rows"] = b"3"
+    begun_with = pq.ParquetWriter(tmp_path / "b.parquet", SCHEMA.with_metadata(about()))
+    begun_with.write_table(answers(0, 3))
+    begun_with.close()
+    assert pq.read_schema(tmp_path / "a.parquet").metadata == {b"qatool": b"3", b"other": b"x"}
+    assert pq.read_metadata(tmp_path / "a.parquet").metadata == pq.read_metadata(tmp_path / "b.parquet").metadata
+    read, expected = (pq.read_table(tmp_path / name, columns=["id", "score"]) for name in ("a.parquet", "b.parquet"))
+    assert read.equals(expected, check_metadata=True)
 
 
 def test_jsonl_exactly(tmp_path):
@@ -253,7 +271,7 @@ def test_read_only_folder(tmp_path):
 def test_standard_output(monkeypatch):
     buffer = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=buffer))
-    with open_writer(parse_target("-"), SCHEMA, METADATA) as writer:
+    with open_writer(parse_target("-"), SCHEMA, lambda: METADATA) as writer:
         writer.write(answers(0, 2))
         assert [json.loads(line)["id"] for line in buffer.getvalue().splitlines()] == ["0", "1"]
 
@@ -264,7 +282,7 @@ def test_reader_of_standard_output_has_gone(monkeypatch):
     with os.fdopen(write_end, "wb", buffering=0) as stream:
         monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=stream))
         with pytest.raises(OutputError) as caught:
-            open_writer(Target(kind="stdout", path=parse_target("-").path), SCHEMA, {}).write(answers(0, 2))
+            open_writer(Target(kind="stdout", path=parse_target("-").path), SCHEMA, dict).write(answers(0, 2))
     assert str(caught.value) == (
         "standard output: cannot be written: the reader has gone; nothing more can be written"
     )

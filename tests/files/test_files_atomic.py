@@ -97,7 +97,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 table = pa.table({"x": [os.urandom(40).hex() for _ in range(5000)]})
 for path in sys.argv[1:]:
     try:
-        with open_writer(parse_target(path), table.schema, {}) as writer:
+        with open_writer(parse_target(path), table.schema, dict) as writer:
             for _ in range(3):
                 writer.write(table)
         print("written")

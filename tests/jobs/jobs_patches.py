@@ -344,3 +344,45 @@ def staged() -> None:
         return plain(self, shard)
 
     CardReader.launch = launch
+
+
+def early_output() -> None:
+    """Write the output while parts are made, as where a card reads; note in ``early`` when it was of use."""
+    from qatool.extraction import run
+    from qatool.extraction.earlyoutput import EarlyOutput
+
+    plain = EarlyOutput.take
+
+    def take(self, count, **more):
+        writer = plain(self, count, **more)
+        Path("early").write_text("given up" if writer is None else "taken")
+        return writer
+
+    EarlyOutput.take = take
+    run._has_a_card = lambda _setup: True
+
+
+def early_output_and_count() -> None:
+    early_output()
+    count()
+
+
+def early_output_and_hold() -> None:
+    early_output()
+    hold()
+
+
+def early_output_on_a_full_disk() -> None:
+    """Have no room for the output, but for the parts."""
+    import errno
+
+    from qatool.files import answers
+
+    early_output()
+    answers.GROUP_ROWS = 40
+
+    def write(self, _table):
+        with answers.reporting(self._file.path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    answers._ParquetSink.write = write

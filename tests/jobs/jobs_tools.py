@@ -49,7 +49,9 @@ def flip_byte(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def killing(runner: Runner, whole: bytes, *, kills: int, seed: int) -> dict[str, int]:
+def killing(
+    runner: Runner, whole: bytes, *, kills: int, seed: int, patch: str = "jobs_patches:count"
+) -> dict[str, int]:
     """Kill a run at random moments, start it again each time, and hold the outcome against an uninterrupted run.
 
     Starting a process takes much longer than a shard; so kills come at a random time after a start has got to a
@@ -58,7 +60,7 @@ def killing(runner: Runner, whole: bytes, *, kills: int, seed: int) -> dict[str,
     draw = random.Random(seed)
     counts = runner.folder / "counts"
     counts.write_text("")
-    setting = {"patch": "jobs_patches:count", "environment": {"COUNT": str(counts), "SLOW": "0.05"}, "durable": True}
+    setting = {"patch": patch, "environment": {"COUNT": str(counts), "SLOW": "0.05"}, "durable": True}
     done = 0
     while done < kills:
         process = runner.start("in.jsonl", **setting)
