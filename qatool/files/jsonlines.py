@@ -85,8 +85,9 @@ def _singles(column: pa.Array) -> list[Any]:
         return [_single(cell) for cell in column]
 
 
-UNFIT = (OverflowError, ValueError, pa.ArrowException)
-"""What Arrow raises where Python's types do not reach: out of range, too fine, an unknown time zone."""
+UNFIT = (OverflowError, ValueError, KeyError, pa.ArrowException)
+"""What Arrow raises where Python's types do not reach: out of range, too fine, an unknown time zone (which is a
+``KeyError`` where pytz is installed, as beside pandas 2)."""
 
 
 def _single(cell: pa.Scalar) -> Any:

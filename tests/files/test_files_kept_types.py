@@ -12,7 +12,7 @@ import pytest
 from filehelpers import corpus_of
 
 from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.files.jsonlines import encode_lines, python_values
+from qatool.files.jsonlines import _singles, encode_lines, python_values
 from qatool.files.kept import conform, kept_array, unify
 
 FAR, NAN = 2**62, math.nan
@@ -41,6 +41,18 @@ NUMBERS = [
     (pa.RunEndEncodedArray.from_arrays([1, 2], pa.array([0.1, None], pa.float32())), 0.1),
     (pa.array([b"\xff", None], pa.binary_view()), "ff"),
 ]
+
+
+def test_a_time_zone_that_pytz_does_not_know():
+    """Arrow asks it where it is installed, as beside pandas 2, and it has an error of its own."""
+
+    class Column(list):
+        type = pa.timestamp("us", "Mars/Base")
+
+        def to_pylist(self):
+            raise KeyError("Mars/Base")
+
+    assert _singles(Column([pa.scalar(1, pa.int64())])) == [1]
 
 
 @pytest.mark.parametrize(("column", "value"), [*TIMES, *NUMBERS], ids=lambda one: str(getattr(one, "type", "")))
