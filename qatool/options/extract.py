@@ -121,8 +121,8 @@ class ExtractOptions(WindowOptions):
 
     max_windows: str | None = option(
         Flag(
-            "Read only the K windows of a long document most relevant to the question; auto: up to 6 passages, each "
-            "half a window, or all when the question shares nothing telling with it [default: auto; reference "
+            "Read only the K windows of a long document most relevant to the question; auto: up to 6 passages, "
+            "paragraphs mostly, or all when the question shares nothing telling with it [default: auto; reference "
             "decodings: all].",
             "Windows",
             metavar="K|all|auto",

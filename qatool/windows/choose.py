@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from qatool.windows.cut import Windows
+from qatool.windows.passages import passages
 from qatool.windows.ragged import ranges
 from qatool.windows.relevance import bm25
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 MaxWindows: TypeAlias = int | Literal["all", "auto"]
 
-RULES = 2
+RULES = 3
 """Number of the rules below and of those of relevance: with others, what was begun is not the same work."""
 SHORT_WINDOWS = 5
 """A document of no more windows is short: read whole, without a prior."""
@@ -33,10 +34,6 @@ AUTO_PASSAGES = 6
 """Passages that ``auto`` reads at most of a long one."""
 AUTO_GAP = 5.0
 """Points of BM25 behind the best passage of its document from which on ``auto`` leaves a passage unread."""
-PASSAGE_TOKENS = 176
-"""Context tokens of a passage."""
-PASSAGE_STRIDE = 48
-"""Context tokens that a passage shares with the next one, at least."""
 PRIOR_WEIGHT = 0.5
 """Logits that what is read starts behind for each point of BM25 that it has less than the best of its document."""
 WEAK_RELEVANCE = 1.0
@@ -55,7 +52,7 @@ class ChosenWindows:
 def choose_windows(examples: WindowedExamples, max_windows: MaxWindows, tokenizer: PairTokenizer) -> ChosenWindows:
     """Keep the ``max_windows`` most relevant windows of each example, earlier ones first among equals.
 
-    ``auto`` cuts long windows into passages. It reads at most ``AUTO_PASSAGES`` of an example, and of those only what
+    ``auto`` cuts windows into passages. It reads at most ``AUTO_PASSAGES`` of an example, and of those only what
     lies less than ``AUTO_GAP`` behind the best: where one stands out, the others could hardly win against it.
 
     Documents of at most ``SHORT_WINDOWS`` windows have no prior. A question that shares nothing telling with its
@@ -70,7 +67,7 @@ def choose_windows(examples: WindowedExamples, max_windows: MaxWindows, tokenize
         return ChosenWindows(examples=examples, prior=None)
     candidates = examples.windows.only(long[examples.windows.overflow_to_sample_mapping])
     if max_windows == "auto":
-        candidates = passages(candidates)
+        candidates = passages(replace(examples, windows=candidates))
     relevance = bm25(replace(examples, windows=candidates), tokenizer.terms)
     sample = candidates.overflow_to_sample_mapping
     best = np.zeros(len(n_windows))
@@ -92,35 +89,6 @@ def choose_windows(examples: WindowedExamples, max_windows: MaxWindows, tokenize
     return ChosenWindows(
         examples=replace(examples, windows=windows),
         prior=np.concatenate([prior[kept], np.zeros(len(whole))])[order],
-    )
-
-
-def passages(windows: Windows) -> Windows:
-    """Cut windows into passages of ``PASSAGE_TOKENS``, each within its window and under its number.
-
-    They are spread evenly, and share ``PASSAGE_STRIDE`` tokens or more with the next one, or as much as windows do.
-    None begins in what a window shares with the next one. A window no longer than a passage stays whole.
-
-    :param windows: all windows of each example, or none
-    """
-    step = PASSAGE_TOKENS - PASSAGE_STRIDE
-    sample, length = windows.overflow_to_sample_mapping, windows.context_length
-    is_last = np.append(sample[1:] != sample[:-1], True)[: len(sample)]
-    until_next = np.append(windows.context_start[1:], 0)[: len(sample)] - windows.context_start
-    # Where the first and the last passage of a window, or the first of the next window, begin.
-    way = np.where(is_last, np.maximum(length - PASSAGE_TOKENS, 0), until_next)
-    steps = np.where(length <= PASSAGE_TOKENS, ~is_last, -(-way // step))
-    count = steps + is_last
-    row = np.repeat(np.arange(len(windows)), count)
-    place = ranges(np.zeros(len(count), dtype=np.int64), count)
-    start = windows.context_start[row] + place * way[row] // np.maximum(steps[row], 1)
-    return Windows(
-        overflow_to_sample_mapping=sample[row],
-        window=windows.window[row],
-        context_start=start,
-        context_end=np.minimum(start + PASSAGE_TOKENS, windows.context_end[row]),
-        n_windows=np.bincount(sample[row], minlength=len(windows.n_windows)),
-        n_cut=windows.n_cut,
     )
 
 

@@ -41,6 +41,8 @@ LIMITS = ShardLimits(rows=64, context_bytes=1 << 22)
 
 
 COUNTS = (1, 2, 3, 4, 5, 6, 8, 12)
+SINGLE = {"tydiqa": "tydiqa-en-dev.json", "reddit": "squadshifts-reddit.json"}
+"""Files whose paragraphs belong to no articles: any may be joined."""
 
 
 class RememberingBackend:
@@ -76,7 +78,7 @@ def natural_questions() -> list[Labelled]:
     return examples
 
 
-def joined(rows: list[Labelled], *, sample: int, paragraphs: int = 40, seed: int = 7) -> list[Labelled]:
+def joined(rows: list[Labelled], *, sample: int, paragraphs: int, seed: int = 7) -> list[Labelled]:
     """Return ``sample`` examples, each asked of its paragraph hidden among others, blank lines between."""
     dice = random.Random(seed)
     dice.shuffle(rows)
@@ -167,25 +169,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument(
-        "--source", choices=["part-b", "part-a-dev", "new-wikipedia", "nq", "tydiqa"], default="part-b"
+        "--source", choices=["part-b", "part-a-dev", "new-wikipedia", "nq", "tydiqa", "reddit"], default="part-b"
     )
+    parser.add_argument(
+        "--paragraphs", type=int, default=40, help="how many are joined, where a source has no articles"
+    )
+    parser.add_argument("--backend", default="torch")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--sample", type=int, default=300)
     parser.add_argument("--figure", type=Path, help="draw F1 and the answers read against the windows read")
     parser.add_argument("--timed", type=int, default=24, help="questions answered for the speed")
     options = parser.parse_args()
     if options.source == "nq":
-        examples = joined(natural_questions(), sample=options.sample)
-    elif options.source == "tydiqa":
-        examples = joined(load("tydiqa-en-dev.json"), sample=options.sample)
+        examples = joined(natural_questions(), sample=options.sample, paragraphs=options.paragraphs)
+    elif options.source in SINGLE:
+        examples = joined(load(SINGLE[options.source]), sample=options.sample, paragraphs=options.paragraphs)
     else:
         name = "squadshifts-new-wikipedia" if options.source == "new-wikipedia" else f"squad1.1-dev-{options.source}"
         examples = whole_articles(f"{name}.json", sample=options.sample)
-    print(f"{machine()}; {options.source}, {len(examples)} questions")
+    how = f"{options.backend}, {options.precision}"
+    print(f"{machine()}; {options.source}, {len(examples)} questions; {options.model.name}, {how}")
 
     def extractor(**chosen: Any) -> Extractor:
-        asked = ExtractOptions(
-            inputs=("-",), output="-", model=str(options.model), precision="fp32", always_answer=True, **chosen
-        )
+        chosen = {"backend": options.backend, "precision": options.precision, "always_answer": True, **chosen}
+        asked = ExtractOptions(inputs=("-",), output="-", model=str(options.model), **chosen)
         return prepare(asked, planned={}, kept={}).extractor
 
     backend = RememberingBackend(extractor().backend)
@@ -212,7 +219,7 @@ def main() -> None:
     everything, few = extractor(max_windows="all"), extractor(max_windows="auto")
     timed = examples[: options.timed]
     times = alternate(lambda: answer(few, timed), lambda: answer(everything, timed), rounds=3)
-    report("auto against all, fp32", *times, count=len(timed), unit="examples")
+    report(f"auto against all, {options.precision}", *times, count=len(timed), unit="examples")
 
 
 if __name__ == "__main__":

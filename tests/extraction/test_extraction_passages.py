@@ -12,7 +12,8 @@ from tokenizerhelpers import FAMILIES, pair_tokenizer, questions, texts
 
 from qatool.extraction import setup
 from qatool.options import ExtractOptions
-from qatool.windows.choose import AUTO_PASSAGES, PASSAGE_TOKENS, SHORT_WINDOWS
+from qatool.windows.choose import AUTO_PASSAGES, SHORT_WINDOWS
+from qatool.windows.passages import WHOLE_TOKENS
 
 LONG = [text for text in texts() if len(text.split()) > 3_000]
 PAIRS = [*zip(questions()[:6], LONG * 3, strict=False), ("What is gone?", "Short. The money is gone.")]
@@ -35,7 +36,7 @@ def test_answers_of_passages_stand_in_their_windows(family: str) -> None:
     last = offsets[everything.context_token(every, windows.context_length - 1), 1]
     read = sum(row["n_windows_read"] for row in rows)
     assert read == sum(count for count, _ in backend.batches) == len(prepared.examples.windows)
-    longest = PASSAGE_TOKENS + 16 + everything.template.n_special
+    longest = WHOLE_TOKENS + 16 + everything.template.n_special
     assert all(width <= longest for _, width in backend.batches)
     for example, (row, (_, context)) in enumerate(zip(rows, PAIRS, strict=True)):
         assert row["n_windows"] == windows.n_windows[example]
