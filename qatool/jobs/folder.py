@@ -22,7 +22,7 @@ from qatool.files.atomic import sync_folder, temporary_name, write_bytes
 from qatool.files.kept import conform, unify
 from qatool.files.locations import Location, matching, move, remove_tree
 from qatool.files.objects import ObjectPath
-from qatool.files.parquet import arrow_source, open_parquet
+from qatool.files.parquet import open_parquet
 from qatool.files.paths import SPOOL_NAME
 from qatool.files.writefailures import reporting
 from qatool.jobs.claim import refuse_foreign, refuse_others
@@ -30,6 +30,7 @@ from qatool.jobs.leftovers import empty_folder, sweep_folder
 from qatool.jobs.lock import Lock
 from qatool.jobs.markers import Marker, read_marker, read_markers
 from qatool.jobs.objectlock import ObjectLock
+from qatool.jobs.partstate import hash_of, read_back, version_of
 from qatool.jobs.plan import PLAN_NAME
 from qatool.jobs.seal import blake2b, sealed
 from qatool.logs import log_event
@@ -209,8 +210,8 @@ class RunFolder:
         part = self.part(index)
         # An object is there whole or not at all, and is another version once it was touched.
         if marker.part_version and isinstance(part, ObjectPath):
-            return _version_of(part) == marker.part_version
-        return _hash_of(part) == marker.part_hash
+            return version_of(part) == marker.part_version
+        return hash_of(part) == marker.part_hash
 
     def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
         """Write a part and then its marker.
@@ -228,7 +229,7 @@ class RunFolder:
         data = sink.getvalue().to_pybytes()
         path = self.part(unit.index)
         write_bytes(path, data, confirm=self.lock.check, sync_name=False)
-        version = _read_back(path, rows=part.table.num_rows, size=len(data))
+        version = read_back(path, rows=part.table.num_rows, size=len(data))
         self.mark(unit, part, part_hash=blake2b(data), seconds=seconds, part_version=version)
 
     def mark(self, unit: Unit, part: Part, *, part_hash: str, seconds: float, part_version: str = "") -> None:
@@ -257,7 +258,7 @@ class RunFolder:
             whole = []
             for path in self._there(self.previous, "*.parquet"):
                 marker = read_marker(path.with_suffix(".json"))
-                if marker is None or marker.identity != self.identity or _hash_of(path) != marker.part_hash:
+                if marker is None or marker.identity != self.identity or hash_of(path) != marker.part_hash:
                     log_event("passing over a damaged part", level=logging.WARNING, part=str(path))
                 else:
                     whole.append(path)
@@ -385,41 +386,6 @@ class RunFolder:
                 remove_tree(folder)
             for path in (self.plan, self.rejects, self.path / SPOOL_NAME):
                 path.unlink(missing_ok=True)
-
-
-def _read_back(path: Location, *, rows: int, size: int) -> str:
-    """Make sure that a part is there as it was written; return its version in a store.
-
-    :raises OutputError: it is not
-    """
-    version = ""
-    with reporting(path):
-        if isinstance(path, ObjectPath):
-            told = path.stat()
-            is_whole, version = told.st_size == size, told.version
-        else:
-            try:
-                is_whole = pq.read_metadata(arrow_source(path)).num_rows == rows
-            except pa.ArrowException:
-                is_whole = False
-        if not is_whole:
-            raise OutputError(f"{path}: does not hold what was written; check the disk")
-    return version
-
-
-def _version_of(path: ObjectPath) -> str | None:
-    try:
-        return path.stat().version
-    except OSError:
-        return None
-
-
-def _hash_of(path: Location) -> str | None:
-    """Return the hash of a file, ``None`` when it cannot be read."""
-    try:
-        return blake2b(path.read_bytes())
-    except OSError:
-        return None
 
 
 def _index(part: Location) -> int:

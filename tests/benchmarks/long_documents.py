@@ -3,6 +3,7 @@
     python tests/benchmarks/long_documents.py                        # whole articles of SQuAD 1.1 part B
     python tests/benchmarks/long_documents.py --source nq            # 40 paragraphs of Natural Questions joined
     python tests/benchmarks/long_documents.py --source tydiqa        # 40 passages of TyDi QA joined
+    python tests/benchmarks/long_documents.py --source reddit        # 40 comments of SQuADShifts' Reddit joined
     python tests/benchmarks/long_documents.py --source part-a-dev    # the part that choices were made on
 
 Prints EM, F1, the share of windows read and whether a window with a whole answer was among them; the difference in
