@@ -1,19 +1,17 @@
 """Cut the windows of long documents into passages, along paragraphs: a model trained on paragraphs reads those best.
 
-A paragraph ends at a blank line behind the end of a sentence. So a heading belongs to what follows it, and lines that
-stand apart in the midst of a sentence belong together. Short paragraphs are taken together, long ones are cut evenly.
+Short paragraphs are taken together, long ones are cut evenly.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qatool.windows.cut import Windows
+from qatool.windows.paragraphs import paragraph_ends
 from qatool.windows.ragged import ranges
 
 if TYPE_CHECKING:
@@ -30,10 +28,6 @@ WHOLE_TOKENS = 320
 """Context tokens of the longest paragraph, or beginning or end of one in a window, that is a passage as it is."""
 TOGETHER_TOKENS = 128
 """Context tokens that paragraphs have together at most, where several are one passage."""
-_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*|\u2029\s*")
-_GOES_ON = frozenset(",،、，-–—/&")
-_CLOSING = frozenset({"Po", "Pe", "Pf"})
-"""Categories of characters that a sentence may end with: stops and brackets and quotes that close."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +138,7 @@ def _paragraphs(contexts: TokenizedTexts, wanted: NDArray[np.int64], base: int) 
         raise ValueError("offsets are needed of contexts")
     for number in wanted.tolist():
         text = contexts.texts[number]
-        ends = [blank.end() for blank in _BLANK_LINE.finditer(text) if _ends_sentence(text, blank.start())]
+        ends = paragraph_ends(text)
         if not ends:
             continue
         # A token may begin with the white space in front of its word.
@@ -156,10 +150,3 @@ def _paragraphs(contexts: TokenizedTexts, wanted: NDArray[np.int64], base: int) 
                 found.append(number * base + begin)
                 begun = begin
     return np.array(found, dtype=np.int64)
-
-
-def _ends_sentence(text: str, place: int) -> bool:
-    """Return whether what stands in front of a place, white space aside, closes a sentence."""
-    while place and text[place - 1].isspace():
-        place -= 1
-    return place > 0 and text[place - 1] not in _GOES_ON and unicodedata.category(text[place - 1]) in _CLOSING

@@ -5,6 +5,7 @@
     python tests/benchmarks/long_documents.py --source tydiqa        # 40 passages of TyDi QA joined
     python tests/benchmarks/long_documents.py --source reddit        # 40 comments of SQuADShifts' Reddit joined
     python tests/benchmarks/long_documents.py --source part-a-dev    # the part that choices were made on
+    python tests/benchmarks/long_documents.py --between line --auto  # a paragraph a line; only what auto makes of it
 
 Prints EM, F1, the share of windows read and whether a window with a whole answer was among them; the difference in
 F1 to each reference with a paired bootstrap interval; and the speed of ``auto`` against ``all``, taking turns.
@@ -42,6 +43,8 @@ LIMITS = ShardLimits(rows=64, context_bytes=1 << 22)
 
 
 COUNTS = (1, 2, 3, 4, 5, 6, 8, 12)
+BETWEEN = {"blank-line": "\n\n", "line": "\n ", "space": "  "}
+"""What stands between the paragraphs of a document; all of one length, so that answers stay where they are."""
 SINGLE = {"tydiqa": "tydiqa-en-dev.json", "reddit": "squadshifts-reddit.json"}
 """Files whose paragraphs belong to no articles: any may be joined."""
 
@@ -175,6 +178,8 @@ def main() -> None:
     parser.add_argument(
         "--paragraphs", type=int, default=40, help="how many are joined, where a source has no articles"
     )
+    parser.add_argument("--between", choices=list(BETWEEN), default="blank-line", help="what parts paragraphs")
+    parser.add_argument("--auto", action="store_true", help="answer with auto alone, and take no times")
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--sample", type=int, default=300)
@@ -188,7 +193,8 @@ def main() -> None:
     else:
         name = "squadshifts-new-wikipedia" if options.source == "new-wikipedia" else f"squad1.1-dev-{options.source}"
         examples = whole_articles(f"{name}.json", sample=options.sample)
-    how = f"{options.backend}, {options.precision}"
+    examples = [replace(one, context=one.context.replace("\n\n", BETWEEN[options.between])) for one in examples]
+    how = f"{options.backend}, {options.precision}, paragraphs parted by a {options.between}"
     print(f"{machine()}; {options.source}, {len(examples)} questions; {options.model.name}, {how}")
 
     def extractor(**chosen: Any) -> Extractor:
@@ -200,7 +206,8 @@ def main() -> None:
     f1: dict[str, np.ndarray] = {}
     points: dict[str, tuple[float, float, float]] = {}
     settings: list[dict[str, Any]] = [{"decode": "hf-pipeline"}, {"decode": "squad-script"}]
-    settings += [{"max_windows": str(limit)} for limit in ("all", *COUNTS, "auto")]
+    settings += [{"max_windows": str(limit)} for limit in ("all", *COUNTS)]
+    settings = [*([] if options.auto else settings), {"max_windows": "auto"}]
     for chosen in settings:
         one = replace(extractor(**chosen), backend=backend)
         name = chosen.get("decode") or f"native, {chosen['max_windows']} windows"
@@ -213,6 +220,8 @@ def main() -> None:
         figures = f"EM {100 * em:.1f}  F1 {100 * f1[name].mean():.1f}  read {100 * read:.1f} %"
         print(f"{name:24s} {figures}  answer read {100 * hit:.1f} %", flush=True)
         points[name] = (100 * f1[name].mean(), 100 * read, 100 * hit)
+    if options.auto:
+        return
     if options.figure:
         draw(points, options.figure, title=f"{options.source}, {len(examples)} questions")
     for reference in ("hf-pipeline", "squad-script", "native, all windows"):

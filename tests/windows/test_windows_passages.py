@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-import unicodedata
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +16,7 @@ from tokenizerhelpers import FAMILIES, pair_tokenizer
 from qatool.windows.assemble import WindowedExamples
 from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize, cut_windows
+from qatool.windows.paragraphs import paragraph_ends
 from qatool.windows.passages import (
     PASSAGE_STRIDE,
     PASSAGE_TOKENS,
@@ -77,12 +77,7 @@ def of_example(windows: Windows, example: int) -> list[Passage]:
 def slow_paragraphs(text: str) -> list[tuple[int, int]]:
     """Tokens of the paragraphs of a text of :func:`examples_of`, short ones together."""
     places = [place for place, letter in enumerate(text) if not letter.isspace()]
-    begins = [0]
-    for token in range(1, len(places)):
-        gap, closing = text[places[token - 1] + 1 : places[token]], text[places[token - 1]]
-        is_end = unicodedata.category(closing) in ("Po", "Pe", "Pf") and closing not in ",،、，/&"
-        if is_end and (gap.count("\n") > 1 or "\u2029" in gap):
-            begins.append(token)
+    begins = [0, *sorted({sum(place < end for place in places) for end in paragraph_ends(text)} - {0, len(places)})]
     together = [0]
     for begin, end in zip(begins[1:], [*begins, len(places)][2:], strict=True):
         if end - together[-1] > TOGETHER_TOKENS:
@@ -165,24 +160,6 @@ def test_without_paragraphs_they_are_spread_evenly(length: int, room: int, data)
         expected += [Passage(number, at, min(at + PASSAGE_TOKENS, end)) for at in starts]
     assert set(mine) <= set(expected)
     assert all(any(one.start <= left.start and left.end <= one.end for one in mine) for left in expected)
-
-
-@pytest.mark.parametrize(
-    "between", [".\n\n", "?  \n\t\n  ", ".\r\n\r\n", ".)\n\n", "。\n\n", "»\n\n", ".\u2029", "।\n\n", ":\n\n"]
-)
-def test_a_paragraph_ends(between: str) -> None:
-    examples = examples_of(["a" * 200 + between + "b" * 200], room=1_000, stride=0)
-    closing = len(between.split(maxsplit=1)[0])
-    assert of_example(passages(examples), 0) == [
-        Passage(0, 0, 200 + closing),
-        Passage(0, 200 + closing, 400 + closing),
-    ]
-
-
-@pytest.mark.parametrize("between", [".\n", " \n\n", ",\n\n", "-\n\n", "、\n\n", "(\n\n", "...", "\u2028\u2028"])
-def test_a_paragraph_goes_on(between: str) -> None:
-    examples = examples_of(["a" * 200 + between + "b" * 200], room=1_000, stride=0)
-    assert {passage.end - passage.start for passage in of_example(passages(examples), 0)} == {PASSAGE_TOKENS}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
