@@ -1,11 +1,13 @@
 """Cut the windows of long documents into passages, along paragraphs: a model trained on paragraphs reads those best.
 
-Short paragraphs are taken together, long ones are cut evenly.
+A heading is no passage, however well it fits the question: it belongs to what follows. Short paragraphs are taken
+together, long ones are cut evenly.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +30,8 @@ WHOLE_TOKENS = 320
 """Context tokens of the longest paragraph, or beginning or end of one in a window, that is a passage as it is."""
 TOGETHER_TOKENS = 128
 """Context tokens that paragraphs have together at most, where several are one passage."""
+HEADING_TOKENS = 32
+"""Context tokens of the shortest paragraph that may be parted from the one that follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +141,31 @@ def _paragraphs(contexts: TokenizedTexts, wanted: NDArray[np.int64], base: int) 
     if contexts.offset_mapping is None:
         raise ValueError("offsets are needed of contexts")
     for number in wanted.tolist():
-        text = contexts.texts[number]
-        ends = paragraph_ends(text)
+        ends = paragraph_ends(contexts.texts[number])
         if not ends:
             continue
-        # A token may begin with the white space in front of its word.
+        # A token may begin with the white space in front of its word, and some tokenizers yield them out of order.
         token_ends = contexts.offset_mapping[contexts.offsets[number] : contexts.offsets[number + 1], 1]
-        begins = np.unique(np.searchsorted(token_ends, ends, side="right")).tolist()
-        begun = 0
-        for begin, finish in zip(begins, [*begins[1:], len(token_ends)], strict=True):
-            if finish - begun > TOGETHER_TOKENS and 0 < begin < len(token_ends):
-                found.append(number * base + begin)
-                begun = begin
+        ends_so_far = np.maximum.accumulate(token_ends)
+        begins = np.unique(np.searchsorted(ends_so_far, ends, side="right")).tolist()
+        found += (number * base + begin for begin in _together(begins, len(token_ends)))
     return np.array(found, dtype=np.int64)
+
+
+def _together(begins: list[int], end: int) -> list[int]:
+    """Return which paragraphs begin a passage or more of their own, but for the first.
+
+    :param begins: where paragraphs begin, the first perhaps left out: ascending
+    :param end: where the last one ends
+    """
+    parted: list[int] = []
+    for begin in begins:
+        if 0 < begin < end and begin - (parted[-1] if parted else 0) >= HEADING_TOKENS:
+            parted.append(begin)
+    found: list[int] = []
+    begun = 0
+    for begin, finish in pairwise([*parted, end]):
+        if finish - begun > TOGETHER_TOKENS:
+            found.append(begin)
+            begun = begin
+    return found

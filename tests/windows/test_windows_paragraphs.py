@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import textwrap
 import time
-import unicodedata
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatool.windows.paragraphs import paragraph_ends
+from qatool.windows.paragraphs import LONG_CHARS, paragraph_ends
 
 SENTENCES = (
     "The lighthouse keeper wrote down the barometer every morning before he put the kettle on.",
@@ -32,23 +31,40 @@ def paragraphs(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "between",
-    [".\n\n", "? \n\t\n  ", ".\r\n\r\n", ".)\n\n", "。\n\n", "»\n\n", ".\u2029", ".\n \u2029", "।\n\n", ":\n\n"],
+    [".\n\n", "? \n\t\n  ", ".\r\n\r\n", ".\r\r", ".\x85\x85", ".)\n\n", ".\u2029", ".\n \u2029", ". \n\n\n\n"],
 )
 def test_a_blank_line_ends_one(between: str) -> None:
     assert paragraphs(f"One{between}two") == [f"One{between}", "two"]
 
 
+@pytest.mark.parametrize("closing", [*".!?;…。！？।։؟۔።។」)]"])
 @pytest.mark.parametrize(
-    "between", [" \n\n", ",\n\n", "-\n\n", "、\n\n", "(\n\n", "...", ". ", "\u2028\u2028", "ก\n"]
+    "behind",
+    ["", '"', "”", "“", "«", " »", "**", "_", "`", "²", "[1]", "[citation needed]", "\u200f", "\ufeff", " 😀"],
+)
+def test_a_sentence_ends(closing: str, behind: str) -> None:
+    assert paragraphs(f"One{closing}{behind}\n\ntwo") == [f"One{closing}{behind}\n\n", "two"]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [" \n\n", ",\n\n", ":\n\n", "-\n\n", "、\n\n", "(\n\n", "**\n\n", "%\n\n", "##\n\n", "•\n\n", "\n\n***\n\n"],
 )
 def test_one_goes_on(between: str) -> None:
     assert paragraph_ends(f"One{between}two") == []
 
 
-@pytest.mark.parametrize("letter", ["ก", "ວ"])
-def test_scripts_without_stops(letter: str) -> None:
-    assert paragraphs(f"{letter}\n\ntwo\n\nthree") == [f"{letter}\n\n", "two\n\nthree"]
-    assert paragraph_ends(f"{letter}\ntwo") == []
+@pytest.mark.parametrize("between", ["...", ". ", ".\u2028\u2028", ".\f", "one\n"])
+def test_what_is_no_blank_line_ends_none(between: str) -> None:
+    assert paragraph_ends(f"One{between}two") == []
+
+
+@pytest.mark.parametrize("script", ["ทะเลสาบ", "word ", "水"])
+def test_a_long_line_ends_one_without_a_stop(script: str) -> None:
+    line = (script * LONG_CHARS)[:LONG_CHARS].strip() + "x"
+    for text in (f"{line}\n\n{line}\n\n{line}", f"{line}\n{line}\n{line}"):
+        assert [part.strip() for part in paragraphs(text)] == [line] * 3
+    assert paragraph_ends(f"{line[2:]}\n\n{line},\n\n{line}:\n\n{line}") == []
 
 
 def test_a_line_is_a_paragraph_where_most_lines_end_sentences() -> None:
@@ -71,17 +87,15 @@ def test_lines_between_blank_lines_are_paragraphs_too() -> None:
     assert [part.strip() for part in paragraphs(text)] == list(SENTENCES)
 
 
-@given(st.text(st.sampled_from(".,a\n \r\t\u2029ก") | st.characters(), max_size=60))
+@given(st.text(st.sampled_from(".,a:) \n \r\t\u2029ก") | st.characters(), max_size=60))
 def test_every_end_stands_behind_a_break(text: str) -> None:
     ends = paragraph_ends(text)
     assert ends == sorted(set(ends))
     for end in ends:
         before = text[:end].rstrip()
-        gap = text[len(before) : end]
-        assert "\n" in gap or "\u2029" in gap
+        assert not set("\n\r\x85\u2029").isdisjoint(text[len(before) : end])
         assert not text[end : end + 1].isspace()
-        is_thai_or_lao = "\u0e00" <= before[-1] <= "\u0eff"
-        assert is_thai_or_lao or unicodedata.category(before[-1]) in ("Po", "Pe", "Pf")
+        assert not set(before).isdisjoint(".!?;)]…。।") or not before.isascii()
 
 
 @pytest.mark.parametrize("part", [".\n", "a." + " " * 1_000 + "\n", "\n", " \n\t", "\u2029", " ", "\n \u2029a"])

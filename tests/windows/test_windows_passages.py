@@ -18,6 +18,7 @@ from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize, cut_windows
 from qatool.windows.paragraphs import paragraph_ends
 from qatool.windows.passages import (
+    HEADING_TOKENS,
     PASSAGE_STRIDE,
     PASSAGE_TOKENS,
     TOGETHER_TOKENS,
@@ -78,7 +79,11 @@ def slow_paragraphs(text: str) -> list[tuple[int, int]]:
     """Tokens of the paragraphs of a text of :func:`examples_of`, short ones together."""
     places = [place for place, letter in enumerate(text) if not letter.isspace()]
     begins = [0, *sorted({sum(place < end for place in places) for end in paragraph_ends(text)} - {0, len(places)})]
-    together = [0]
+    parted = [0]
+    for begin in begins[1:]:
+        if begin - parted[-1] >= HEADING_TOKENS:
+            parted.append(begin)
+    begins, together = parted, [0]
     for begin, end in zip(begins[1:], [*begins, len(places)][2:], strict=True):
         if end - together[-1] > TOGETHER_TOKENS:
             together.append(begin)
@@ -149,7 +154,7 @@ def test_passages_are_cut_along_paragraphs(made, room: int, data) -> None:
 @given(length=st.integers(0, 2_000), room=st.integers(1, 500), data=st.data())
 def test_without_paragraphs_they_are_spread_evenly(length: int, room: int, data) -> None:
     stride = data.draw(st.integers(0, room - 1))
-    examples = examples_of(["a" * length + "\n\n" + "a" * min(length, 9)], room=room, stride=stride)
+    examples = examples_of(["a" * length + ",\n\n" + "a" * min(length, 9)], room=room, stride=stride)
     windows, mine = of_example(examples.windows, 0), of_example(passages(examples), 0)
     expected = []
     for place, (number, start, end) in enumerate(windows):
@@ -160,6 +165,15 @@ def test_without_paragraphs_they_are_spread_evenly(length: int, room: int, data)
         expected += [Passage(number, at, min(at + PASSAGE_TOKENS, end)) for at in starts]
     assert set(mine) <= set(expected)
     assert all(any(one.start <= left.start and left.end <= one.end for one in mine) for left in expected)
+
+
+@pytest.mark.parametrize("heading", ["What is it?", "2. Tides (2019)", "**Tides.**", "Tides:", "Tides"])
+@pytest.mark.parametrize("length", [70, 200, 300])
+def test_a_heading_belongs_to_what_follows(heading: str, length: int) -> None:
+    entry = heading + "\n\n" + "b" * length + ".\n\n"
+    examples = examples_of([entry * 6], room=5_000, stride=0)
+    tokens = sum(not letter.isspace() for letter in entry)
+    assert of_example(passages(examples), 0) == [Passage(0, tokens * at, tokens * (at + 1)) for at in range(6)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
