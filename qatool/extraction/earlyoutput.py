@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +13,7 @@ from qatool.logs import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 """How often whoever waits for the end looks up."""
+ROOM_BYTES = 1 << 30
+"""Left for parts, which come first: with less on the disk the output is written in the end."""
 _LEAVE_S = 2.0
 """How long leaving waits for the part that is being written."""
 
@@ -31,16 +35,19 @@ class EarlyOutput:
 
     :param table: reads a part back
     :param begin: begins the output, with the schema of its tables
+    :param folder: on the disk that parts and the output are written to
     """
 
-    def __init__(self, table: Callable[[int], pa.Table], begin: Callable[[pa.Schema], AnswerWriter]) -> None:
-        self._table, self._begin = table, begin
+    def __init__(
+        self, table: Callable[[int], pa.Table], begin: Callable[[pa.Schema], AnswerWriter], *, folder: Path
+    ) -> None:
+        self._table, self._begin, self._folder = table, begin, folder
         self._done: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._writer: AnswerWriter | None = None
         self._written = 0
         self._is_left = False
         self.rows = 0
-        """That were written."""
+        """How many were written."""
         self._thread = threading.Thread(target=self._write, name="qatool-output", daemon=True)
 
     def __enter__(self) -> Self:
@@ -51,7 +58,7 @@ class EarlyOutput:
         self._is_left = True
         self._done.put(None)
         self._thread.join(_LEAVE_S)
-        if not self._thread.is_alive():
+        if not self._thread.is_alive():  # else it is at a part, and gives up by itself
             self._give_up()
 
     def committed(self, index: int) -> None:
@@ -75,24 +82,34 @@ class EarlyOutput:
 
     def _write(self) -> None:
         try:
-            self._write_parts()
+            unfit = self._write_parts()
         except Exception as error:  # noqa: BLE001  (what it is will be met again, and told, in the end)
-            log_event("the output is written when all parts are there", routine=True, reason=reason_of(error))
+            unfit = reason_of(error)
+        if unfit is not None:
+            log_event("the output is written when all parts are there", routine=True, reason=unfit)
+        if unfit is not None or self._is_left:
             self._give_up()
 
-    def _write_parts(self) -> None:
+    def _write_parts(self) -> str | None:
+        """Write the parts; return why not all can be written."""
         schemas: list[pa.Schema] = []
         for index in self._in_order():
+            if shutil.disk_usage(self._folder).free < ROOM_BYTES:
+                return "there is little room on the disk"
             table = self._table(index)
+            if self._is_left:
+                break
             if table.schema not in schemas:
                 schemas.append(table.schema)
-                schema = unify(schemas)
+            schema = unify(schemas)
             if self._writer is None:
-                self._writer = self._begin(schema)
-            # Refused where a part has wider types than those before it.
+                self._writer, begun = self._begin(schema), schema
+            if schema != begun:
+                return "a kept column has wider types than in earlier parts"
             self._writer.write(conform(table, schema))
             self._written += 1
             self.rows += table.num_rows
+        return None
 
     def _in_order(self) -> Iterator[int]:
         """Yield the parts that are durable, in their order, until all are there or it is left."""

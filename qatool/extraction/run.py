@@ -94,7 +94,7 @@ class ExtractionRun:
             return self._run(outputs)
 
     def _run(self, outputs: ExitStack) -> ExtractResult:
-        """Do it.
+        """Do it, with an engine that ends before the output does, which may be begun while it works.
 
         :param outputs: puts away an output that is begun and not finished
         """
@@ -211,10 +211,13 @@ class ExtractionRun:
         Where no card reads, it would take from those that read what it saves in the end.
         """
         target = self._target
-        is_file = target.kind == "parquet" and not isinstance(target.path, ObjectPath)
-        if not is_file or self._options.best_per is not None or not _has_a_card(setup):
+        if target.kind != "parquet" or isinstance(target.path, ObjectPath):
             return None
-        return EarlyOutput(self._folder.table, lambda schema: self._writer(setup, schema, totals))
+        if self._options.best_per is not None or not _has_a_card(setup):
+            return None
+        return EarlyOutput(
+            self._folder.table, lambda schema: self._writer(setup, schema, totals), folder=target.path.parent
+        )
 
     def _answer(
         self,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MaxWindows: TypeAlias = int | Literal["all", "auto"]
 
 RULES = 4
-"""Number of the rules below and of those of relevance: with others, what was begun is not the same work."""
+"""Number of the rules below, of passages and of relevance: with others, what was begun is not the same work."""
 SHORT_WINDOWS = 5
 """A document of no more windows is short: read whole, without a prior."""
 AUTO_PASSAGES = 6

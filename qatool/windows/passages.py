@@ -34,64 +34,6 @@ HEADING_TOKENS = 32
 """Context tokens of the shortest paragraph that may be parted from the one that follows."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pieces:
-    """What windows hold of paragraphs: ``p`` pieces, in order. What one holds whole is no piece of the next one."""
-
-    row: NDArray[np.int64]
-    """``(p,)``: the window."""
-    first: NDArray[np.int64]
-    """``(p,)``: first token within the context."""
-    last: NDArray[np.int64]
-    """``(p,)``: one past the last."""
-    goes_on: NDArray[np.bool_]
-    """``(p,)``: whether the paragraph goes on in the next window."""
-    has_edge: NDArray[np.bool_]
-    """``(p,)``: whether the paragraph begins or ends here, in a text of several."""
-    following: NDArray[np.int64]
-    """``(p,)``: first token of the next window."""
-
-    @classmethod
-    def of(cls, examples: WindowedExamples) -> _Pieces:
-        """Find the paragraphs of windows; where none of an example is longer than a passage, each is one piece."""
-        windows = examples.windows
-        sample, start, end = windows.overflow_to_sample_mapping, windows.context_start, windows.context_end
-        changes = sample[1:] != sample[:-1]
-        is_first, is_last = np.append(True, changes)[: len(sample)], np.append(changes, True)[: len(sample)]
-        following = np.where(is_last, end, np.append(start[1:], 0)[: len(sample)])
-        before = np.where(is_first, 0, np.append(0, end[:-1])[: len(sample)])
-        longest = np.zeros(len(windows.n_windows), dtype=np.int64)
-        np.maximum.at(longest, sample, windows.context_length)
-        is_cut = (longest > PASSAGE_TOKENS)[sample]
-        # Paragraphs of all contexts in one ascending array, each context's behind those of the one before; behind all
-        # of them is where windows look that stay whole.
-        base = int(examples.contexts.lengths.max(initial=0)) + 1
-        begins = _paragraphs(examples.contexts, np.unique(examples.context_index[sample[is_cut]]), base)
-        context = np.where(is_cut, examples.context_index[sample], len(examples.contexts.texts)) * base
-        # Each window has a piece from its start, and one from each paragraph that begins before the next window does.
-        inner = np.searchsorted(begins, context + start, side="right")
-        count = 1 + np.searchsorted(begins, context + np.minimum(following, end)) - inner
-        row = np.repeat(np.arange(len(windows)), count)
-        place = ranges(np.zeros(len(windows), dtype=np.int64), count)
-        next_one = inner[row] + place
-        padded = np.append(begins, 0)
-        first = np.where(place == 0, start[row], padded[next_one - 1] - context[row])
-        is_within = next_one < np.searchsorted(begins, context + end)[row]
-        last = np.where(is_within, padded[next_one] - context[row], end[row])
-        is_begun = (place > 0) | ((start == 0) | np.isin(context + start, begins))[row]
-        goes_on = ~is_within & ~(is_last | np.isin(context + end, begins))[row]
-        has_several = np.isin(context, begins // base * base)[row]
-        kept = is_begun | (last > before[row])
-        return cls(
-            row=row[kept],
-            first=first[kept],
-            last=last[kept],
-            goes_on=goes_on[kept],
-            has_edge=((is_begun | ~goes_on) & has_several)[kept],
-            following=following[row[kept]],
-        )
-
-
 def passages(examples: WindowedExamples) -> Windows:
     """Cut windows into passages, each within its window and under its number.
 
@@ -106,50 +48,131 @@ def passages(examples: WindowedExamples) -> Windows:
     """
     windows, pieces = examples.windows, _Pieces.of(examples)
     length = pieces.last - pieces.first
-    is_whole = length <= np.where(pieces.has_edge, WHOLE_TOKENS, PASSAGE_TOKENS)
-    # Others are cut up to their end, or up to where the next window begins with the rest.
-    way = np.where(pieces.goes_on, pieces.following - pieces.first, length - PASSAGE_TOKENS)
-    steps = np.where(is_whole, 0, -(-way // (PASSAGE_TOKENS - PASSAGE_STRIDE)))
+    is_whole = length <= np.where(pieces.may_be_long, WHOLE_TOKENS, PASSAGE_TOKENS)
+    # From the first part of others to the last; or to what the next window begins with, where that holds the rest.
+    distance = np.where(pieces.goes_on, pieces.following - pieces.first, length - PASSAGE_TOKENS)
+    steps = np.where(is_whole, 0, -(-distance // (PASSAGE_TOKENS - PASSAGE_STRIDE)))
     count = np.where(is_whole, 1, steps + ~pieces.goes_on)
     piece = np.repeat(np.arange(len(length)), count)
     part = ranges(np.zeros(len(length), dtype=np.int64), count)
-    begin = pieces.first[piece] + part * way[piece] // np.maximum(steps[piece], 1)
+    begin = pieces.first[piece] + part * distance[piece] // np.maximum(steps[piece], 1)
     longest = np.where(is_whole, length, PASSAGE_TOKENS)
     finish = np.minimum(begin + longest[piece], pieces.last[piece])
     # Windows that share nearly all may have parts within those of the one before.
     row = pieces.row[piece]
     sample = windows.overflow_to_sample_mapping[row]
     reach = sample * (int(finish.max(initial=0)) + 1) + finish
-    more = np.append(True, reach[1:] > np.maximum.accumulate(reach)[:-1])[: len(reach)]
+    kept = np.diff(np.maximum.accumulate(reach), prepend=-1) > 0
     return Windows(
-        overflow_to_sample_mapping=sample[more],
-        window=windows.window[row[more]],
-        context_start=begin[more],
-        context_end=finish[more],
-        n_windows=np.bincount(sample[more], minlength=len(windows.n_windows)),
+        overflow_to_sample_mapping=sample[kept],
+        window=windows.window[row[kept]],
+        context_start=begin[kept],
+        context_end=finish[kept],
+        n_windows=np.bincount(sample[kept], minlength=len(windows.n_windows)),
         n_cut=windows.n_cut,
     )
 
 
-def _paragraphs(contexts: TokenizedTexts, wanted: NDArray[np.int64], base: int) -> NDArray[np.int64]:
-    """Return where the paragraphs of contexts begin, but for the first, short ones taken together.
+@dataclass(frozen=True, kw_only=True)
+class _Pieces:
+    """What windows hold of paragraphs: ``p`` pieces, in order. What one holds whole is no piece of the next one."""
 
-    :param wanted: the contexts, ascending
-    :returns: ``(p,)`` ascending: token within the context, plus ``base`` times the number of the context
+    row: NDArray[np.int64]
+    """``(p,)``: the window."""
+    first: NDArray[np.int64]
+    """``(p,)``: first token within the context."""
+    last: NDArray[np.int64]
+    """``(p,)``: one past the last."""
+    goes_on: NDArray[np.bool_]
+    """``(p,)``: whether the paragraph goes on in the next window."""
+    may_be_long: NDArray[np.bool_]
+    """``(p,)``: whether the paragraph begins or ends here, in a text of several."""
+    following: NDArray[np.int64]
+    """``(p,)``: first token of the next window."""
+
+    @classmethod
+    def of(cls, examples: WindowedExamples) -> _Pieces:
+        """Find the paragraphs of windows; where none of an example is longer than a passage, each is one piece."""
+        windows = examples.windows
+        sample, start, end = windows.overflow_to_sample_mapping, windows.context_start, windows.context_end
+        is_first, is_last = np.diff(sample, prepend=-1) != 0, np.diff(sample, append=-1) != 0
+        following = np.where(is_last, end, np.roll(start, -1))
+        end_before = np.where(is_first, 0, np.roll(end, 1))
+        longest = np.zeros(len(windows.n_windows), dtype=np.int64)
+        np.maximum.at(longest, sample, windows.context_length)
+        is_cut = (longest > PASSAGE_TOKENS)[sample]
+        # Windows that stay whole look behind all contexts, where no paragraph begins.
+        context = np.where(is_cut, examples.context_index[sample], len(examples.contexts.texts))
+        paragraphs = _Paragraphs(examples.contexts, np.unique(context[is_cut]))
+        # Each window has a piece from its start, and one from each paragraph that begins before the next window does.
+        behind_start = paragraphs.up_to(context, start)
+        count = 1 + paragraphs.before(context, np.minimum(following, end)) - behind_start
+        row = np.repeat(np.arange(len(windows)), count)
+        place = ranges(np.zeros(len(windows), dtype=np.int64), count)
+        is_at_start = place == 0
+        paragraph_behind = behind_start[row] + place
+        ends_within = paragraph_behind < paragraphs.before(context, end)[row]
+        first = np.where(is_at_start, start[row], paragraphs.begin(paragraph_behind - 1))
+        last = np.where(ends_within, paragraphs.begin(paragraph_behind), end[row])
+        begins_with_window = (start == 0) | (behind_start > paragraphs.before(context, start))
+        ends_with_window = is_last | (paragraphs.up_to(context, end) > paragraphs.before(context, end))
+        begins_here = ~is_at_start | begins_with_window[row]
+        goes_on = ~ends_within & ~ends_with_window[row]
+        # The end of a paragraph that began earlier is left to the window before, where that holds all of it.
+        kept = begins_here | (last > end_before[row])
+        return cls(
+            row=row[kept],
+            first=first[kept],
+            last=last[kept],
+            goes_on=goes_on[kept],
+            may_be_long=((begins_here | ~goes_on) & paragraphs.has_several(context)[row])[kept],
+            following=following[row[kept]],
+        )
+
+
+class _Paragraphs:
+    """Where the paragraphs of contexts begin, but for the first of each; short ones are taken together.
+
+    All stand in one ascending array, those of a context behind those of the one before; they go by their place in it.
+
+    :param wanted: the contexts that are looked at, ascending; others have one paragraph
     """
-    found: list[int] = []
+
+    def __init__(self, contexts: TokenizedTexts, wanted: NDArray[np.int64]) -> None:
+        self._span = int(contexts.lengths.max(initial=0)) + 1
+        self._begins = np.array(
+            [number * self._span + token for number in wanted.tolist() for token in _begins(contexts, number)],
+            dtype=np.int64,
+        )
+
+    def before(self, context: NDArray[np.int64], token: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many begin in front of tokens, in contexts before included."""
+        return np.searchsorted(self._begins, context * self._span + token)
+
+    def up_to(self, context: NDArray[np.int64], token: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many begin in front of tokens or with them, in contexts before included."""
+        return np.searchsorted(self._begins, context * self._span + token, side="right")
+
+    def has_several(self, context: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which contexts have more than one."""
+        return np.isin(context, self._begins // self._span)
+
+    def begin(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the tokens, within their contexts, that paragraphs begin with; 0 where there is no such one."""
+        return np.append(self._begins, 0)[number] % self._span
+
+
+def _begins(contexts: TokenizedTexts, number: int) -> list[int]:
+    """Return with which tokens the paragraphs of a context begin, but for the first; short ones taken together."""
     if contexts.offset_mapping is None:
         raise ValueError("offsets are needed of contexts")
-    for number in wanted.tolist():
-        ends = paragraph_ends(contexts.texts[number])
-        if not ends:
-            continue
-        # A token may begin with the white space in front of its word, and some tokenizers yield them out of order.
-        token_ends = contexts.offset_mapping[contexts.offsets[number] : contexts.offsets[number + 1], 1]
-        ends_so_far = np.maximum.accumulate(token_ends)
-        begins = np.unique(np.searchsorted(ends_so_far, ends, side="right")).tolist()
-        found += (number * base + begin for begin in _together(begins, len(token_ends)))
-    return np.array(found, dtype=np.int64)
+    ends = paragraph_ends(contexts.texts[number])
+    if not ends:
+        return []
+    # A token may begin with the white space in front of its word, and some tokenizers yield them out of order.
+    token_ends = contexts.offset_mapping[contexts.offsets[number] : contexts.offsets[number + 1], 1]
+    begins = np.unique(np.searchsorted(np.maximum.accumulate(token_ends), ends, side="right"))
+    return _together(begins.tolist(), len(token_ends))
 
 
 def _together(begins: list[int], end: int) -> list[int]:

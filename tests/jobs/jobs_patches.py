@@ -372,6 +372,30 @@ def early_output_and_hold() -> None:
     hold()
 
 
+def early_output_of_a_damaged_part() -> None:
+    """Damage a part before it is read back."""
+    from jobs_tools import flip_byte
+
+    from qatool.jobs.folder import RunFolder
+
+    early_output()
+    plain = RunFolder.table
+
+    def table(self, index):
+        if index == 3:
+            flip_byte(self.path / "parts" / "part-00003.parquet")
+        return plain(self, index)
+
+    RunFolder.table = table
+
+
+def early_output_with_little_room() -> None:
+    from qatool.extraction import earlyoutput
+
+    early_output()
+    earlyoutput.ROOM_BYTES = 1 << 60
+
+
 def early_output_on_a_full_disk() -> None:
     """Have no room for the output, but for the parts."""
     import errno

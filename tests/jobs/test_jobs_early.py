@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,15 +71,14 @@ def test_a_kept_column_that_changes_its_type_is_written_in_the_end(runner) -> No
     assert runner.output.read_bytes() == late
     assert pq.read_table(runner.output, columns=["n"])["n"].to_pylist()[98:102] == ["98", "99", "many", "many"]
     (given_up,) = events(runner, "the output is written when all parts are there")
-    assert "table of another schema" in given_up["reason"]
+    assert given_up["reason"] == "a kept column has wider types than in earlier parts"
     assert not list(runner.run_folder.glob(".*.tmp"))
 
 
-def test_a_part_that_was_damaged_is_told_of(runner, whole) -> None:
+def test_a_part_that_is_damaged_after_it_was_written_does_no_harm(runner, whole) -> None:
     process = runner.held("in.jsonl", shards=2, patch="jobs_patches:early_output_and_hold")
     process.wait_for(lambda: list(runner.run_folder.glob(".final.*.tmp")))
     flip_byte(runner.run_folder / "parts" / "part-00000.parquet")
-    # What was written of it before is right: the output is whole, though the part no longer is.
     assert process.go_on() == 0
     assert runner.output.read_bytes() == whole
 
@@ -94,6 +94,35 @@ def test_an_output_without_room_says_so(runner, whole) -> None:
     runner.done("in.jsonl", patch="jobs_patches:early_output")
     assert runner.summary()["resumed_shards"] == 10
     assert runner.output.read_bytes() == whole
+
+
+def test_a_part_that_is_damaged_before_it_is_read_is_made_again(runner, whole) -> None:
+    process = runner.run("in.jsonl", patch="jobs_patches:early_output_of_a_damaged_part")
+    assert process.wait() != 0
+    assert told(runner) == "given up"
+    assert not runner.output.exists()
+    runner.done("in.jsonl", patch="jobs_patches:early_output")
+    assert runner.output.read_bytes() == whole
+
+
+def test_with_little_room_it_is_given_up(runner, whole) -> None:
+    runner.done("in.jsonl", patch="jobs_patches:early_output_with_little_room")
+    assert told(runner) == "given up"
+    assert runner.output.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("answers.jsonl", ()),
+        ("answers", ()),
+        ("-", ()),
+        ("answers.parquet", ("--question", "Who?", "--best-per", "question")),
+    ],
+)
+def test_others_are_written_in_the_end(runner, output, words) -> None:
+    runner.done("in.jsonl", *words, output=output, patch="jobs_patches:early_output")
+    assert not (runner.folder / "early").exists()
 
 
 def test_nothing_to_write(runner) -> None:
@@ -126,7 +155,7 @@ def table(index: int) -> pa.Table:
 @given(order=st.permutations(range(7)))
 def test_parts_are_written_in_their_order(order) -> None:
     kept = Kept()
-    with EarlyOutput(table, lambda _: kept) as early:
+    with EarlyOutput(table, lambda _: kept, folder=Path()) as early:
         for index in order:
             early.committed(index)
         assert early.take(7, check=lambda: None) is kept
@@ -137,38 +166,48 @@ def test_parts_are_written_in_their_order(order) -> None:
 
 def test_with_a_part_missing_it_is_given_up() -> None:
     kept = Kept()
-    with EarlyOutput(table, lambda _: kept) as early:
+    with EarlyOutput(table, lambda _: kept, folder=Path()) as early:
         for index in (0, 1, 3):
             early.committed(index)
         assert early.take(4, check=lambda: None) is None
     assert kept.is_discarded
 
 
-def test_whoever_waits_can_be_stopped() -> None:
+@pytest.mark.parametrize("patience", [20, 0.1])
+def test_whoever_waits_can_be_stopped(monkeypatch, patience: float) -> None:
+    """Also while a part takes longer to read than leaving waits for it."""
+    monkeypatch.setattr("qatool.extraction.earlyoutput._LEAVE_S", patience)
     begun, going_on = threading.Event(), threading.Event()
     kept = Kept()
 
     def slow(index: int) -> pa.Table:
-        begun.set()
-        going_on.wait(20)
+        if index == 1:
+            begun.set()
+            going_on.wait(20)
         return table(index)
 
     def stop() -> None:
         begun.wait(20)
-        going_on.set()
+        if patience == 20:
+            going_on.set()
         raise Interrupted("stopped")
 
-    with EarlyOutput(slow, lambda _: kept) as early:
+    with EarlyOutput(slow, lambda _: kept, folder=Path()) as early:
         early.committed(0)
+        early.committed(1)
         with pytest.raises(Interrupted):
-            early.take(1, check=stop)
+            early.take(2, check=stop)
+    assert kept.is_discarded == (patience == 20)
+    going_on.set()
+    early._thread.join()
     assert kept.is_discarded
+    assert kept.rows == [0, 1]
 
 
 def test_what_cannot_be_begun_is_left_to_the_end() -> None:
     def begin(_schema: pa.Schema) -> None:
         raise OutputError("no")
 
-    with EarlyOutput(table, begin) as early:
+    with EarlyOutput(table, begin, folder=Path()) as early:
         early.committed(0)
         assert early.take(1, check=lambda: None) is None
