@@ -12,6 +12,7 @@ from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, tell_rejected
 from qatool.logs import harmless
 from qatool.options import CalibrateOptions
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +52,8 @@ def calibrate(options: CalibrateOptions) -> None:
 def _lines(result: CalibrateResult) -> Iterator[str]:
     from qatool.evaluation.curves import shown
 
-    left_out = f", {result.left_out:,} bad rows left out" if result.left_out else ""
-    yield f"{result.questions:,} questions{left_out}"
+    left_out = f", {counted(result.left_out, 'bad row')} left out" if result.left_out else ""
+    yield f"{counted(result.questions, 'question')}{left_out}"
     if result.questions < _FEW:
         yield f"these are few: what is fitted may be far off; give {_FEW} questions or more"
     fitted = result.calibration

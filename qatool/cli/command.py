@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qatool.cli.config import CONFIG_LABEL, DEFAULT_CONFIG, Findings, Given, read_config
+from qatool.cli.config import CONFIG_LABEL, DEFAULT_CONFIG, Findings, Given, Source, read_config
 from qatool.cli.options import settings_of
 from qatool.errors import UsageError
 from qatool.logs import harmless
@@ -29,8 +29,9 @@ _OTHER_GROUP = "Other"
 _CONFIG_HELP = f"Read options from this TOML file, a table a command (default: {DEFAULT_CONFIG} if there is one)."
 _EPILOG = (
     "Every option can also be set by the variable QATOOL_{command}_<OPTION> or the key <option> under "
-    "[{name}] in the configuration file; flag over variable over file. A repeatable option takes one value "
-    "a line in a variable, a list in the file. --no-<option> turns off what was turned on there."
+    "[{name}] in the configuration file; flag over variable over file, also where two options contradict each "
+    "other. A repeatable option takes one value a line in a variable, a list in the file. --no-<option> turns off "
+    "what was turned on there."
 )
 
 
@@ -157,17 +158,19 @@ class OptionsCommand(click.Command):
         for param in order:
             if param.is_eager:
                 param.handle_parse_result(ctx, words, surplus)
-        found.problems.extend(f"{word}: one argument too many; drop it" for word in surplus)
+        if not found.problems:  # else it may be the value of an option that there is not
+            found.problems.extend(f"{word}: one argument too many; drop it" for word in surplus)
         return words, found
 
     def _settle(self, setting: Setting, typed: object, file: Findings, found: Findings) -> None:
         """Take the value of ``setting`` from the strongest source that has one."""
         if isinstance(typed, bool):
-            found.given[setting.field] = Given(typed, setting.label)
+            found.given[setting.field] = Given(typed, setting.label, Source.FLAG)
             return
-        words, origin = _words(typed), setting.label
+        words, origin, source = _words(typed), setting.label, Source.FLAG
         if words is None:
             words, origin = _environment(setting, command=str(self.name))
+            source = Source.VARIABLE
         if words is None:
             if setting.field in file.given:
                 found.given[setting.field] = file.given[setting.field]
@@ -175,7 +178,7 @@ class OptionsCommand(click.Command):
         # A stronger source makes a bad value of the file irrelevant to what follows, yet it stays a problem.
         file.failed.discard(setting.label)
         try:
-            found.given[setting.field] = Given(setting.from_words(words), origin)
+            found.given[setting.field] = Given(setting.from_words(words), origin, source)
         except ValueError as error:
             found.problems.append(f"{origin} {', '.join(map(repr, words))}: {error}")
             found.failed.add(setting.label)
@@ -198,20 +201,41 @@ class OptionsCommand(click.Command):
 
         What it says about a setting that is already known to be in trouble is not worth a line.
         """
-        values = {field: given.value for field, given in found.given.items()}
-        for setting in self.settings:
-            if setting.required:
-                values.setdefault(setting.field, ("missing",) if setting.repeatable else "missing")
-        try:
-            return self.options_class(**values)
-        except UsageError as error:
-            # With stand-ins there is nothing to look at.
-            is_whole = all(setting.field in found.given for setting in self.settings if setting.required)
-            late = self._late_problems(values) if is_whole and self._late_problems is not None else ()
-            for problem in (*error.problems, *late):
-                if not any(_mentions(problem, label) for label in found.failed):
-                    found.problems.append(problem + self._origins(problem, found.given))
+        given = dict(found.given)
+        while True:
+            values = {field: one.value for field, one in given.items()}
+            for setting in self.settings:
+                if setting.required:
+                    values.setdefault(setting.field, ("missing",) if setting.repeatable else "missing")
+            try:
+                return self.options_class(**values)
+            except UsageError as error:
+                overruled = self._overruled(error.problems, given)
+                if overruled is None:
+                    self._take_problems(error.problems, values, found)
+                    return None
+                del given[overruled]
+
+    def _overruled(self, problems: Iterable[str], given: Mapping[str, Given]) -> str | None:
+        """Return a field whose value contradicts one from a stronger source, ``None`` where there is none."""
+        by_field = {setting.field: setting for setting in self.settings if setting.field in given}
+        for problem in problems:
+            told = {field for field, setting in by_field.items() if setting.is_named_in(problem)}
+            for field in told:
+                for rival in told.intersection(by_field[field].flag.rivals):
+                    weaker, stronger = sorted((field, rival), key=lambda one: given[one].source)
+                    if given[weaker].source < given[stronger].source:
+                        return weaker
         return None
+
+    def _take_problems(self, problems: Iterable[str], values: Mapping[str, Any], found: Findings) -> None:
+        """Take note of what is wrong with values, and with what would otherwise be told only later."""
+        # With stand-ins there is nothing to look at.
+        is_whole = all(setting.field in found.given for setting in self.settings if setting.required)
+        late = self._late_problems(values) if is_whole and self._late_problems is not None else ()
+        for problem in (*problems, *late):
+            if not any(one.label in found.failed and one.is_named_in(problem) for one in self.settings):
+                found.problems.append(problem + self._origins(problem, found.given))
 
     def _origins(self, problem: str, given: Mapping[str, Given]) -> str:
         """Return which settings in ``problem`` were not typed, and where they come from."""
@@ -220,7 +244,7 @@ class OptionsCommand(click.Command):
             for setting in self.settings
             if setting.field in given
             and given[setting.field].origin != setting.label
-            and _mentions(problem, setting.label)
+            and setting.is_named_in(problem)
         ]
         return f" ({', '.join(foreign)})" if foreign else ""
 
@@ -240,7 +264,7 @@ def parse_problem(error: click.UsageError, ctx: click.Context) -> str:
 def _parse_problem(error: click.UsageError, ctx: click.Context) -> tuple[str, str, Iterable[str]]:
     """Return the word at fault, the line that tells about it, and the options it may have meant."""
     if isinstance(error, click.NoSuchOption):
-        near = (error.possibilities or [])[:1]
+        near = get_close_matches(error.option_name, error.possibilities or [], n=1, cutoff=0.75)
         end = f"did you mean {near[0]}?" if near else f"see {ctx.command_path} --help"
         return error.option_name, f"{error.option_name}: no such option; {end}", near
     if isinstance(error, click.BadOptionUsage):
@@ -286,10 +310,6 @@ def _config_path(typed: object, *, variable: str) -> str | None:
 def _sibling_names(ctx: click.Context) -> list[str]:
     group = ctx.parent.command if ctx.parent else None
     return list(group.commands) if isinstance(group, click.Group) else [str(ctx.command.name)]
-
-
-def _mentions(problem: str, label: str) -> bool:
-    return re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", problem) is not None
 
 
 def _help_row(setting: Setting) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from difflib import get_close_matches
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,11 +17,20 @@ DEFAULT_CONFIG = "qatool.toml"
 CONFIG_LABEL = "--config"
 
 
+class Source(IntEnum):
+    """Where values come from, the weakest first."""
+
+    FILE = 0
+    VARIABLE = 1
+    FLAG = 2
+
+
 class Given(NamedTuple):
     """A value the user chose, and where: ``--top-k``, ``QATOOL_…_TOP_K``, ``qatool.toml [extract] top-k``."""
 
     value: object
     origin: str
+    source: Source
 
 
 class Findings(NamedTuple):
@@ -76,7 +86,7 @@ def _read_table(table: Mapping[str, object], *, where: str, settings: Sequence[S
             found.problems.append(f"{where} {key}: given twice, with dashes and underscores; drop one")
         else:
             try:
-                found.given[setting.field] = Given(setting.from_toml(value), f"{where} {key}")
+                found.given[setting.field] = Given(setting.from_toml(value), f"{where} {key}", Source.FILE)
             except ValueError as error:
                 found.problems.append(f"{where} {key} = {_toml(value)}: {error}")
                 found.failed.add(setting.label)

@@ -11,6 +11,7 @@ from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, tell_rejected
 from qatool.logs import harmless
 from qatool.options import ExportOptions
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,8 @@ def _lines(result: ExportResult) -> Iterator[str]:
     found = result.comparison
     yield f"{result.precision}, {result.size / 1e6:.1f} MB, in {result.folder}"
     yield ""
-    yield f"{found.questions:,} questions ({found.on}){'' if found.labelled else ', the model itself being right'}"
+    of_what = "" if found.labelled else ", the model itself being right"
+    yield f"{counted(found.questions, 'question')} ({found.on}){of_what}"
     yield "              before     after"
     yield f"exact       {found.exact_before:>8.2f}  {found.exact_after:>8.2f}"
     yield f"F1          {found.f1_before:>8.2f}  {found.f1_after:>8.2f}"

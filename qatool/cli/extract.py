@@ -9,8 +9,10 @@ import click
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, show_result
+from qatool.errors import InputError
 from qatool.logs import harmless
 from qatool.options import ExtractOptions
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +24,9 @@ def extract(options: ExtractOptions) -> None:
         if options.dry_run:
             from qatool.commands.extract import forecast
 
-            show_forecast(options, forecast(options))
+            told = forecast(options)
+            show_forecast(options, told)
+            refuse_bad_rows(options, told)
             return
         from qatool.commands.extract import run
 
@@ -46,6 +50,20 @@ def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
         from qatool.files.locations import location
 
         write_bytes(location(options.summary), (text + "\n").encode())
+
+
+def refuse_bad_rows(options: ExtractOptions, told: Mapping[str, Any]) -> None:
+    """End as the run would that was forecast.
+
+    :raises InputError: there is a bad row, or one too many
+    """
+    if told["rejected"] and options.on_error == "fail":
+        raise InputError(f"{told['first_reject']}; add --on-error skip to set such rows aside")
+    if options.max_errors is not None and told["rejected"] > options.max_errors:
+        raise InputError(
+            f"{counted(told['rejected'], 'row')} would be rejected, more than --max-errors {options.max_errors}; "
+            "mend them or raise --max-errors"
+        )
 
 
 def late_problems(values: Mapping[str, Any]) -> list[str]:

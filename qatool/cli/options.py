@@ -69,6 +69,10 @@ class Setting:
         """What messages call it: ``--top-k``, ``INPUT``."""
         return self.metavar if self.positional else f"--{self.name}"
 
+    def is_named_in(self, problem: str) -> bool:
+        """Whether a line about a problem names it, by any of its spellings."""
+        return any(is_named(spelling, problem) for spelling in filter(None, (self.label, self.flag.short)))
+
     @property
     def spelled(self) -> str:
         """Every spelling, for a user who may know only one: ``-o/--output``."""
@@ -167,6 +171,11 @@ class Setting:
         if self.choices:
             return f"must be {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}"
         return _KIND_MUST.get(self.kind, 'must be a text, like "a"') + (" or auto" if self.flag.auto else "")
+
+
+def is_named(spelling: str, problem: str) -> bool:
+    """Whether a line about a problem names an option by this spelling."""
+    return re.search(rf"(?<![\w-]){re.escape(spelling)}(?![\w-])", problem) is not None
 
 
 def _finite(value: object) -> object:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError, UsageError
@@ -16,7 +18,7 @@ from qatool.evaluation.references import load_references
 from qatool.evaluation.windowrecall import window_recall
 from qatool.files.corpus import open_corpus
 from qatool.files.labels import LABEL_FIELDS
-from qatool.files.paths import resolve
+from qatool.files.paths import STDIN, resolve, spool_stdin
 from qatool.files.rows import excerpt
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
@@ -49,8 +51,8 @@ def run(options: EvaluateOptions) -> EvaluateResult:
     :raises InputError: a file cannot be used, or ids have no counterpart
     :raises UsageError: the options do not fit the files
     """
-    with _collector_paused():
-        found = _figures(options)
+    with _collector_paused(), _standard_input_copied(options) as named:
+        found = _figures(named)
     return EvaluateResult(figures=found, passed=options.min_f1 is None or found["f1"] >= options.min_f1)
 
 
@@ -66,6 +68,18 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def _standard_input_copied(options: EvaluateOptions) -> Iterator[EvaluateOptions]:
+    """Give options in which a copy of standard input, which is read more than once, has taken the place of ``-``."""
+    piped = [name for name in ("answers", "references", "compare") if getattr(options, name) == STDIN]
+    if not piped:
+        yield options
+        return
+    with tempfile.TemporaryDirectory(prefix="qatool-") as folder:
+        copied: dict[str, Any] = dict.fromkeys(piped, str(spool_stdin(Path(folder)).path))
+        yield replace(options, **copied)
+
+
 def _figures(options: EvaluateOptions) -> dict[str, Any]:
     references = load_references(resolve([options.references]), column=options.column, extra=options.slice_by)
     judged = _judged(options, references, options.answers)
@@ -77,12 +91,15 @@ def _figures(options: EvaluateOptions) -> dict[str, Any]:
         other = _judged(options, references, options.compare, is_other=True)
         found["compare"] = compare(judged, other, resamples=options.resamples, partial=options.partial)
     if options.window_recall:
-        found["window_recall"] = _window_recall(options)
+        found["window_recall"] = _window_recall(options, frozenset(judged.answers.ids))
     return found
 
 
-def _window_recall(options: EvaluateOptions) -> dict[str, Any]:
-    """Cut the references' contexts as the answers' were, as far as these say, and look where the answers stand."""
+def _window_recall(options: EvaluateOptions, judged: frozenset[str]) -> dict[str, Any]:
+    """Cut the references' contexts as the answers' were, as far as these say, and look where the answers stand.
+
+    :param judged: ids of the questions that are evaluated
+    """
     name = model_name(options.model)
     tokenizer = PairTokenizer.load(name, light=True)
     made = made_of(options.answers)
@@ -94,7 +111,8 @@ def _window_recall(options: EvaluateOptions) -> dict[str, Any]:
         max_question_length=made.get("max_question_length") or DECODE_PRESETS["native"].max_question_length,
     )
     corpus = open_corpus(resolve([options.references]), column=options.column, optional=LABEL_FIELDS)
-    return window_recall(corpus.examples(), tokenizer=tokenizer, size=size)
+    evaluated = (example for example in corpus.examples() if example.id in judged)
+    return window_recall(evaluated, tokenizer=tokenizer, size=size)
 
 
 def _judged(options: EvaluateOptions, references: References, path: str, *, is_other: bool = False) -> Judged:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qatool.evaluation.curves import shown
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,13 +35,13 @@ def table_lines(found: Mapping[str, Any]) -> list[str]:
 
 def _counts(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"{found['total']:,} questions: {found['answered']:,} answered, {found['no_answer']:,} no answer, "
+        f"{counted(found['total'], 'question')}: {found['answered']:,} answered, {found['no_answer']:,} no answer, "
         f"{found['rejected']:,} rejected"
     )
     if found["without_reference"] or found["without_answer"]:
         yield (
-            f"left out: {found['without_reference']:,} answers without a reference, "
-            f"{found['without_answer']:,} references without an answer"
+            f"left out: {counted(found['without_reference'], 'answer')} without a reference, "
+            f"{counted(found['without_answer'], 'reference')} without an answer"
         )
 
 
@@ -147,7 +148,7 @@ def _slices(slices: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
 
 def _comparison(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
-    yield f"the other answers, against these ({found['total']:,} questions):"
+    yield f"the other answers, against these ({counted(found['total'], 'question')}):"
     for name, label in (("exact", "exact"), ("f1", "F1")):
         low, high = found[name]["interval"]
         verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
@@ -156,7 +157,7 @@ def _comparison(found: Mapping[str, Any]) -> Iterator[str]:
             f"{100 * found[name]['better_share']:.1f} % of resamples: {verdict}"
         )
     yield (
-        f"  {found['changed']:,} answers changed: {found['became_right']:,} became right, "
+        f"  {counted(found['changed'], 'answer')} changed: {found['became_right']:,} became right, "
         f"{found['became_wrong']:,} became wrong"
     )
     flips = [one for one in found["changes"] if one["exact_before"] != one["exact_after"]]

@@ -172,6 +172,7 @@ def _examples_of(source: Source, columns: Columns, prefix: str) -> Iterator[Exam
         if (
             row.error is None
             and type(given) is type(question) is type(context) is str
+            and given  # an empty id is none
             and given.isascii()
             and question.isascii()
             and context.isascii()

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from qatool.errors import InputError
+from qatool.files.formats import open_reader
 from qatool.files.objects import ObjectPath
 from qatool.files.parquet import footer
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 COUNTED_BYTES = 256 << 20
 """Lines of files that are larger together are not counted beforehand."""
+_A_RECORD_BYTE = 32
+"""What it takes to read a byte of records, of which one may have several lines, in bytes of lines."""
 
 
 def total_rows(sources: Sequence[Source]) -> int | None:
@@ -33,9 +36,9 @@ def _bytes_to_read(source: Source) -> float:
     if source.format in {"text", "parquet"}:
         return 0
     # An object would be fetched twice.
-    if source.format != "jsonl" or source.compression is not None or isinstance(source.path, ObjectPath):
+    if source.compression is not None or isinstance(source.path, ObjectPath):
         return math.inf
-    return source.path.stat().st_size
+    return source.path.stat().st_size * (1 if source.format == "jsonl" else _A_RECORD_BYTE)
 
 
 def _rows(source: Source) -> int:
@@ -43,5 +46,7 @@ def _rows(source: Source) -> int:
         return 1
     if source.format == "parquet":
         return footer(source).num_rows
+    if source.format != "jsonl":
+        return sum(1 for _ in open_reader(source).rows(()))
     with source.path.open("rb") as stream:
         return sum(1 for line in stream if line.strip())

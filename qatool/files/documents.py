@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from qatool.files.fields import (
 )
 from qatool.files.formats import documents_of, open_reader
 from qatool.files.rows import excerpt, where
+from qatool.logs import log_event
 from qatool.schema import Example
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ def load_questions(source: Source, columns: Columns, on_error: OnError) -> Quest
     wanted = columns.named(("id", "question", "document_id", *columns.keep)) | {id_column}
     rows = list(reader.rows(wanted))
     names_documents |= any(columns.of("document_id") in (row.values or {}) for row in rows)
+    if not rows:
+        log_event(f"{source.path}: holds no question, so nothing is asked", level=logging.WARNING)
     found = [_question(source, row, columns, id_column, named=names_documents) for row in rows]
     bad = [question for question in found if question.error is not None]
     if bad and on_error == "fail":

@@ -172,7 +172,7 @@ def id_problem(name: str, value: Any) -> str | None:
 
 
 def id_or(value: Any, default: str) -> str:
-    """Return an id as text: the value, or the default for null and for what cannot be an id."""
-    if value is None or id_problem("id", value) is not None:
+    """Return an id as text: the value, or the default for null, for an empty text and for what cannot be an id."""
+    if value is None or value == "" or id_problem("id", value) is not None:
         return default
     return str(value)

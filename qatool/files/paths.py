@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import shutil
 import stat
@@ -24,6 +25,7 @@ from qatool.files.rows import printable
 from qatool.files.stores import WEB, no_access
 from qatool.files.streams import open_bytes
 from qatool.logs import log_event
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,6 +99,9 @@ def resolve(inputs: Sequence[str], *, stdin_spool: Location | None = None) -> li
             problems += error.lines()
     if problems:
         raise InputError(*problems)
+    for path, times in Counter(source.path for source in sources).items():
+        if times > 1:
+            log_event(f"{path}: is named {times} times, and its rows come as often", level=logging.WARNING)
     return typed(_told_apart(sources))
 
 
@@ -292,6 +297,13 @@ def _in_glob(pattern: str) -> list[Source]:
     ]
     if not files:
         raise InputError(f"{pattern}: no file matches; check the pattern (** reaches into subfolders)")
+    folders = [path for path in found if path.is_dir()]
+    if folders and "**" not in pattern:
+        log_event(
+            f"{pattern}: matches {counted(len(folders), 'folder')} too, such as {folders[0]}, which are passed over "
+            "(** reaches into subfolders)",
+            level=logging.WARNING,
+        )
     sources = [_source_or_none(path, name.as_posix()) for path, name in files]
     kept = [source for source in sources if source is not None]
     if not kept:

@@ -41,6 +41,9 @@ def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool
         return Path(model) / EXPORTED_GRAPH
     try:
         folder = cache_folder("openvino") / f"{model_fingerprint(model)[:32]}-{_FORMAT}"
+        if allow_pickle and not folder.exists():
+            # Of its own: whoever does not allow pickles is not to get by with what another run made of one.
+            folder = folder.with_name(f"{folder.name}-pickle")
     except OSError as error:
         raise OutputError(
             f"{error.filename}: cannot be made ({error.strerror}); name another folder with {CACHE_VARIABLE}"

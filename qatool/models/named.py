@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from qatool.errors import EnvironmentUnfitError
 
 MODEL_VARIABLE = "QATOOL_MODEL"
 BUNDLED = Path(__file__).parent / "default"
 """The model that ships with qatool; its ``README.md`` tells what it was trained on and how good it is."""
 
 
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+
+
 def model_name(given: str | None) -> str:
-    """Return the model that was asked for, else that of the environment, else the one that ships with qatool."""
-    return given or os.environ.get(MODEL_VARIABLE) or str(BUNDLED)
+    """Return the model that was asked for, else that of the environment, else the one that ships with qatool.
+
+    :raises EnvironmentUnfitError: it is neither a folder nor could be the id of one on the hub
+    """
+    name = given or os.environ.get(MODEL_VARIABLE) or str(BUNDLED)
+    if not Path(name).is_dir() and not _HUB_ID.fullmatch(name):
+        why = "is no folder" if Path(name).exists() else "no such folder"
+        raise EnvironmentUnfitError(f"{name}: {why}; name one with config.json, model.safetensors and tokenizer.json")
+    return name

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.logs import log_event
 from qatool.models.hub import hub_file
 from qatool.spans.calibration import Calibration
 
@@ -50,9 +53,13 @@ class ModelSettings:
         """
         path = settings_path(model)
         values = {} if path is None else _values_in(path)
-        settings = cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        known = [field.name for field in fields(cls)]
+        settings = cls(**{name: values[name] for name in known if name in values})
         if path is not None:
             settings.check(path)
+            for name in values.keys() - set(known):
+                for near in get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.75):
+                    log_event(f"{path}: {name} sets nothing; did you mean {near}?", level=logging.WARNING)
         return settings
 
     @property

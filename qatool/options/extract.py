@@ -72,13 +72,15 @@ class ExtractOptions(WindowOptions):
     output: str = required(Flag("Where the answers go; - is standard output.", "Output", short="-o", metavar="PATH"))
 
     question: tuple[str, ...] = option(
-        Flag("Ask this question of every document; repeatable.", "Input", metavar="TEXT"), default=()
+        Flag("Ask this question of every document; repeatable.", "Input", metavar="TEXT", rivals=("questions",)),
+        default=(),
     )
     questions: str | None = option(
         Flag(
             "Ask the questions of this file of every document, or of the one its document_id names.",
             "Input",
             metavar="FILE",
+            rivals=("question",),
         )
     )
     keep: tuple[str, ...] = option(
@@ -95,10 +97,16 @@ class ExtractOptions(WindowOptions):
     )
     device: str = option(DEVICE, default="auto")
     devices: str | None = option(
-        Flag("Cards of this machine to use, a process each; with --engine ray: workers.", "Model", metavar="N|all")
+        Flag(
+            "Cards of this machine to use, a process each; with --engine ray: workers.",
+            "Model",
+            metavar="N|all",
+            rivals=("device",),
+        )
     )
     precision: Precision = option(
-        Flag("Arithmetic of the model; int8: of one that was exported so.", "Model"), default="auto"
+        Flag("Arithmetic of the model; int8: of one that was exported so.", "Model", rivals=("backend",)),
+        default="auto",
     )
     batch_tokens: int | None = option(BATCH_TOKENS)
     workers: int | None = option(
@@ -126,6 +134,7 @@ class ExtractOptions(WindowOptions):
             "decodings: all].",
             "Windows",
             metavar="K|all|auto",
+            rivals=("decode",),
         )
     )
 
@@ -136,13 +145,16 @@ class ExtractOptions(WindowOptions):
         Flag("Tokens an answer may have [default: 30; hf-pipeline: 15].", "Answers", metavar="N")
     )
     top_k: int = option(Flag("Candidates kept for each example.", "Answers", metavar="K"), default=1)
-    always_answer: bool = option(Flag("Never decide that there is no answer.", "Answers"), default=False)
+    always_answer: bool = option(
+        Flag("Never decide that there is no answer.", "Answers", rivals=("no_answer_threshold",)), default=False
+    )
     no_answer_threshold: float | None = option(
         Flag(
             "No answer when no_answer_score exceeds this [default: the model's, else "
             f"{DEFAULT_NO_ANSWER_THRESHOLD}].",
             "Answers",
             metavar="X",
+            rivals=("always_answer",),
         )
     )
     best_per: Literal["question"] | None = option(
@@ -160,16 +172,29 @@ class ExtractOptions(WindowOptions):
             "The cluster [default: RAY_ADDRESS, else one on this machine for as long as the run].",
             "Cluster",
             metavar="ADDRESS",
+            rivals=("engine",),
         )
     )
     gpus_per_worker: float | None = option(
-        Flag("Cards of each worker, may be a share [default: 1 where there are any].", "Cluster", metavar="N")
+        Flag(
+            "Cards of each worker, may be a share [default: 1 where there are any].",
+            "Cluster",
+            metavar="N",
+            rivals=("engine",),
+        )
     )
-    cpus_per_worker: float = option(Flag("Cores of each worker.", "Cluster", metavar="N"), default=1.0)
+    cpus_per_worker: float = option(
+        Flag("Cores of each worker.", "Cluster", metavar="N", rivals=("engine",)), default=1.0
+    )
 
     shard_rows: int | None = option(Flag("Examples a shard of work.", "Run", metavar="auto|N", auto=True))
     max_duration: str | None = option(
-        Flag("Stop after this time (30s, 50m, 8h), to be continued.", "Run", metavar="TIME")
+        Flag(
+            "Stop after this time (30s, 50m, 8h; a number alone: seconds), to be continued.",
+            "Run",
+            metavar="TIME",
+            rivals=("output",),
+        )
     )
     reuse: str | None = option(
         Flag(
@@ -178,8 +203,10 @@ class ExtractOptions(WindowOptions):
             metavar="PATH",
         )
     )
-    restart: bool = option(Flag("Forget what an unfinished run has done.", "Run"), default=False)
-    keep_run: bool = option(Flag("Keep the run folder, and its log, after success.", "Run"), default=False)
+    restart: bool = option(Flag("Forget what an unfinished run has done.", "Run", rivals=("output",)), default=False)
+    keep_run: bool = option(
+        Flag("Keep the run folder, and its log, after success.", "Run", rivals=("output",)), default=False
+    )
     dry_run: bool = option(
         Flag("Tell how much work there is and what it will take; change nothing.", "Run"), default=False
     )
@@ -236,7 +263,7 @@ class ExtractOptions(WindowOptions):
         problems += clash_problems({"--reuse": self.reuse}, {"--log-file": self.log_file})
         problems += self._combination_problems()
         if self.max_duration is not None and seconds_of(self.max_duration) is None:
-            problems.append(f"--max-duration {self.max_duration}: not a time; write 30s, 50m or 8h")
+            problems.append(f"--max-duration {self.max_duration}: not a time; write 30s, 50m, 8h or 1h30m")
         if self.output == "-":
             problems += [
                 f"--{name.replace('_', '-')}: standard output (-o -) cannot be resumed; name a file with -o"

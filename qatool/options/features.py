@@ -48,7 +48,11 @@ class PrepOptions(NegativeOptions):
         )
     )
     strict: bool = option(
-        Flag("Any rejected example is a failure, also one whose answer does not fit its context.", "Labels"),
+        Flag(
+            "Any rejected example is a failure, also one whose answer does not fit its context.",
+            "Labels",
+            rivals=("on_error",),
+        ),
         default=False,
     )
 

@@ -25,6 +25,8 @@ class Flag(NamedTuple):
     """The flag, when it is not the field's name with dashes."""
     env: str | None = None
     """A second environment variable, read when ``QATOOL_<COMMAND>_<OPTION>`` is not set."""
+    rivals: tuple[str, ...] = ()
+    """Fields that this one may contradict; then the one from the stronger source is taken and the other left out."""
 
 
 def option(flag: Flag, *, default: Any = None) -> Any:

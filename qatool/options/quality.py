@@ -40,7 +40,11 @@ class EvaluateOptions:
     """
 
     answers: str = argument(
-        Flag("What extract wrote, or {id: text} in JSON as SQuAD's scripts take it.", "Input", metavar="ANSWERS")
+        Flag(
+            "What extract wrote (- is standard input), or {id: text} in JSON as SQuAD's scripts take it.",
+            "Input",
+            metavar="ANSWERS",
+        )
     )
     references: str = required(Flag("Labelled rows: a file, a folder or a glob.", "Input", metavar="REF"))
     no_answer_scores: str | None = option(
@@ -80,6 +84,8 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         problems = [*resample_problems(self.resamples), *rename_problems(self.column)]
+        if [self.answers, self.references, self.compare].count("-") > 1:
+            problems.append("-: standard input can be read only once; name it once, and files otherwise")
         if self.no_answer_scores is not None and not self.answers.lower().endswith(".json"):
             problems.append("--no-answer-scores: only answers in SQuAD's JSON lack scores of their own; drop it")
         threshold = self.no_answer_threshold

@@ -48,7 +48,7 @@ class ScreenOptions:
         default="auto",
     )
     quiet: bool = option(Flag("Print nothing but errors.", "Screen and logs", short="-q"), default=False)
-    verbose: bool = option(Flag("Also log details.", "Screen and logs", short="-v"), default=False)
+    verbose: bool = option(Flag("Also log details.", "Screen and logs", short="-v", rivals=("quiet",)), default=False)
     log_format: LogFormat = option(Flag("Format of log lines.", "Screen and logs"), default="text")
     log_file: str | None = option(
         Flag("Append log lines to this file instead of standard error.", "Screen and logs", metavar="FILE")
@@ -78,7 +78,7 @@ class RowOptions(ScreenOptions):
         Flag("A bad row ends the run (fail) or is set aside with its reason (skip).", "Input"), default="fail"
     )
     max_errors: int | None = option(
-        Flag("With --on-error skip: give up after more than N bad rows.", "Input", metavar="N")
+        Flag("With --on-error skip: give up after more than N bad rows.", "Input", metavar="N", rivals=("on_error",))
     )
 
     def _row_problems(self, inputs: tuple[str, ...]) -> list[str]:
@@ -113,6 +113,7 @@ class WindowOptions(RowOptions):
             "half a window].",
             "Windows",
             metavar="N",
+            rivals=("max_length",),
         )
     )
     max_question_length: int | None = option(

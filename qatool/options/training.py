@@ -134,7 +134,7 @@ class FinetuneOptions(NegativeOptions):
         Flag("Of the arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"
     )
     compile: bool = option(
-        Flag("Compile the model for a card, which takes its time at the start.", "Device"),
+        Flag("Compile the model for a card, which takes its time at the start.", "Device", rivals=("adversarial",)),
         default=False,
     )
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from qatool.errors import InputError
 from qatool.features.reader import FeaturesFolder
+from qatool.files.parquet import arrow_source
 from qatool.training.batches import Grain
 
 if TYPE_CHECKING:
@@ -99,10 +101,10 @@ class TrainingWindows:
                     "--answers all, or train with --answers first"
                 )
         self._pad = pad_token_id
-        if not any(folder.parts for folder in folders):
-            raise InputError(_NO_LABEL)
         # Each window goes by its folder's number, so one without any stands in its place.
-        tables = [_cached(folder, cache) if folder.parts else () for folder in folders]
+        tables = [_cached(folder, cache) for folder in folders]
+        if not any(map(len, tables)):
+            raise InputError(_NO_LABEL)
         self._dataset = concatenate_datasets([table for table in tables if len(table)]).with_format("arrow")
         column = self._dataset.data.column("start_positions")
         self.rows: NDArray[np.int64] = np.flatnonzero(column.is_valid().to_numpy())
@@ -177,24 +179,25 @@ class TrainingWindows:
 
 
 def _cached(folder: FeaturesFolder, cache: Path) -> Any:
-    """Return the features of a folder as a memory-mapped dataset."""
+    """Return the features of a folder as a memory-mapped dataset, an empty list where it has none."""
     from datasets import Dataset
 
-    files = [str(folder.features(index)) for index in range(folder.parts)]
+    # A part whose rows were all set aside has no windows, which datasets cannot read.
+    files = [file for file in map(folder.features, range(folder.parts)) if _metadata(file).num_rows]
+    if not files:
+        return []
+    names = set(_metadata(files[0]).schema.to_arrow_schema().names)
+    columns = [name for name in _COLUMNS if name in names]
     # By what they hold: datasets would know them by path and time alone.
     told = json.dumps(folder.manifest.as_json(), sort_keys=True).encode()
     own = cache / hashlib.sha256(told).hexdigest()[:32]
-    table = Dataset.from_parquet(files, cache_dir=str(own), columns=_present(folder))
-    return table.select_columns(_present(folder))
+    return Dataset.from_parquet([str(file) for file in files], cache_dir=str(own), columns=columns).select_columns(
+        columns
+    )
 
 
-def _present(folder: FeaturesFolder) -> list[str]:
-    import pyarrow.parquet as pq
-
-    from qatool.files.parquet import arrow_source
-
-    names = set(pq.read_schema(arrow_source(folder.features(0))).names)
-    return [name for name in _COLUMNS if name in names]
+def _metadata(file: Path) -> pq.FileMetaData:
+    return pq.read_metadata(arrow_source(file))
 
 
 def _integers(values: Any) -> NDArray[np.int64]:

@@ -38,6 +38,7 @@ TABLES = ", ".join(f"[{name}]" for name in sorted(cli.commands.commands))
         (["in", "-o", "o", "--topk", "3"], ["Error: --topk: no such option; did you mean --top-k?"]),
         (["in", "-o", "o", "--topk=3"], ["Error: --topk: no such option; did you mean --top-k?"]),
         (["in", "-o", "o", "--zzzz"], ["Error: --zzzz: no such option; see qatool extract --help"]),
+        (["in", "-o", "o", "--bogus", "3"], ["Error: --bogus: no such option; see qatool extract --help"]),
         (["in", "-qz", "-o", "o"], ["Error: -z: no such option; see qatool extract --help"]),
         (["in", "-o", "o", "--quiet=1"], ["Error: --quiet: takes no value; drop what follows the ="]),
         (["in", "-o", "o", "--top-k", "five"], ["Error: --top-k 'five': must be a whole number"]),

@@ -158,3 +158,63 @@ def test_an_annotation_without_a_form_is_refused() -> None:
     Odd.__annotations__ = {"names": dict[str, str]}
     with pytest.raises(TypeError, match="no command-line form for"):
         settings_of(Odd)
+
+
+# What stands in the file, what is typed, and what then holds.
+OVERRULED = [
+    ("no-answer-threshold = 0.4", ["--always-answer"], {"always_answer": True, "no_answer_threshold": None}),
+    ("always-answer = true", ["--no-answer-threshold", "0.4"], {"always_answer": False, "no_answer_threshold": 0.4}),
+    ('question = ["Where?"]', ["--questions", "q.jsonl"], {"question": (), "questions": "q.jsonl"}),
+    ('questions = "q.jsonl"', ["--question", "Who?"], {"question": ("Who?",), "questions": None}),
+    ('on-error = "skip"\nmax-errors = 3', ["--on-error", "fail"], {"on_error": "fail", "max_errors": None}),
+    ("max-windows = 3", ["--decode", "hf-pipeline"], {"decode": "hf-pipeline", "max_windows": None}),
+    ('decode = "squad-script"', ["--max-windows", "3"], {"decode": "native", "max_windows": "3"}),
+    ("quiet = true", ["-v"], {"quiet": False, "verbose": True}),
+    ("verbose = true", ["-q"], {"quiet": True, "verbose": False}),
+    ('max-duration = "50m"\nkeep-run = true', ["-o", "-"], {"output": "-", "max_duration": None, "keep_run": False}),
+    ('engine = "ray"\nray-address = "a:1"', ["--engine", "local"], {"engine": "local", "ray_address": None}),
+    ("devices = 2", ["--device", "cuda:1"], {"device": "cuda:1", "devices": None}),
+    ('backend = "openvino"\nprecision = "int8"', ["--backend", "torch"], {"backend": "torch", "precision": "auto"}),
+    ("stride = 200", ["--max-length", "128"], {"max_length": 128, "stride": None}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("in_file", "typed", "expected"), OVERRULED)
+def test_of_two_that_contradict_each_other_the_stronger_source_is_taken(
+    qatool, work, monkeypatch, in_file, typed, expected
+) -> None:
+    Path("qatool.toml").write_text(f"[extract]\n{in_file}\n")
+    assert qatool("extract", "in.jsonl", "-o", "out.parquet", *typed).code == 0
+    assert {name: getattr(work.options, name) for name in expected} == expected
+
+
+def test_a_variable_overrules_the_file_and_yields_to_a_flag(qatool, work, monkeypatch) -> None:
+    Path("qatool.toml").write_text("[extract]\nno-answer-threshold = 0.4\n")
+    monkeypatch.setenv("QATOOL_EXTRACT_ALWAYS_ANSWER", "yes")
+    assert qatool("extract", *ALWAYS).code == 0
+    assert (work.options.always_answer, work.options.no_answer_threshold) == (True, None)
+    assert qatool("extract", *ALWAYS, "--no-answer-threshold", "0.3").code == 0
+    assert (work.options.always_answer, work.options.no_answer_threshold) == (False, 0.3)
+
+
+def test_two_of_one_source_contradict_each_other(qatool) -> None:
+    Path("qatool.toml").write_text("[extract]\nno-answer-threshold = 0.4\nalways-answer = true\n")
+    result = qatool("extract", *ALWAYS)
+    assert result.code == 2
+    assert "--always-answer and --no-answer-threshold: contradict each other" in result.err
+    result = qatool("extract", *ALWAYS, "-q", "-v", "--no-always-answer")
+    assert result.code == 2
+    assert "--quiet and --verbose: contradict each other" in result.err
+
+
+def test_what_is_left_out_hides_no_other_problem(qatool, work) -> None:
+    Path("qatool.toml").write_text("[extract]\nno-answer-threshold = 4\n")
+    assert qatool("extract", *ALWAYS, "--always-answer").code == 0
+    result = qatool("extract", *ALWAYS, "--always-answer", "--top-k", "0")
+    assert result.err.splitlines() == ["Error: --top-k 0: must be at least 1"]
+
+
+def test_rivals_are_fields() -> None:
+    for command in cli.commands.commands.values():
+        fields = {setting.field for setting in command.settings}
+        assert all(fields.issuperset(setting.flag.rivals) for setting in command.settings)

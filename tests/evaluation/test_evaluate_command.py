@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 
@@ -47,6 +48,33 @@ def fails(capsys, code: int, *words: str) -> list[str]:
     assert cli.run(["evaluate", *words]) == code
     captured = capsys.readouterr()
     return captured.err.splitlines()
+
+
+class Piped:
+    """Standard input that holds some text."""
+
+    def __init__(self, text: str) -> None:
+        self.buffer = io.BytesIO(text.encode())
+        self.closed = False
+
+    def isatty(self) -> bool:
+        return False
+
+
+def test_answers_or_references_from_standard_input(files, capsys, monkeypatch) -> None:
+    answers = files / "answers.jsonl"
+    answers.write_bytes(encode_lines(pq.read_table("answers.parquet")))
+    plain = figures(capsys, "answers.jsonl", "--references", "ref.jsonl")
+    monkeypatch.setattr("sys.stdin", Piped(answers.read_text()))
+    assert figures(capsys, "-", "--references", "ref.jsonl") == plain
+    monkeypatch.setattr("sys.stdin", Piped((files / "ref.jsonl").read_text()))
+    assert figures(capsys, "answers.jsonl", "--references", "-") == plain
+    assert fails(capsys, 2, "-", "--references", "-") == [
+        "Error: -: standard input can be read only once; name it once, and files otherwise"
+    ]
+    monkeypatch.setattr("sys.stdin", Piped("{"))
+    (line,) = fails(capsys, 3, "-", "--references", "ref.jsonl")
+    assert "stdin.jsonl:1: " in line
 
 
 def test_figures_of_answers(files, capsys) -> None:
@@ -246,7 +274,7 @@ def test_unmatched_ids(files, capsys) -> None:
     assert (found["total"], found["exact"], found["without_reference"], found["without_answer"]) == (2, 50.0, 1, 2)
     assert cli.run(["evaluate", "p.json", "--references", "ref.jsonl", "--partial"]) == 0
     assert capsys.readouterr().out.splitlines()[1] == (
-        "left out: 1 answers without a reference, 2 references without an answer"
+        "left out: 1 answer without a reference, 2 references without an answer"
     )
 
 

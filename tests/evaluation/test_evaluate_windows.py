@@ -94,6 +94,20 @@ def test_the_command_cuts_as_the_answers_were_cut(tiny_model, tmp_path) -> None:
     assert any(line.split() == ["windows", "read", *map(str, READ)] for line in lines)
 
 
+def test_only_what_is_evaluated_counts(tiny_model, tmp_path) -> None:
+    text = document(needle="The zebra quarrelled with the judge.", at=33)
+    labels = {"text": ["judge"], "answer_start": [text.index("judge")]}
+    rows = [{"id": one, "question": "Why quarrelled the zebra?", "context": text, "answers": labels} for one in "ab"]
+    references, answers = tmp_path / "rows.jsonl", tmp_path / "answers.json"
+    references.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers.write_text('{"b": "judge"}')
+    options = EvaluateOptions(
+        answers=str(answers), references=str(references), window_recall=True, partial=True, model=str(tiny_model)
+    )
+    found = evaluate.run(options).figures
+    assert found["total"] == found["window_recall"]["questions"] == 1
+
+
 def test_without_the_option_nothing_is_cut(tiny_model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(PairTokenizer, "load", lambda *_, **__: pytest.fail("a tokenizer was loaded"))
     rows = tmp_path / "rows.jsonl"

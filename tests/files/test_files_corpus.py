@@ -40,7 +40,7 @@ def test_ids(tmp_path):
         tmp_path / "a.jsonl",
         '{"question": "q", "context": "c", "id": 7}\n\n{"question": "q", "context": "c", "id": null}\n'
         '{"question": "q", "context": "c", "id": 1.0}\n{"question": "q", "context": "c", "id": true}\n'
-        '{"question": "q", "context": "c", "id": "\\ud800"}\n',
+        '{"question": "q", "context": "c", "id": "\\ud800"}\n{"question": "q", "context": "c", "id": ""}\n',
     )
     assert [(example.id, example.where, example.error) for example in corpus_of(one).examples()] == [
         ("7", "a.jsonl:1", None),
@@ -48,9 +48,10 @@ def test_ids(tmp_path):
         ("2", "a.jsonl:4", "id is float, neither text nor an integer"),
         ("3", "a.jsonl:5", "id is bool, neither text nor an integer"),
         ("4", "a.jsonl:6", "id holds a lone surrogate at character 0, which is not valid Unicode text"),
+        ("5", "a.jsonl:7", None),
     ]
-    two = write_rows(tmp_path / "b.csv", [{"question": "q", "context": "c"}])
-    assert [example.id for example in corpus_of(one, two).examples()][1::4] == ["a.jsonl:1", "b.csv:0"]
+    two = write(tmp_path / "b.csv", "id,question,context\n,q,c\nx,q,c\n")
+    assert [example.id for example in corpus_of(one, two).examples()][5:] == ["a.jsonl:5", "b.csv:0", "x"]
 
 
 def test_bad_rows_keep_what_could_be_read(tmp_path):
@@ -213,8 +214,13 @@ def test_lines_are_counted_where_all_files_together_are_small(tmp_path, monkeypa
     for limit, total in ((3 * size, 9), (3 * size - 1, None)):
         monkeypatch.setattr("qatool.files.counting.COUNTED_BYTES", limit)
         assert corpus_of(*paths).total() == total
-    csv = write_rows(tmp_path / "a.csv", rows)
+    csv, records = write_rows(tmp_path / "a.csv", rows), write_rows(tmp_path / "a.json", rows)
     assert corpus_of(csv).total() is None
+    monkeypatch.setattr("qatool.files.counting.COUNTED_BYTES", 32 * csv.stat().st_size)
+    assert corpus_of(csv).total() == 3
+    assert corpus_of(records).total() is None, "records are longer in JSON"
+    monkeypatch.undo()
+    assert corpus_of(records, csv, *paths).total() == 15
     parquet = write_rows(tmp_path / "a.parquet", rows)
     assert corpus_of(parquet).total() == 3
 

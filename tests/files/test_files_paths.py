@@ -42,6 +42,22 @@ def test_glob_reaches_into_no_run_folder_but_one_that_it_names(tmp_path):
         names(tmp_path / "in/*/stdin.jsonl")
 
 
+def test_folders_that_a_glob_matches_are_told_of(tmp_path, caplog):
+    for name in ("in/a.md", "in/x/b.md"):
+        write(tmp_path / name, "")
+    assert names(tmp_path / "in/**") == ["a.md", "x/b.md"]
+    assert caplog.messages == []
+    assert names(tmp_path / "in/*") == ["a.md"]
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / 'in/*'}: matches 1 folder too, such as {tmp_path / 'in/x'}, which ")
+
+
+def test_a_file_named_twice_is_told_of(tmp_path, caplog):
+    path = write(tmp_path / "a.md", "")
+    assert names(path, tmp_path) == ["a.md", "a.md"]
+    assert caplog.messages == [f"{path}: is named 2 times, and its rows come as often"]
+
+
 def test_a_file_is_found_once(tmp_path):
     for name in ("in/a.md", "in/x/b.md", "other/c.md"):
         write(tmp_path / name, "")

@@ -304,8 +304,11 @@ def test_seconds_are_shared_by_cards_and_not_by_processes_of_one_cpu() -> None:
 def test_dry_run_names_bad_rows(runner) -> None:
     (runner.folder / "in.jsonl").write_text("\n".join([*map(json.dumps, rows(3)), "{"]))
     process = runner.run("in.jsonl", "--dry-run")
-    assert process.wait() == 0
+    assert process.wait() == 3, "as the run would end"
     assert process.out.splitlines()[1].startswith("1 bad row; the first: in.jsonl:4: ")
+    assert process.error.startswith("Error: in.jsonl:4: ")
+    assert runner.code("in.jsonl", "--dry-run", "--on-error", "skip") == 0
+    assert runner.code("in.jsonl", "--dry-run", "--on-error", "skip", "--max-errors", "0") == 3
 
 
 def test_the_summary_says_how_it_went(runner) -> None:

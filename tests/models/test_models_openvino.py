@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizerhelpers import questions, texts
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
@@ -107,6 +108,19 @@ def test_a_broken_conversion_says_so(tiny_model, cache) -> None:
     assert said.endswith("; remove its folder, and the model is converted again")
     # Whoever did not ask for it is served by torch meanwhile.
     assert loaded(tiny_model, backend="auto").name == "torch"
+
+
+def test_what_was_made_of_a_pickle_serves_only_who_allows_them(tiny_model, cache, tmp_path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    made = conversion.converted(str(model), allow_pickle=True)
+    assert conversion.converted(str(model), allow_pickle=True) == made
+    with pytest.raises(EnvironmentUnfitError, match="the model does not load"):
+        conversion.converted(str(model))
+    plain = conversion.converted(str(tiny_model))
+    assert conversion.converted(str(tiny_model), allow_pickle=True) == plain
 
 
 def test_where_nothing_can_be_kept_it_is_converted_each_time(tiny_model, tmp_path, monkeypatch, caplog) -> None:

@@ -32,6 +32,13 @@ def test_without_a_file_there_are_defaults(tmp_path) -> None:
     )
 
 
+def test_a_key_that_nearly_names_a_setting_is_told_of(tmp_path, caplog) -> None:
+    load(tmp_path, {"no-answer-treshold": 0.3, "calibration": {}, "qatool": "0.1.0", "note": "mine"})
+    assert caplog.messages == [
+        f"{tmp_path / 'qatool.json'}: no-answer-treshold sets nothing; did you mean no_answer_threshold?"
+    ]
+
+
 def test_all_settings_are_read_and_others_passed_over(tmp_path) -> None:
     values = {
         "max_length": 256,

@@ -338,6 +338,21 @@ def test_no_row_at_all(options, labelled, tmp_path) -> None:
     assert run(options(inputs=(str(empty), str(labelled)))).steps
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Who?", "context": "Anna", "answers": {"text": ["Bob"], "answer_start": [0]}},
+        {"question": " ", "context": "Anna", "answers": {"text": [], "answer_start": []}},
+    ],
+)
+def test_rows_without_a_window(options, labelled, tmp_path, row) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match="TRAIN: no row has a label"):
+        run(options(inputs=(str(path),), on_error="skip"))
+    assert run(options(inputs=(str(path), str(labelled)), on_error="skip")).steps
+
+
 def test_bad_rows_are_told_of(options, labelled, tiny_model, tmp_path, capfd) -> None:
     good = labelled.read_text()
     bad = {"question": "Who?", "context": "Nobody.", "answers": {"text": ["Somebody"], "answer_start": [3]}}
