@@ -56,6 +56,8 @@ class OptionsCommand(click.Command):
         self._late_problems = late_problems
         self.options_class = options_class
         self.settings = settings_of(options_class)
+        self.overruled: list[tuple[str, str]] = []
+        """Where values come from that were left out, and what contradicts them."""
         self.run = callback
         config = click.Option(["--config"], type=click.Path(dir_okay=False), help=_CONFIG_HELP)
         super().__init__(
@@ -202,6 +204,7 @@ class OptionsCommand(click.Command):
         What it says about a setting that is already known to be in trouble is not worth a line.
         """
         given = dict(found.given)
+        self.overruled.clear()
         while True:
             values = {field: one.value for field, one in given.items()}
             for setting in self.settings:
@@ -210,14 +213,15 @@ class OptionsCommand(click.Command):
             try:
                 return self.options_class(**values)
             except UsageError as error:
-                overruled = self._overruled(error.problems, given)
-                if overruled is None:
+                rivals = self._rivals(error.problems, given)
+                if rivals is None:
                     self._take_problems(error.problems, values, found)
                     return None
-                del given[overruled]
+                weaker, stronger = rivals
+                self.overruled.append((given.pop(weaker).origin, given[stronger].origin))
 
-    def _overruled(self, problems: Iterable[str], given: Mapping[str, Given]) -> str | None:
-        """Return a field whose value contradicts one from a stronger source, ``None`` where there is none."""
+    def _rivals(self, problems: Iterable[str], given: Mapping[str, Given]) -> tuple[str, str] | None:
+        """Return a field whose value contradicts that of one from a stronger source, and that one."""
         by_field = {setting.field: setting for setting in self.settings if setting.field in given}
         for problem in problems:
             told = {field for field, setting in by_field.items() if setting.is_named_in(problem)}
@@ -225,7 +229,7 @@ class OptionsCommand(click.Command):
                 for rival in told.intersection(by_field[field].flag.rivals):
                     weaker, stronger = sorted((field, rival), key=lambda one: given[one].source)
                     if given[weaker].source < given[stronger].source:
-                        return weaker
+                        return weaker, stronger
         return None
 
     def _take_problems(self, problems: Iterable[str], values: Mapping[str, Any], found: Findings) -> None:

@@ -51,6 +51,8 @@ def at_work(options: ScreenOptions) -> Iterator[Observer]:
     if context is not None and isinstance(context.command, OptionsCommand):
         for name, near in context.command.mistaken_variables():
             log_event("variable sets nothing", level=logging.WARNING, variable=name, did_you_mean=near)
+        for weaker, stronger in context.command.overruled:
+            log_event("an option is left out", routine=True, option=weaker, contradicted_by=stronger)
     observer = make_observer(options, sys.stderr)
     try:
         yield observer

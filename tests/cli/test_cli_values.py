@@ -188,6 +188,15 @@ def test_of_two_that_contradict_each_other_the_stronger_source_is_taken(
     assert {name: getattr(work.options, name) for name in expected} == expected
 
 
+def test_the_log_tells_what_was_left_out(qatool) -> None:
+    Path("in.jsonl").write_text("")
+    Path("qatool.toml").write_text("[extract]\nno-answer-threshold = 0.4\n")
+    words = ["extract", "in.jsonl", "-o", "out.jsonl", "--backend", "constant", "--always-answer"]
+    assert "left out" not in qatool(*words).err
+    told = 'an option is left out option="qatool.toml [extract] no-answer-threshold" contradicted_by=--always-answer'
+    assert told in qatool(*words, "-v").err
+
+
 def test_a_variable_overrules_the_file_and_yields_to_a_flag(qatool, work, monkeypatch) -> None:
     Path("qatool.toml").write_text("[extract]\nno-answer-threshold = 0.4\n")
     monkeypatch.setenv("QATOOL_EXTRACT_ALWAYS_ANSWER", "yes")
