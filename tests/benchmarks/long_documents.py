@@ -232,9 +232,7 @@ def main() -> None:
         points[name] = (100 * f1[name].mean(), 100 * read, 100 * hit)
     if options.known:
         options.known.write_text(json.dumps({name: found.tolist() for name, found in f1.items()}))
-    if options.auto and options.known is None:
-        return
-    if options.figure:
+    if options.figure and set(points) == set(f1):
         draw(points, options.figure, title=f"{options.source}, {len(examples)} questions")
     for reference in sorted({"hf-pipeline", "squad-script", "native, all windows"} & f1.keys()):
         print(f"auto against {reference}: {interval(f1['native, auto windows'], f1[reference])}")
