@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 K1 = 1.2
 B = 0.75
+SHORT_TOKENS = 128
+"""Shorter windows and passages count as of this length: those of a few words would be the most relevant by far."""
 CELLS = 1 << 21
 """Counts of terms in windows, and occurrences of terms, that are held at a time."""
 PAIR_WEIGHT = 0.8
@@ -230,7 +232,7 @@ class _Counted:
         """Return the scores of the windows ``rows (r,)``."""
         windows = examples.windows
         sample = windows.overflow_to_sample_mapping[rows]
-        length = windows.context_length[rows]
+        length = np.maximum(windows.context_length[rows], SHORT_TOKENS)
         total = np.bincount(sample, weights=length, minlength=len(windows.n_windows))
         discount = np.zeros(len(windows))
         discount[rows] = k1 * (1 - b + b * length * windows.n_windows[sample] / total[sample])

@@ -19,16 +19,21 @@ from qatool.windows.build import build_windows
 from qatool.windows.choose import (
     AUTO_GAP,
     AUTO_PASSAGES,
+    AUTO_TOKENS,
+    LEADING_TOKENS,
     PRIOR_WEIGHT,
     SHORT_WINDOWS,
+    auto_choice,
     choose_windows,
 )
 from qatool.windows.cut import Windows, WindowSize, cut_windows
 from qatool.windows.passages import WHOLE_TOKENS, passages
-from qatool.windows.relevance import K1, PAIR_WEIGHT, B, bm25
+from qatool.windows.relevance import K1, PAIR_WEIGHT, SHORT_TOKENS, B, bm25
 from qatool.windows.terms import NO_TERM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qatool.windows.assemble import WindowedExamples
     from qatool.windows.tokenizer import PairTokenizer
 
@@ -66,7 +71,7 @@ def slow_bm25(examples: WindowedExamples, tokenizer: PairTokenizer) -> list[floa
     def telling(ids: list[int]) -> list[int]:
         return [term for term in tokenizer.terms[ids].tolist() if term != NO_TERM] if ids else []
 
-    lengths = [len(text) for _, text in split]
+    lengths = [max(SHORT_TOKENS, len(text)) for _, text in split]
     split = [(telling(question), telling(text)) for question, text in split]
     terms = [Counter([*((one,) for one in text), *pairwise(text)]) for _, text in split]
     for window, sample in enumerate(windows.overflow_to_sample_mapping):
@@ -82,6 +87,21 @@ def slow_bm25(examples: WindowedExamples, tokenizer: PairTokenizer) -> list[floa
             score += gain * (PAIR_WEIGHT if len(term) == 2 else 1)
         scores.append(score)
     return scores
+
+
+def slow_auto(relevance: Sequence[float], lengths: Sequence[int]) -> dict[int, float]:
+    """What ``auto`` reads of a long document, in order, with the prior of each."""
+    highest, read = max(relevance), 0
+    prior: dict[int, float] = {}
+    for at in sorted(range(len(relevance)), key=lambda at: (-relevance[at], at))[:AUTO_PASSAGES]:
+        behind = highest - relevance[at]
+        if behind < AUTO_GAP or read < AUTO_TOKENS:
+            prior[at] = -PRIOR_WEIGHT * min(behind, AUTO_GAP)
+            read += lengths[at]
+    best = next(iter(prior))
+    if lengths[best] < LEADING_TOKENS and best + 1 < len(relevance):
+        prior[best + 1] = 0.0
+    return dict(sorted(prior.items()))
 
 
 def test_vectorised_relevance_is_bm25(tokenizer: PairTokenizer) -> None:
@@ -137,27 +157,56 @@ def test_the_most_relevant_windows_are_kept_in_order(tokenizer: PairTokenizer, l
     for sample in range(len(asked)):
         mine = slice(windows.boundaries[sample], windows.boundaries[sample + 1])
         n_all = int(every.n_windows[sample])
-        wanted = n_all if limit == "all" else min(n_all, AUTO_PASSAGES if limit == "auto" else int(limit))
+        wanted = n_all if limit in ("all", "auto") else min(n_all, int(limit))
         kept = windows.window[mine].tolist()
         assert kept == sorted(kept)
         own = relevance[every.boundaries[sample] : every.boundaries[sample + 1]]
         best_first = sorted(range(n_all), key=lambda at: (-own[at], at))[:wanted]
-        if limit == "auto" and n_all > SHORT_WINDOWS:
-            best_first = [at for at in best_first if own[at] > own.max() - AUTO_GAP]
-        assert kept == sorted(best_first)
+        expected = {at: PRIOR_WEIGHT * (own[at] - own.max()) for at in sorted(best_first)}
+        if n_all <= SHORT_WINDOWS:
+            expected = dict.fromkeys(expected, 0.0)
+        elif limit == "auto":
+            expected = slow_auto(own, every.context_length[every.boundaries[sample] :][:n_all])
+        assert kept == list(expected)
         prior = np.zeros(len(windows)) if chosen.prior is None else chosen.prior
-        expected = PRIOR_WEIGHT * (own[kept] - own.max()) if n_all > SHORT_WINDOWS else np.zeros(len(kept))
-        np.testing.assert_allclose(prior[mine], expected)
+        np.testing.assert_allclose(prior[mine], list(expected.values()))
+
+
+@given(
+    documents=st.lists(
+        st.lists(st.tuples(st.integers(0, 12), st.integers(1, 320)), min_size=6, max_size=12), max_size=3
+    )
+)
+def test_what_auto_reads(documents: list[list[tuple[int, int]]]) -> None:
+    """Of documents whose passages have these points of relevance, from 1 on, and these lengths."""
+    relevance = np.array([1.0 + one for passages_ in documents for one, _ in passages_])
+    lengths = [[length for _, length in passages_] for passages_ in documents]
+    windows = Windows(
+        overflow_to_sample_mapping=np.repeat(np.arange(len(documents)), list(map(len, documents))),
+        window=np.concatenate([np.arange(len(one), dtype=np.int32) for one in documents] or [[]]).astype(np.int32),
+        context_start=np.concatenate([np.cumsum([0, *one[:-1]]) for one in lengths] or [[]]).astype(np.int64),
+        context_end=np.concatenate([np.cumsum(one) for one in lengths] or [[]]).astype(np.int64),
+        n_windows=np.array(list(map(len, documents)), dtype=np.int64),
+        n_cut=np.array(list(map(len, documents)), dtype=np.int64),
+    )
+    kept, prior = auto_choice(windows, relevance)
+    for number, one in enumerate(lengths):
+        mine = slice(windows.boundaries[number], windows.boundaries[number + 1])
+        expected = slow_auto(relevance[mine].tolist(), one)
+        assert np.flatnonzero(kept[mine]).tolist() == list(expected)
+        np.testing.assert_allclose(prior[mine][kept[mine]], list(expected.values()))
 
 
 def test_auto_reads_only_the_window_that_stands_out(tokenizer: PairTokenizer) -> None:
     needle = " The quarrelsome zebra xylophonist juggled quinces."
     context = LONG[0] + needle + LONG[1]
-    examples = build(tokenizer, ["Which quarrelsome zebra xylophonist juggled quinces?"], [context])
+    asked = ["Which quarrelsome zebra xylophonist juggled quinces?"]
+    examples = build_windows(asked, [context], tokenizer=tokenizer, size=WIDE)
     windows = choose_windows(examples, "auto", tokenizer).examples.windows
-    relevance = np.sort(bm25(examples, tokenizer.terms))[::-1]
-    assert len(windows) == int((relevance[:AUTO_PASSAGES] > relevance[0] - AUTO_GAP).sum())
-    assert 1 <= len(windows) < AUTO_PASSAGES
+    every = passages(examples)
+    relevance = bm25(replace(examples, windows=every), tokenizer.terms)
+    assert len(windows) == len(slow_auto(relevance, every.context_length))
+    assert int((relevance > relevance.max() - AUTO_GAP).sum()) <= len(windows) <= 2
     assert len(choose_windows(examples, AUTO_PASSAGES, tokenizer).examples.windows) == AUTO_PASSAGES
 
 
@@ -234,15 +283,15 @@ def test_auto_reads_the_most_relevant_passages(tokenizer: PairTokenizer) -> None
     assert windows.n_windows.tolist()[1:] == examples.windows.n_windows.tolist()[1:]
     assert windows.n_cut.tolist() == examples.windows.n_windows.tolist()
     own = relevance[: every.boundaries[1]]
-    best_first = sorted(range(len(own)), key=lambda at: (-own[at], at))[:AUTO_PASSAGES]
-    kept = sorted(at for at in best_first if own[at] > own.max() - AUTO_GAP)
+    expected = slow_auto(own, every.context_length[: every.boundaries[1]])
+    kept = list(expected)
     mine = slice(0, windows.boundaries[1])
     assert 0 < len(kept) == windows.n_windows[0]
     for name in ("window", "context_start", "context_end"):
         assert getattr(windows, name)[mine].tolist() == getattr(every, name)[kept].tolist()
     assert 0 < windows.context_length[mine].max() <= WHOLE_TOKENS
     assert chosen.prior is not None
-    np.testing.assert_allclose(chosen.prior[mine], PRIOR_WEIGHT * (own[kept] - own.max()))
+    np.testing.assert_allclose(chosen.prior[mine], list(expected.values()))
     assert (chosen.prior[windows.boundaries[1] :] == 0).all()
 
 
