@@ -19,6 +19,7 @@ from qatool.commands.startingmodel import StartingModel, shown
 from qatool.commands.trainingfeatures import features_of
 from qatool.errors import EnvironmentUnfitError, InputError, QualityGateError, UsageError
 from qatool.features.layout import is_features
+from qatool.files.atomic import temporaries_in
 from qatool.files.cache import cache_folder
 from qatool.files.labels import LABEL_FIELDS
 from qatool.files.locations import on_disk
@@ -356,6 +357,8 @@ class _Training:
         if not self._launch.is_main:
             return
         path = self._folder / PLAN_NAME
+        for left in filter(Path.is_file, temporaries_in(self._folder)):  # of a run that was killed
+            left.unlink(missing_ok=True)
         if self._options.restart:
             for left in (path, *self._folder.glob("*.ckpt")):
                 left.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from qatool.models.backend import BatchTooLargeError
 from qatool.models.memory import telling_too_large
 from qatool.models.torch_backend import cpu_has_bf16, has_bf16
 from qatool.training.callbacks import Checkpoints, Entry, OwnSignals, PlainLines, Record
+from qatool.training.checkpoints import WholeCheckpoints
 from qatool.training.module import NotFiniteError
 from qatool.training.movingaverage import MovingAverage
 
@@ -187,7 +188,7 @@ def _trainer(options: FinetuneOptions, run: Run, callbacks: list[Callback]) -> T
         devices=_devices(options.devices or str(launch.devices)),
         num_nodes=launch.nodes,
         strategy="ddp" if launch.world > 1 and options.strategy == "auto" else options.strategy,
-        plugins=[launch.environment] if launch.environment is not None else None,
+        plugins=list(_plugins(options, launch)),
         precision=_LIGHTNING_PRECISION[run.precision],
         max_epochs=1,
         max_steps=run.steps,
@@ -202,6 +203,14 @@ def _trainer(options: FinetuneOptions, run: Run, callbacks: list[Callback]) -> T
         enable_progress_bar=run.bar,
         default_root_dir=run.folder,
     )
+
+
+def _plugins(options: FinetuneOptions, launch: Launch) -> Iterator[Any]:
+    if launch.environment is not None:
+        yield launch.environment
+    # Those that share a model out write checkpoints of many files in their own way.
+    if not options.strategy.startswith(("fsdp", "deepspeed")):
+        yield WholeCheckpoints()
 
 
 def _devices(given: str) -> int | str:

@@ -1,0 +1,44 @@
+"""Checkpoints that are whole or not there: a run that is killed while it writes one continues from the one before."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from qatool.errors import InputError, reason_of
+from qatool.files.atomic import replacing
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its name, which it takes when it is on the disk.
+
+    Lightning's own goes by the folder for temporary files, which may be a smaller disk, and is copied from there over
+    the one before.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        :raises OutputError: it cannot be written
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with replacing(Path(path)) as stream:
+            stream.write(content.getbuffer())
+
+    def load_checkpoint(self, path: Any, *given: Any, **more: Any) -> dict[str, Any]:
+        """Read a checkpoint.
+
+        :raises InputError: it is damaged
+        """
+        try:
+            return super().load_checkpoint(path, *given, **more)
+        except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as error:
+            raise InputError(
+                f"{path}: is no whole checkpoint ({reason_of(error)[:80]}); start over with --restart"
+            ) from error
