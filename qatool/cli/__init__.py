@@ -137,7 +137,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     prepare_streams()
     look_less_for_garbage()
-    code = run(sys.argv[1:] if argv is None else argv)
+    try:
+        code = run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:  # a second one, while the command was ending at the first
+        code = Interrupted.exit_code
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do in good order
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -13,6 +13,9 @@ from qatool.logs import harmless
 from qatool.options import ExportOptions
 from qatool.wording import counted
 
+_FEW = 100
+"""Questions below which a comparison tells little."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,6 +49,8 @@ def _lines(result: ExportResult) -> Iterator[str]:
     yield ""
     of_what = "" if found.labelled else ", the model itself being right"
     yield f"{counted(found.questions, 'question')} ({found.on}){of_what}"
+    if found.questions < _FEW:
+        yield "these are few: the model may answer others worse; give more of them"
     yield "              before     after"
     yield f"exact       {found.exact_before:>8.2f}  {found.exact_after:>8.2f}"
     yield f"F1          {found.f1_before:>8.2f}  {found.f1_after:>8.2f}"

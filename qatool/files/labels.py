@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ANSWERS = "answers"
 IMPOSSIBLE = "is_impossible"
+_TRUTH = {"true": True, "false": False, "1": True, "0": False}
 LABEL_FIELDS = (ANSWERS, IMPOSSIBLE)
 NEARBY = 50
 """Characters an answer may stand away from its offset and still be meant."""
@@ -74,11 +75,13 @@ def read_answers(values: Mapping[str, Any]) -> list[tuple[str, int]] | None:
 def _impossible(value: Any) -> bool | None:
     if value is None or value == "":
         return None
-    if isinstance(value, str) and value.lower() in {"true", "false"}:
-        return value.lower() == "true"
-    if not isinstance(value, bool):
+    if isinstance(value, str):
+        found = _TRUTH.get(value.lower())
+    else:  # numbers as tables hold them
+        found = bool(value) if isinstance(value, int | float) and value in (0, 1) else None
+    if found is None:
         raise LabelError("is_impossible is no truth value", f"it is {excerpt(value)}; write true or false")
-    return value
+    return found
 
 
 def _decoded(value: Any) -> Any:
@@ -130,6 +133,8 @@ def _pair(text: Any, start: Any) -> tuple[str, int]:
         raise LabelError("an answer's text is no text", f"it is {excerpt(text)}; {_LAYOUT}")
     if not text:
         raise LabelError("an answer's text is empty", "for a question without an answer leave both lists empty")
+    if isinstance(start, float) and start.is_integer():  # of a column that pandas made to hold a null
+        start = int(start)
     if type(start) is not int:
         raise LabelError("an answer's offset is no integer", f"answer_start is {excerpt(start)}; count characters")
     return text, start

@@ -135,6 +135,8 @@ def check_target(target: Target) -> None:
         if not os.access(parent, os.W_OK | os.X_OK):
             raise OutputError(f"{path}: the folder {parent} cannot be written to; change its permissions")
         if target.kind == "folder":
+            if path.is_mount():
+                raise OutputError(f"{path}: is a mount point, which no folder can take the place of; name one in it")
             check_replaceable(path, target.holds)
         elif path.is_dir():
             raise OutputError(f"{path}: is a folder; remove it, or end the name with / to write into a folder")

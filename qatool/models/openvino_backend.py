@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +193,9 @@ def _graph(core: Any, model: str, *, allow_pickle: bool, trust_remote_code: bool
     try:
         return core.read_model(path)
     except RuntimeError as error:
-        reason = str(error).strip().rpartition("\n")[2]
-        remedy = "export it again" if is_exported(model) else "remove its folder, and the model is converted again"
-        raise EnvironmentUnfitError(f"{path}: does not load ({reason[:200]}); {remedy}") from error
+        reason = str(error).strip().rpartition("\n")[2][:200]
+        if is_exported(model):
+            raise EnvironmentUnfitError(f"{path}: does not load ({reason}); export it again") from error
+    log_event("a damaged graph is converted again", level=logging.WARNING, path=str(path), reason=reason)
+    shutil.rmtree(path.parent, ignore_errors=True)
+    return convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)

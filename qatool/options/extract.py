@@ -18,6 +18,7 @@ from qatool.options.flags import (
     option,
     required,
     seconds_of,
+    settle_paths,
     text_problems,
 )
 from qatool.options.shared import (
@@ -213,6 +214,7 @@ class ExtractOptions(WindowOptions):
     summary: str | None = option(Flag("Write the summary here too; - is standard output.", "Run", metavar="FILE|-"))
 
     def __post_init__(self) -> None:
+        settle_paths(self)
         problems = [
             *self._range_problems(),
             *below(self, 1, "batch_tokens", "workers", "max_answer_length", "top_k", "shard_rows"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import field
+from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qatool.places import places_of
@@ -42,6 +43,19 @@ def required(flag: Flag) -> Any:
 def argument(flag: Flag) -> Any:
     """Declare a dataclass field that is a positional argument; a tuple takes one or more."""
     return field(metadata={"argument": flag})
+
+
+def settle_paths(options: Any) -> None:
+    """Make of paths the texts that options hold, and of one of several a tuple, as Python code may give them."""
+    for one in fields(options):
+        value = getattr(options, one.name)
+        if str(one.type).startswith("tuple") and isinstance(value, str | os.PathLike):
+            value = (value,)
+        if isinstance(value, list | tuple):
+            value = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
+        elif isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        object.__setattr__(options, one.name, value)  # they are frozen from here on
 
 
 _LONGEST_SECONDS = 1e9

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, rename_problems, required
+from qatool.options.flags import Flag, argument, below, option, rename_problems, required, settle_paths
 from qatool.options.shared import (
     ALLOW_PICKLE,
     BATCH_TOKENS,
@@ -83,6 +83,7 @@ class EvaluateOptions:
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
+        settle_paths(self)
         problems = [*resample_problems(self.resamples), *rename_problems(self.column)]
         if [self.answers, self.references, self.compare].count("-") > 1:
             problems.append("-: standard input can be read only once; name it once, and files otherwise")
@@ -131,6 +132,7 @@ class CalibrateOptions(WindowOptions):
     trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
 
     def __post_init__(self) -> None:
+        settle_paths(self)
         problems = [
             *self._range_problems(),
             *below(self, 1, "batch_tokens", "max_answer_length"),

@@ -8,7 +8,7 @@ import pytest
 
 from qatool import cli
 from qatool.cli.options import settings_of
-from qatool.options import ExtractOptions
+from qatool.options import ExtractOptions, FinetuneOptions
 
 # option, default, then text and value for the file, the variable and the flags; one of each kind.
 KINDS = [
@@ -227,3 +227,12 @@ def test_rivals_are_fields() -> None:
     for command in cli.commands.commands.values():
         fields = {setting.field for setting in command.settings}
         assert all(fields.issuperset(setting.flag.rivals) for setting in command.settings)
+
+
+def test_paths_and_single_texts_from_python() -> None:
+    plain = ExtractOptions(inputs=("in.jsonl",), output="out.parquet", keep=("lang",), summary="s.json")
+    given = ExtractOptions(inputs=Path("in.jsonl"), output=Path("out.parquet"), keep="lang", summary=Path("s.json"))
+    assert given == plain == ExtractOptions(inputs="in.jsonl", output="out.parquet", keep=["lang"], summary="s.json")
+    assert FinetuneOptions(inputs=[Path("a"), "b"], output=Path("m")).inputs == ("a", "b")
+    with pytest.raises(AttributeError):
+        plain.output = "other"

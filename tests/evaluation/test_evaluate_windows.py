@@ -86,7 +86,7 @@ def test_the_command_cuts_as_the_answers_were_cut(tiny_model, tmp_path) -> None:
     assert windows[80] > 1.5 * windows[120]
     lines = table_lines(found)
     read = found["window_recall"]["auto_windows"]
-    assert 1 <= read <= 2
+    assert 1 <= read <= 3
     told = (
         f"1 answerable questions of long documents, {windows[120]:.1f} windows each; auto reads {read:.1f} passages"
     )

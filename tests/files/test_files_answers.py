@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -220,6 +221,15 @@ def test_a_link_to_a_folder_gives_way(tmp_path):
     assert pq.read_table(link).num_rows == 2
     assert pq.read_table(real).num_rows == 1
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "real"]
+
+
+def test_a_mount_point_is_refused_beforehand(tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    check_target(parse_target(f"{folder}/"))
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == folder)
+    with pytest.raises(OutputError, match="is a mount point, which no folder can take the place of; name one in it"):
+        check_target(parse_target(f"{folder}/"))
 
 
 def refusal(path):

@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from prephelpers import load, write_rows
 
+from qatool.files.labels import LabelError, read_answers
+
 CONTEXT = "The pump in the valley was built in 1871 by a clockmaker, and the café beside it in 1903."
 GOOD = {"id": "a", "question": "When?", "context": CONTEXT, "answers": {"text": ["1871"], "answer_start": [36]}}
 LAYOUT = 'write {"text": ["..."], "answer_start": [N]}'
@@ -52,8 +54,8 @@ FAR = CONTEXT + " And more." * 20
             "an answer's text is empty: for a question without an answer leave both lists empty",
         ),
         (
-            {"answers": {"text": ["1871"], "answer_start": [36.0]}},
-            "an answer's offset is no integer: answer_start is 36.0; count characters",
+            {"answers": {"text": ["1871"], "answer_start": [36.5]}},
+            "an answer's offset is no integer: answer_start is 36.5; count characters",
         ),
         (
             {"is_impossible": True},
@@ -213,3 +215,17 @@ def test_unlabelled_unanswerable_and_empty(qatool, tmp_path, tiny_model) -> None
     assert counts == [5, 1, 2, 2, 0]
     assert (found.audit["empty_questions"], found.audit["empty_contexts"]) == (1, 1)
     assert "1 example with an empty question" in outcome.err
+
+
+@pytest.mark.parametrize("value", [True, 1, 1.0, "1", "true", "TRUE"])
+def test_truth_values_as_tables_hold_them(value) -> None:
+    assert read_answers({"is_impossible": value}) == []
+    with pytest.raises(LabelError, match="it is true, yet there are some"):
+        read_answers({"is_impossible": value, "answers": {"text": ["a"], "answer_start": [0]}})
+
+
+@pytest.mark.parametrize("value", [False, 0, 0.0, "0", "false"])
+def test_false_as_tables_hold_it(value) -> None:
+    # A column of numbers that has a null is one of fractions to pandas.
+    answers = {"text": ["a", "b"], "answer_start": [0.0, 2.0]}
+    assert read_answers({"is_impossible": value, "answers": answers}) == [("a", 0), ("b", 2)]
