@@ -130,7 +130,7 @@ class ExtractOptions(WindowOptions):
 
     max_windows: str | None = option(
         Flag(
-            "Read only the K windows of a long document most relevant to the question; auto: up to 6 passages, "
+            "Read only the K windows of a long document most relevant to the question; auto: up to 7 passages, "
             "paragraphs mostly, or all when the question shares nothing telling with it [default: auto; reference "
             "decodings: all].",
             "Windows",
