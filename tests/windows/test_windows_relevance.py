@@ -295,6 +295,44 @@ def test_auto_reads_the_most_relevant_passages(tokenizer: PairTokenizer) -> None
     assert (chosen.prior[windows.boundaries[1] :] == 0).all()
 
 
+def is_read(tokenizer: PairTokenizer, question: str, context: str, wanted: str) -> bool:
+    """Whether a text of a document stands in one of the passages that ``auto`` reads of it."""
+    examples = build_windows([question], [context], tokenizer=tokenizer, size=WIDE)
+    assert len(examples.windows) > SHORT_WINDOWS
+    windows = choose_windows(examples, "auto", tokenizer).examples.windows
+    offsets = examples.contexts.offset_mapping
+    assert offsets is not None
+    begin = context.index(wanted)
+    return any(
+        offsets[first, 0] <= begin and begin + len(wanted) <= offsets[last - 1, 1]
+        for first, last in zip(windows.context_start, windows.context_end, strict=True)
+    )
+
+
+@pytest.mark.parametrize("asked", range(0, 40, 5))
+@pytest.mark.parametrize("layout", ["posts", "list"])
+def test_what_repeats_the_question_is_not_all_that_is_read(tokenizer: PairTokenizer, asked: int, layout: str) -> None:
+    dice, known = random.Random(asked), sorted(set(" ".join(LONG).lower().split()))
+    words = [word for word in known if word.isascii() and word.isalpha() and len(word) > 3]
+
+    def some(count: int) -> list[str]:
+        return dice.sample(words, count)
+
+    terms = [some(8) for _ in range(40)]
+    questions_ = [f"Which {' '.join(one)}?" for one in terms]
+    if layout == "posts":  # the reply shares nothing with the question
+        replies = [f"{' '.join(some(40))}." for _ in terms]
+        paragraphs = [
+            text
+            for question, reply in zip(questions_, replies, strict=True)
+            for text in (f"Dear all, {question} {' '.join(some(4))}.", reply)
+        ]
+    else:  # a list of some questions on top; the answers share most of their words
+        replies = [f"{' '.join([*dice.sample(one, 6), *some(40)])}." for one in terms]
+        paragraphs = ["\n".join(questions_[asked : asked + 5]), *replies]
+    assert is_read(tokenizer, questions_[asked], "\n\n".join(paragraphs), replies[asked])
+
+
 def test_windows_of_different_examples_are_merged_in_order() -> None:
     windows = cut_windows([0] * 4, [500, 0, 90, 700], max_length=200, stride=50, n_special=0)
     odd = np.isin(windows.overflow_to_sample_mapping, [1, 3])
