@@ -175,11 +175,14 @@ def test_columns_and_other_outputs(place, capfd) -> None:
     )
 
 
+BARE = ("--backend", "constant", "--on-error", "skip")
+
+
 def test_dry_run(place, capfd) -> None:
     told = []
     for words in (["features"], ["in.jsonl", *SIZES]):
         capfd.readouterr()
-        run("extract", *words, "-o", "x.jsonl", "--backend", "constant", "--dry-run", "--summary", "-")
+        run("extract", *words, "-o", "x.jsonl", *BARE, "--dry-run", "--summary", "-")
         told.append(json.loads(capfd.readouterr().out))
     names = ("examples", "rejected", "shards", "windows", "tokens", "exact")
     assert [told[0][name] for name in names] == [told[1][name] for name in names]

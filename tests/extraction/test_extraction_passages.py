@@ -40,7 +40,7 @@ def test_answers_of_passages_stand_in_their_windows(family: str) -> None:
     assert all(width <= longest for _, width in backend.batches)
     for example, (row, (_, context)) in enumerate(zip(rows, PAIRS, strict=True)):
         assert row["n_windows"] == windows.n_windows[example]
-        assert row["n_windows_read"] <= min(AUTO_PASSAGES, row["n_windows"])
+        assert row["n_windows_read"] <= min(AUTO_PASSAGES + 1, row["n_windows"])
         for found in row["candidates"]:
             assert context[found["answer_start"] : found["answer_end"]] == found["answer"]
             number = windows.boundaries[example] + found["window"]
