@@ -13,13 +13,13 @@ from qatool.logs import harmless
 from qatool.options import ExportOptions
 from qatool.wording import counted
 
-_FEW = 100
-"""Questions below which a comparison tells little."""
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qatool.commands.export import ExportResult
+
+_FEW = 100
+"""Questions below which a comparison tells little."""
 
 
 def export(options: ExportOptions) -> None:
