@@ -27,8 +27,8 @@ _WORDS, _SPEEDS, _TIME = 18, 28, 8
 class Observer(Protocol):
     """Is told how the work goes on. Counts may be told from any thread."""
 
-    def started(self, total_examples: int | None, message: str) -> None:
-        """Begin: how many examples there are (``None``: unknown), and what is done to them."""
+    def started(self, total: int | None, message: str, *, noun: str = "example") -> None:
+        """Begin: how many examples there are (``None``: unknown), or of what else, and what is done to them."""
 
     def advanced(self, examples: int, windows: int) -> None:
         """Count examples done and windows read since the last call."""
@@ -43,7 +43,7 @@ class Observer(Protocol):
 class SilentObserver:
     """Shows nothing."""
 
-    def started(self, total_examples: int | None, message: str) -> None:
+    def started(self, total: int | None, message: str, *, noun: str = "example") -> None:
         """Show nothing."""
 
     def advanced(self, examples: int, windows: int) -> None:
@@ -67,15 +67,15 @@ class PlainObserver:
         self._clock = clock
         self._lock = threading.Lock()
         self._total: int | None = None
-        self._doing = ""
+        self._doing, self._noun = "", "example"
         self._examples = self._windows = 0
         self._since: float | None = None
         self._last = 0.0
 
-    def started(self, total_examples: int | None, message: str) -> None:
+    def started(self, total: int | None, message: str, *, noun: str = "example") -> None:
         """Start the clock."""
         with self._lock:
-            self._total, self._doing = total_examples, message
+            self._total, self._doing, self._noun = total, message, noun
             self._examples = self._windows = 0
             self._since = self._last = self._clock()
 
@@ -112,11 +112,11 @@ class PlainObserver:
         self._write(f"{self._doing}, {duration(seconds)}: {self._counts(seconds)}{left}")
 
     def _counts(self, seconds: float) -> str:
-        count = counted(self._examples, "example")
+        count = counted(self._examples, self._noun)
         if self._total:
             share = 100 * self._examples / self._total
-            count = f"{self._examples:,} of {counted(self._total, 'example')} ({share:.1f} %)"
-        return f"{count}, {speed(self._examples, self._windows, seconds)}"
+            count = f"{self._examples:,} of {counted(self._total, self._noun)} ({share:.1f} %)"
+        return f"{count}, {speed(self._examples, self._windows, seconds, noun=self._noun)}"
 
     def _write(self, line: str) -> None:
         self._stream.write(f"{harmless(line)}\n")
@@ -144,8 +144,9 @@ class BarObserver:
         self._task: TaskID | None = None
         self._examples = self._windows = 0
         self._since = 0.0
+        self._noun = "example"
 
-    def started(self, total_examples: int | None, message: str) -> None:
+    def started(self, total: int | None, message: str, *, noun: str = "example") -> None:
         """Draw the bar."""
         from rich.progress import (
             BarColumn,
@@ -160,10 +161,10 @@ class BarObserver:
 
         self.finished()
         self._examples = self._windows = 0
-        self._since = self._clock()
-        known, width = total_examples is not None, self._console.width
+        self._since, self._noun = self._clock(), noun
+        known, width = total is not None, self._console.width
         # On a narrow screen what matters most stays whole: how much is done, then how long it takes.
-        room = width - len(f"{total_examples}/{total_examples}")
+        room = width - len(f"{total}/{total}")
         words = Column(no_wrap=True, overflow="ellipsis", max_width=max(_WORDS, width // 4))
         shown = (
             (TextColumn("{task.description}", markup=False, table_column=words), room >= 2 * _TIME + _WORDS + 3),
@@ -180,7 +181,7 @@ class BarObserver:
             refresh_per_second=4,
             expand=known,
         )
-        self._task = self._progress.add_task(harmless(message), total=total_examples, speed="")
+        self._task = self._progress.add_task(harmless(message), total=total, speed="")
         self._progress.start()
 
     def advanced(self, examples: int, windows: int) -> None:
@@ -189,7 +190,8 @@ class BarObserver:
             self._examples += examples
             self._windows += windows
             if self._progress is not None and self._task is not None:
-                now = speed(self._examples, self._windows, self._clock() - self._since, brief=True)
+                seconds = self._clock() - self._since
+                now = speed(self._examples, self._windows, seconds, brief=True, noun=self._noun)
                 self._progress.update(self._task, advance=examples, speed=now)
 
     def message(self, text: str) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+_BRIEF = {"example": "ex", "window": "win", "document": "docs"}
+
 
 def counted(number: int, noun: str) -> str:
     """Return a count with its noun: ``1 example``, ``2,000 examples``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def speed(examples: int, windows: int, seconds: float, *, brief: bool = False) -> str:
-    """Return the rates: ``41.2 examples/s, 45.0 windows/s``; brief: ``41.2 ex/s 45.0 win/s``."""
+def speed(examples: int, windows: int, seconds: float, *, brief: bool = False, noun: str = "example") -> str:
+    """Return the rates: ``41.2 examples/s, 45.0 windows/s``; brief: ``41.2 ex/s 45.0 win/s``.
+
+    :param noun: what is counted; only examples are read in windows
+    """
     seconds = max(seconds, 1e-9)
-    rates = f"{examples / seconds:,.1f}", f"{windows / seconds:,.1f}"
-    return "{} ex/s {} win/s".format(*rates) if brief else "{} examples/s, {} windows/s".format(*rates)
+    rates = [(examples / seconds, noun)]
+    if noun == "example":
+        rates.append((windows / seconds, "window"))
+    if brief:
+        return " ".join(f"{rate:,.1f} {_BRIEF.get(each, each)}/s" for rate, each in rates)
+    return ", ".join(f"{rate:,.1f} {each}s/s" for rate, each in rates)
 
 
 def duration(seconds: float) -> str:

@@ -55,6 +55,22 @@ def test_plain_lines_every_30_seconds_and_one_at_the_end() -> None:
     ]  # fmt: skip
 
 
+def test_what_is_not_read_in_windows_has_none() -> None:
+    stream, clock = io.StringIO(), Clock()
+    plain, bar = PlainObserver(stream, clock=clock), BarObserver(Console(file=stream, width=200), clock=clock)
+    for observer in (plain, bar):
+        observer.started(400, "ranking the documents", noun="document")
+        clock.now += 30
+        observer.advanced(100, 0)
+        observer.finished()
+    told, drawn = stream.getvalue().splitlines()[0], stream.getvalue().splitlines()[-1]
+    assert told == "ranking the documents, 30 s: 100 of 400 documents (25.0 %), 3.3 documents/s, 1 min 30 s left"
+    assert " 100/400 3.3 docs/s " in drawn
+    plain.started(1, "answering")
+    plain.finished()
+    assert stream.getvalue().splitlines()[-1].startswith("ended after 0.0 s: 0 of 1 example (0.0 %), 0.0 examples/s")
+
+
 def test_each_of_several_inputs_counts_from_nothing() -> None:
     stream = io.StringIO()
     observer = PlainObserver(stream, clock=Clock())

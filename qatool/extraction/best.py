@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qatool.extraction.ranking import Ranking
     from qatool.spans.joint import JointScores
 
 ROWS_AT_ONCE = 1_024
@@ -43,14 +45,20 @@ class _Question:
 
     best: list[_Standing] = field(default_factory=list)
     """A heap, the worst first."""
+    place: int = sys.maxsize
+    """Among all questions, where the first document is not asked them all."""
     mass: float = -np.inf
     """Of all documents together; see :class:`JointScores`."""
 
 
 def best_per_question(
-    tables: Callable[[], Iterator[pa.Table]], *, top_k: int, joint: JointScores | None = None
+    tables: Callable[[], Iterator[pa.Table]],
+    *,
+    top_k: int,
+    joint: JointScores | None = None,
+    ranking: Ranking | None = None,
 ) -> Iterator[pa.Table]:
-    """Yield the ``top_k`` best rows of each question, in order of the questions' first appearance.
+    """Yield the ``top_k`` best rows of each question, in the questions' order.
 
     Rows with an answer come first, by ``score``; a question that no document answers keeps its single best row,
     which says so. Rejected rows are kept as they are, at the end. Two passes are made over ``tables``; in memory
@@ -58,13 +66,17 @@ def best_per_question(
 
     :param tables: returns the parts' tables from the start
     :param joint: makes ``score`` that of a span among all documents' spans; ``None``: it stays as it is
+    :param ranking: which question each row answers, and how far behind it starts where scores are joint; ``None``:
+        questions come in order of their first appearance, and no row is behind
     """
     # Questions with one id but other words are two questions.
     questions: dict[tuple[str, str], _Question] = {}
     rejected: list[int] = []
+    pairs = None if ranking is None else ranking.pairs
     first = 0
     for table in tables():
-        value, mass = _values(table, joint)
+        prior = None if ranking is None else ranking.prior[first : first + table.num_rows]
+        value, mass = _values(table, joint, prior)
         columns = (table[name].to_pylist() for name in ("question_id", "question", "error"))
         answered = table["answer"].is_valid().to_pylist()
         for place, (question_id, question, error) in enumerate(zip(*columns, strict=True)):
@@ -73,6 +85,8 @@ def best_per_question(
                 rejected.append(row)
                 continue
             held = questions.setdefault((question_id, question), _Question())
+            if pairs is not None:
+                held.place = min(held.place, int(pairs.question[row]))
             held.mass = float(np.logaddexp(held.mass, mass[place]))
             standing = _Standing(answered[place], float(value[place]), -row)
             if len(held.best) < top_k:
@@ -80,7 +94,8 @@ def best_per_question(
             else:
                 heapq.heappushpop(held.best, standing)
         first += table.num_rows
-    chosen = [(kept.row, kept.value, held.mass) for held in questions.values() for kept in _chosen(held.best)]
+    in_order = sorted(questions.values(), key=lambda held: held.place)
+    chosen = [(kept.row, kept.value, held.mass) for held in in_order for kept in _chosen(held.best)]
     best = np.array([row for row, _, _ in chosen], dtype=np.int64)
     margin, mass_of_all = (np.array([one[place] for one in chosen], dtype=np.float64) for place in (1, 2))
     last = np.array(rejected, dtype=np.int64)
@@ -96,12 +111,21 @@ def _slices(count: int) -> Iterator[slice]:
     return (slice(first, first + ROWS_AT_ONCE) for first in range(0, count, ROWS_AT_ONCE))
 
 
-def _values(table: pa.Table, joint: JointScores | None) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Return what each row is ranked by and the mass of its spans, ``(n,)`` each."""
+def _values(
+    table: pa.Table, joint: JointScores | None, prior: NDArray[np.float32] | None
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return what each row is ranked by and the mass of its spans, ``(n,)`` each.
+
+    :param prior: ``(n,)``, or of fewer: rejected rows at the end of all have none
+    """
     score = table["score"].to_numpy()
     if joint is None:
         return np.nan_to_num(score, nan=-1.0), np.zeros(len(score))
-    return joint.margins(score, table["no_answer_score"].to_numpy())
+    margin, mass = joint.margins(score, table["no_answer_score"].to_numpy())
+    if prior is not None:
+        margin[: len(prior)] += prior
+        mass[: len(prior)] += prior
+    return margin, mass
 
 
 def _chosen(held: list[_Standing]) -> list[_Standing]:

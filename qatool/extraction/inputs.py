@@ -20,11 +20,16 @@ from qatool.files.objects import ObjectPath
 from qatool.files.own import without_own
 from qatool.files.paths import STDIN, resolve
 from qatool.files.targets import beside
+from qatool.models.named import model_name
+from qatool.observers import SilentObserver
 from qatool.places import places_of
 
 if TYPE_CHECKING:
+    from qatool.extraction.ranking import Ranking
+    from qatool.files.documents import AskedDocuments
     from qatool.files.paths import Source
     from qatool.files.targets import Target
+    from qatool.observers import Observer
     from qatool.options import ExtractOptions
 
 _OF_EXAMPLES = ("id", "question", "context")
@@ -38,19 +43,44 @@ class ExtractionInput:
     corpus: Corpus
     features: FeaturesFolder | None = None
     """What ``qatool prep`` made of the examples; ``None``: windows are cut from the texts."""
+    ranking: Ranking | None = None
+    """Of the documents for each question, where the best answers over all of them are wanted."""
 
 
-def open_input(options: ExtractOptions, target: Target, spool: Location) -> ExtractionInput:
-    """Open what is to be read, as far as headers tell whether it can be.
+def open_input(
+    options: ExtractOptions, target: Target, spool: Location, observer: Observer | None = None
+) -> ExtractionInput:
+    """Open what is to be read, as far as headers tell whether it can be; documents to be ranked are read once.
 
     :param spool: existing folder that takes a copy of standard input
+    :param observer: is told how ranking goes on
+    :raises EnvironmentUnfitError: documents are to be ranked, and the model's tokenizer does not load
     :raises UsageError: the input does not go with other options, or with the output
     :raises InputError: a file cannot be read, or lacks a column
     """
     features = [text for text in options.inputs if text != STDIN and _is_features(text)]
     if features:
         return _open_features(Path(features[0]), options, target)
-    return ExtractionInput(corpus=_open_corpus(options, target, spool))
+    corpus = _open_corpus(options, target, spool)
+    if options.ranks_documents and corpus.documents is not None:
+        return _ranked(corpus, corpus.documents, options, observer or SilentObserver())
+    return ExtractionInput(corpus=corpus)
+
+
+def _ranked(
+    corpus: Corpus, documents: AskedDocuments, options: ExtractOptions, observer: Observer
+) -> ExtractionInput:
+    """Let each question be asked of its most relevant documents."""
+    from qatool.extraction.ranking import rank_documents
+    from qatool.windows.tokenizer import PairTokenizer
+
+    name = model_name(options.model)
+    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code, light=True)
+    tokenizer.remember_words()
+    ranking = rank_documents(documents, tokenizer, most=options.max_documents, observer=observer)
+    if ranking is not None and ranking.pairs is not None:
+        corpus = corpus.of(documents.only(ranking.pairs))
+    return ExtractionInput(corpus=corpus, ranking=ranking)
 
 
 def _open_corpus(options: ExtractOptions, target: Target, spool: Location) -> Corpus:
@@ -134,7 +164,7 @@ def _open_features(path: Path, options: ExtractOptions, target: Target) -> Extra
             "may stand in any of them; make the features again without that option, or extract from the raw input"
         )
     columns = parse_columns(options.column, options.keep, documents=False, snippet=options.snippet is not None)
-    corpus = Corpus(StoredExamples(folder, columns), columns, limit=options.limit, asks_documents=False)
+    corpus = Corpus(StoredExamples(folder, columns), columns, limit=options.limit)
     return ExtractionInput(corpus=corpus, features=folder)
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from qatool.extraction.engine import Engine
     from qatool.extraction.inputs import ExtractionInput
+    from qatool.extraction.ranking import Ranking
     from qatool.extraction.setup import Resolved
     from qatool.files.answers import AnswerWriter
     from qatool.files.locations import Location
@@ -130,7 +131,7 @@ class ExtractionRun:
             for name in source.corpus.unseen_columns():
                 log_event(f"--keep {name}: no row has this column, so it is null throughout", level=logging.WARNING)
         self._observer.message("writing the output")
-        self._assemble(setup, columns, totals, early)
+        self._assemble(setup, columns, totals, early, source.ranking)
         return self._sum_up(setup, totals, speed, job.samples, load_seconds=load_seconds, devices=devices)
 
     def _columns(self, source: ExtractionInput) -> Columns:
@@ -144,7 +145,11 @@ class ExtractionRun:
         """
         folder = self._folder
         # Standard input is copied over what an earlier start has read of it, which only the same work may do.
-        source = None if STDIN in self._options.inputs else open_input(self._options, self._target, folder.path)
+        source = (
+            None
+            if STDIN in self._options.inputs
+            else open_input(self._options, self._target, folder.path, self._observer)
+        )
         plan = None if self._options.restart else Plan.load(folder.plan)
         engine = open_engine(
             as_planned(self._options, plan),
@@ -170,8 +175,11 @@ class ExtractionRun:
                 "read to say which); start the earlier command again, or start over with --restart"
             )
         if source is None:
-            source = open_input(self._options, self._target, folder.path)
+            source = self._open_input()
         return source, engine
+
+    def _open_input(self) -> ExtractionInput:
+        return open_input(self._options, self._target, self._folder.path, self._observer)
 
     def _save_plan(self, setup: Resolved, total: int | None) -> None:
         plan = Plan(
@@ -278,7 +286,14 @@ class ExtractionRun:
                     line = json.dumps(reject, ensure_ascii=False) + "\n"
                     stream.write(line.encode("utf-8", "backslashreplace"))
 
-    def _assemble(self, setup: Resolved, columns: Columns, totals: Totals, early: EarlyOutput | None) -> None:
+    def _assemble(
+        self,
+        setup: Resolved,
+        columns: Columns,
+        totals: Totals,
+        early: EarlyOutput | None,
+        ranking: Ranking | None,
+    ) -> None:
         """Stream the parts into the output, which then takes its name."""
         if self._streams:
             self._rows_written = totals.counts["examples"]
@@ -290,7 +305,7 @@ class ExtractionRun:
             return
         schema = folder.schema(count) if count else columns.empty_schema()
         with self._writer(setup, schema, totals) as writer:
-            for table in self._output_tables(setup, count, schema):
+            for table in self._output_tables(setup, count, schema, ranking):
                 writer.write(table)
                 self._rows_written += table.num_rows
 
@@ -298,12 +313,19 @@ class ExtractionRun:
         return open_writer(
             self._target,
             schema,
-            lambda: metadata(setup, totals.counts, best_per=self._options.best_per),
+            lambda: metadata(
+                setup,
+                totals.counts,
+                best_per=self._options.best_per,
+                max_documents=self._options.max_documents,
+            ),
             staging=None if self._target.kind == "stdout" else self._folder.staging(),
             confirm=self._folder.lock.check,
         )
 
-    def _output_tables(self, setup: Resolved, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
+    def _output_tables(
+        self, setup: Resolved, count: int, schema: pa.Schema, ranking: Ranking | None
+    ) -> Iterator[pa.Table]:
         def tables() -> Iterator[pa.Table]:
             # Parts are read and unpacked while others are packed and written, several to a row group at a time.
             with ahead(self._folder.tables(count, schema), depth=_PARTS_AHEAD, poll=self._check_stop) as read:
@@ -311,7 +333,8 @@ class ExtractionRun:
 
         if self._options.best_per is None:
             return tables()
-        return self._stoppable(best_per_question(tables, top_k=self._options.top_k, joint=setup.joint_scores))
+        best = best_per_question(tables, top_k=self._options.top_k, joint=setup.joint_scores, ranking=ranking)
+        return self._stoppable(best)
 
     def _stoppable(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:

@@ -55,10 +55,13 @@ class SpeedLog:
         return list(self._entries)
 
 
-def metadata(setup: Resolved, counts: Mapping[str, int], *, best_per: str | None) -> dict[bytes, bytes]:
+def metadata(
+    setup: Resolved, counts: Mapping[str, int], *, best_per: str | None, max_documents: int | None
+) -> dict[bytes, bytes]:
     """Return the file metadata: what the answers are made of, and nothing of when, where or how fast.
 
     :param best_per: ``question`` where only each question's best answers are kept
+    :param max_documents: most that each question was asked of, ``None`` for all
     """
     about = {
         "version": __version__,
@@ -68,6 +71,7 @@ def metadata(setup: Resolved, counts: Mapping[str, int], *, best_per: str | None
         "answer_fingerprint": setup.answer_fingerprint,
         "counts": {name: counts.get(name, 0) for name in IN_METADATA},
         **({"best_per": best_per} if best_per else {}),
+        **({"max_documents": max_documents} if max_documents else {}),
     }
     return {b"qatool": json.dumps(about, sort_keys=True).encode()}
 

@@ -49,11 +49,19 @@ class Corpus:
     Questions that come apart from the documents are held in memory. Made by :func:`open_corpus`.
     """
 
-    def __init__(self, content: _Examples, columns: Columns, *, limit: int | None, asks_documents: bool) -> None:
+    def __init__(self, content: _Examples, columns: Columns, *, limit: int | None) -> None:
         self._content = content
         self._columns = columns
         self._limit = limit
-        self.asks_documents = asks_documents
+
+    @property
+    def documents(self) -> AskedDocuments | None:
+        """What the examples are made of where documents and questions come apart."""
+        return self._content if isinstance(self._content, AskedDocuments) else None
+
+    def of(self, documents: AskedDocuments) -> Corpus:
+        """Return the corpus of others of its documents and questions."""
+        return Corpus(documents, self._columns, limit=self._limit)
 
     def examples(self) -> Iterator[Example]:
         """Yield the examples from the start, bad rows with ``error`` set, up to the limit.
@@ -119,7 +127,7 @@ def open_corpus(
     else:
         content = _PlainRows(sources, columns, optional=frozenset(optional) - columns.renames.keys())
     content.kept_fields()
-    return Corpus(content, columns, limit=limit, asks_documents=asks)
+    return Corpus(content, columns, limit=limit)
 
 
 class _PlainRows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qatool.errors import InputError
@@ -26,7 +27,9 @@ from qatool.schema import Example
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from qatool.files.paths import Source
     from qatool.files.rows import Reader, Row
@@ -143,6 +146,15 @@ def _question(source: Source, row: Row, columns: Columns, id_column: str, *, nam
     )
 
 
+class AskedPairs(NamedTuple):
+    """Which questions are asked of document ``d``: ``question[boundaries[d]:boundaries[d + 1]]``."""
+
+    boundaries: NDArray[np.int64]
+    """``(documents + 1,)``"""
+    question: NDArray[np.int64]
+    """``(pairs,)``: places in :attr:`Questions.every`, ascending within a document."""
+
+
 class AskedDocuments:
     """The examples that documents and questions make, document by document.
 
@@ -153,6 +165,7 @@ class AskedDocuments:
         self._sources = sources
         self._columns = columns
         self._questions = questions
+        self._pairs: AskedPairs | None = None
         self._question_reader = None if questions.source is None else open_reader(questions.source)
         for source in sources:
             reader = open_reader(source)
@@ -169,6 +182,25 @@ class AskedDocuments:
             return False
         there = self._question_reader.columns()
         return there is None or column in there
+
+    def questions_of_all(self) -> list[str]:
+        """Return the questions that are asked of every document; none where each names its own."""
+        return [question.text or "" for question in self._questions.every]
+
+    def contexts(self) -> Iterator[str | None]:
+        """Yield every document's text; ``None`` for a bad row, of which each question makes a rejected example.
+
+        :raises InputError: a file cannot be read or breaks off
+        """
+        columns = self._columns
+        for document in self._documents(columns.named(("id", "context")) | {"id"}):
+            yield None if document.error is not None else document.context
+
+    def only(self, pairs: AskedPairs) -> AskedDocuments:
+        """Return the same documents, each asked only those of the questions of all that ``pairs`` names."""
+        found = copy(self)
+        found._pairs = pairs
+        return found
 
     def kept_fields(self) -> dict[str, pa.DataType | None]:
         """Return the kept columns with the type that all the files they come from declare."""
@@ -205,17 +237,25 @@ class AskedDocuments:
         """Return how many examples there are, if the documents can be counted without reading them."""
         if self._questions.by_document is not None:
             return sum(map(len, self._questions.by_document.values())) + len(self._questions.bad)
-        documents = total_rows(self._sources)
+        if self._pairs is not None:
+            return len(self._pairs.question) + len(self._questions.bad)
+        documents = self.total_documents()
         return None if documents is None else documents * len(self._questions.every) + len(self._questions.bad)
+
+    def total_documents(self) -> int | None:
+        """Return how many documents there are, if they can be counted without reading them."""
+        return total_rows(self._sources)
 
     def examples(self) -> Iterator[Example]:
         """Yield the examples of each document, then those of questions that could not be asked."""
         columns = self._columns
         by_document = self._questions.by_document
         missing = set(by_document or ())
-        for document in self._documents(columns.named(("id", "context", *columns.keep)) | {"id"}):
+        number = -1
+        every = self._documents(columns.named(("id", "context", *columns.keep)) | {"id"})
+        for number, document in enumerate(every):
             if by_document is None:
-                asked = self._questions.every
+                asked = self._asked_of(number)
             elif document.is_known:
                 asked = by_document.get(document.id, [])
                 missing.discard(document.id)
@@ -224,11 +264,32 @@ class AskedDocuments:
                 yield self._unidentified(document)
             for question in asked:
                 yield self._ask(document, question)
+        self._check_paired(number + 1)
         for question in self._unasked(missing):
             reason = f"no document has the id {excerpt(question.document_id)}"
             yield self._never_asked(question, reason)
         for question in self._questions.bad:
             yield self._never_asked(question, question.error)
+
+    def _asked_of(self, document: int) -> list[Question]:
+        """Return the questions of all that are asked of the document with this number."""
+        if self._pairs is None:
+            return self._questions.every
+        if document + 1 == len(self._pairs.boundaries):
+            self._check_paired(document + 1)
+        first, last = self._pairs.boundaries[document : document + 2]
+        return [self._questions.every[place] for place in self._pairs.question[first:last].tolist()]
+
+    def _check_paired(self, documents: int) -> None:
+        """Make sure that there are as many documents as were paired with questions.
+
+        :raises InputError: there are more or fewer
+        """
+        if self._pairs is not None and documents != len(self._pairs.boundaries) - 1:
+            raise InputError(
+                f"{self._sources[0].path}: documents came or went while the input was read; let it rest, and start "
+                "the same command again"
+            )
 
     def _documents(self, wanted: frozenset[str]) -> Iterator[Document]:
         for source in self._sources:

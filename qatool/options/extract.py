@@ -139,6 +139,15 @@ class ExtractOptions(WindowOptions):
         )
     )
 
+    max_documents: int | None = option(
+        Flag(
+            "With --best-per question: ask each question of the K documents most relevant to it only [default: of "
+            "all].",
+            "Windows",
+            metavar="K",
+        )
+    )
+
     decode: Decode = option(
         Flag("How spans are scored, or the reference program to follow.", "Answers"), default="native"
     )
@@ -217,7 +226,7 @@ class ExtractOptions(WindowOptions):
         settle_paths(self)
         problems = [
             *self._range_problems(),
-            *below(self, 1, "batch_tokens", "workers", "max_answer_length", "top_k", "shard_rows"),
+            *below(self, 1, "batch_tokens", "workers", "max_answer_length", "top_k", "shard_rows", "max_documents"),
             *below(self, 0, "snippet"),
             *self._row_problems(self.inputs),
             *precision_problems(self.backend, self.precision),
@@ -227,6 +236,11 @@ class ExtractOptions(WindowOptions):
             problems.append("--question and --questions: use one of them; put every question into the file")
         if self.best_per is not None and not self.asks_documents:
             problems.append("--best-per: needs --question or --questions; there is one question an example otherwise")
+        if self.max_documents is not None and self.best_per is None:
+            problems.append(
+                f"--max-documents {self.max_documents}: needs --best-per question; there is a row for every document "
+                "otherwise"
+            )
         if self.always_answer and self.no_answer_threshold is not None:
             problems.append("--always-answer and --no-answer-threshold: contradict each other; drop one")
         if self.no_answer_threshold is not None and not 0 <= self.no_answer_threshold <= 1:
@@ -322,6 +336,11 @@ class ExtractOptions(WindowOptions):
     def asks_documents(self) -> bool:
         """Whether questions come apart from the documents."""
         return bool(self.question) or self.questions is not None
+
+    @property
+    def ranks_documents(self) -> bool:
+        """Whether documents are ranked before any is asked; a reference's decoding knows of no such prior."""
+        return self.best_per is not None and (self.decode == "native" or self.max_documents is not None)
 
     @property
     def max_seconds(self) -> float | None:

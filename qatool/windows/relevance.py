@@ -35,7 +35,7 @@ PAIR_WEIGHT = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Terms:
+class Terms:
     """Terms of texts as ragged arrays: single ones, then pairs of them, as numbers that do not collide."""
 
     term: NDArray[np.int64]
@@ -50,7 +50,7 @@ class _Terms:
     """``(t,)``"""
 
     @classmethod
-    def of(cls, input_ids: NDArray[np.int32], lengths: NDArray[np.int64], *, terms: NDArray[np.int64]) -> _Terms:
+    def of(cls, input_ids: NDArray[np.int32], lengths: NDArray[np.int64], *, terms: NDArray[np.int64]) -> Terms:
         """List the terms of texts.
 
         :param input_ids: tokens of all texts, flat
@@ -72,9 +72,16 @@ class _Terms:
             is_pair=np.repeat([False, True], [len(single), len(pair)]),
         )
 
-    def only(self, kept: NDArray[np.int64]) -> _Terms:
+    def distinct(self) -> Terms:
+        """Return each term of a text once, by text and term."""
+        order = np.lexsort((self.term, self.text))
+        is_first = np.ones(len(order), dtype=bool)
+        is_first[1:] = (np.diff(self.term[order]) != 0) | (np.diff(self.text[order]) != 0)
+        return self.only(order[is_first])
+
+    def only(self, kept: NDArray[np.int64]) -> Terms:
         """Return the terms at the places ``kept``."""
-        return _Terms(
+        return Terms(
             term=self.term[kept],
             text=self.text[kept],
             first=self.first[kept],
@@ -99,7 +106,7 @@ class _Index:
     @classmethod
     def of(cls, contexts: TokenizedTexts, vocabulary: NDArray[np.int64], *, terms: NDArray[np.int64]) -> _Index:
         """Index ``contexts``, each once."""
-        every = _Terms.of(contexts.input_ids, contexts.lengths, terms=terms)
+        every = Terms.of(contexts.input_ids, contexts.lengths, terms=terms)
         place = np.minimum(np.searchsorted(vocabulary, every.term), len(vocabulary) - 1)
         known = np.flatnonzero(vocabulary[place] == every.term)
         key = every.text[known] * len(vocabulary) + place[known]
@@ -115,7 +122,7 @@ class _Index:
         return np.searchsorted(self.key, key), np.searchsorted(self.key, key, side="right")
 
     def occurrences(
-        self, examples: WindowedExamples, asked: _Terms, boundaries: NDArray[np.int64]
+        self, examples: WindowedExamples, asked: Terms, boundaries: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Return how often the terms of each example's question stand in its context ``(n,)``.
 
@@ -165,6 +172,25 @@ def bm25(
     return relevance
 
 
+def rarity(containing: NDArray[np.int64], passages: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    """Return the inverse document frequency of terms that ``containing`` of ``passages`` hold, above 0."""
+    found: NDArray[np.float64] = np.log1p((passages - containing + 0.5) / (containing + 0.5))
+    return found
+
+
+def length_discount(relative: NDArray[np.float64], *, k1: float = K1, b: float = B) -> NDArray[np.float64]:
+    """Return what the length of passages, ``relative`` to the mean, makes a gain smaller by: see :func:`gain`."""
+    found: NDArray[np.float64] = k1 * (1 - b + b * relative)
+    return found
+
+
+def gain(
+    rarity: NDArray[np.float64], found: NDArray[np.int64], discount: NDArray[np.float64], *, k1: float = K1
+) -> NDArray[np.float64]:
+    """Return what terms found so often in passages add to their scores: more of the same counts less and less."""
+    return rarity * found * (k1 + 1) / (found + discount)
+
+
 def _runs(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Yield runs of examples whose ``sizes (n,)`` add up to at most ``CELLS``; a larger one stands alone."""
     total = np.cumsum(sizes)
@@ -194,7 +220,7 @@ class _Counted:
         cls,
         examples: WindowedExamples,
         index: _Index,
-        asked: _Terms,
+        asked: Terms,
         *,
         query: NDArray[np.int64],
         sample: NDArray[np.int64],
@@ -218,11 +244,10 @@ class _Counted:
         cell = ranges(cells[of_query] + lowest, holding)
         found = np.bincount(cell, minlength=int(cells[-1]))
         containing = np.add.reduceat(found > 0, cells[:-1], dtype=np.int64)
-        rarity = np.log1p((n_windows - containing + 0.5) / (containing + 0.5))
         return cls(
             found=found,
             window=ranges(row, n_windows),
-            rarity=np.repeat(rarity, n_windows),
+            rarity=np.repeat(rarity(containing, n_windows), n_windows),
             is_pair=np.repeat(asked.is_pair[query], n_windows),
         )
 
@@ -235,22 +260,18 @@ class _Counted:
         length = np.maximum(windows.context_length[rows], SHORT_TOKENS)
         total = np.bincount(sample, weights=length, minlength=len(windows.n_windows))
         discount = np.zeros(len(windows))
-        discount[rows] = k1 * (1 - b + b * length * windows.n_windows[sample] / total[sample])
-        gain = self.rarity * self.found * (k1 + 1) / (self.found + discount[self.window])
+        discount[rows] = length_discount(length * windows.n_windows[sample] / total[sample], k1=k1, b=b)
+        gained = gain(self.rarity, self.found, discount[self.window], k1=k1)
         weight = np.where(self.is_pair, pair_weight, 1.0)
-        score = np.bincount(self.window, weights=weight * gain, minlength=len(windows))
+        score = np.bincount(self.window, weights=weight * gained, minlength=len(windows))
         return score[rows].astype(np.float64)
 
 
-def _question_terms(examples: WindowedExamples, terms: NDArray[np.int64]) -> tuple[_Terms, NDArray[np.int64]]:
+def _question_terms(examples: WindowedExamples, terms: NDArray[np.int64]) -> tuple[Terms, NDArray[np.int64]]:
     """Return the distinct terms of every question, by question, and the boundaries ``(questions + 1,)``."""
     questions = examples.questions
     lengths = np.zeros(len(questions.offsets) - 1, dtype=np.int64)
     np.maximum.at(lengths, examples.question_index, examples.question_lengths)
     read = ranges(questions.offsets[:-1], lengths)
-    every = _Terms.of(questions.input_ids[read], lengths, terms=terms)
-    order = np.lexsort((every.term, every.text))
-    distinct = np.ones(len(order), dtype=bool)
-    distinct[1:] = (np.diff(every.term[order]) != 0) | (np.diff(every.text[order]) != 0)
-    asked = every.only(order[distinct])
+    asked = Terms.of(questions.input_ids[read], lengths, terms=terms).distinct()
     return asked, offsets_of(np.bincount(asked.text, minlength=len(lengths)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qatool.extraction.best import best_per_question
+from qatool.extraction.ranking import Ranking
 from qatool.schema import candidate_type
 from qatool.spans.calibration import Calibration
 from qatool.spans.joint import JointScores
@@ -118,6 +120,24 @@ def test_scores_of_documents_taken_together() -> None:
         [value * share for value in expected for share in (1.0, 0.25)], rel=1e-5
     )
     assert {one["span_logit"] for row in candidates for one in row} == {1.5}
+
+
+def test_documents_that_start_behind() -> None:
+    table = scored([("wrong", 0.9, 0.1), ("right", 0.5, 0.4), (None, None, None)])
+    joint = JointScores(calibration=Calibration())
+    # Rejected rows at the end of all have none.
+    ranking = Ranking(pairs=None, prior=np.array([-3.0, 0.0], dtype=np.float32))
+    tables = lambda: iter([table.slice(0, 1), table.slice(1, 2)])  # noqa: E731
+    (found,) = best_per_question(tables, top_k=3, joint=joint, ranking=ranking)
+    assert found["answer"].to_pylist() == ["right", "wrong"]
+    odds = {"wrong": 9.0 * np.exp(-3.0), "right": 0.6 / 0.4}
+    expected = [odds["right"] * 0.5 / 0.6, odds["wrong"]]
+    assert found["score"].to_pylist() == pytest.approx(
+        [value / (1 + sum(odds.values())) for value in expected], rel=1e-5
+    )
+    # Where scores are no such probabilities there is nothing to start behind in.
+    (found,) = best_per_question(tables, top_k=3, ranking=ranking)
+    assert found["answer"].to_pylist() == ["wrong", "right"]
 
 
 def test_one_document_alone_keeps_its_score() -> None:

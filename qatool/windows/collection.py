@@ -1,0 +1,143 @@
+"""How relevant each document of a collection is to each question: BM25 over the passages of them all.
+
+As :mod:`qatool.windows.relevance` tells windows of one document apart, with the same terms and the same formula: here
+the collection is every passage of every document, and a document is as relevant as its best passage. Of the documents
+nothing is kept but how often the questions' terms stand in each passage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qatool.windows.ragged import offsets_of, ranges
+from qatool.windows.relevance import PAIR_WEIGHT, SHORT_TOKENS, Terms, gain, length_discount, rarity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qatool.windows.tokenizer import TokenizedTexts
+
+PASSAGE_TOKENS = 256
+"""Tokens of a passage; a document of no more is one."""
+_STEP = PASSAGE_TOKENS // 2
+"""Tokens from the beginning of one passage to that of the next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Postings:
+    """Which terms stand in which passages."""
+
+    term: NDArray[np.int32]
+    """``(p,)``: place in the vocabulary."""
+    passage: NDArray[np.int32]
+    """``(p,)``"""
+    found: NDArray[np.int16]
+    """``(p,)``: how often."""
+
+
+class Collection:
+    """Documents to be ranked for questions that are known beforehand.
+
+    :param questions: without their offsets
+    :param terms: ``(vocabulary,)`` the term of each token id, see :mod:`qatool.windows.terms`
+    """
+
+    def __init__(self, questions: TokenizedTexts, terms: NDArray[np.int64]) -> None:
+        self._terms = terms
+        asked = Terms.of(questions.input_ids, questions.lengths, terms=terms).distinct()
+        self._vocabulary, first = np.unique(asked.term, return_index=True)
+        self._weight = np.where(asked.is_pair[first], PAIR_WEIGHT, 1.0)
+        self._query = np.searchsorted(self._vocabulary, asked.term)
+        self._boundaries = offsets_of(np.bincount(asked.text, minlength=len(questions.lengths)))
+        self._postings: list[_Postings] = []
+        self._lengths: list[NDArray[np.int16]] = []
+        self._n_passages: list[NDArray[np.int64]] = []
+        self._passages = 0
+
+    def add(self, documents: TokenizedTexts) -> None:
+        """Take in the next documents, whose offsets are not needed."""
+        lengths = documents.lengths
+        n_passages = np.maximum(-(-(lengths - PASSAGE_TOKENS) // _STEP), 0) + 1
+        position = ranges(np.zeros(len(lengths), dtype=np.int64), n_passages)
+        length = np.clip(np.repeat(lengths, n_passages) - position * _STEP, 0, PASSAGE_TOKENS)
+        self._n_passages.append(n_passages)
+        self._lengths.append(np.maximum(length, SHORT_TOKENS).astype(np.int16))
+        if len(self._vocabulary):
+            self._postings.append(self._find(documents, n_passages))
+        self._passages += len(length)
+
+    def _find(self, documents: TokenizedTexts, n_passages: NDArray[np.int64]) -> _Postings:
+        """Count the questions' terms in the passages of documents."""
+        every = Terms.of(documents.input_ids, documents.lengths, terms=self._terms)
+        place = np.minimum(np.searchsorted(self._vocabulary, every.term), len(self._vocabulary) - 1)
+        known = np.flatnonzero(self._vocabulary[place] == every.term)
+        text, first, last = every.text[known], every.first[known], every.last[known]
+        highest = np.minimum(first // _STEP, n_passages[text] - 1)
+        lowest = np.maximum(-(-(last + 1 - PASSAGE_TOKENS) // _STEP), 0)
+        # Neighbours with so much between them that no passage holds both are none.
+        holding = np.maximum(highest - lowest + 1, 0)
+        begins = offsets_of(n_passages)
+        passage = ranges(begins[text] + lowest, holding)
+        pair, found = np.unique(np.repeat(place[known], holding) * begins[-1] + passage, return_counts=True)
+        return _Postings(
+            term=(pair // begins[-1]).astype(np.int32),
+            passage=(pair % begins[-1] + self._passages).astype(np.int32),
+            found=found.astype(np.int16),
+        )
+
+    def index(self) -> CollectionIndex:
+        """Return the documents so far, ready to be asked."""
+        term, passage, found = (
+            np.concatenate([np.zeros(0, dtype=kind), *(getattr(one, name) for one in self._postings)])
+            for name, kind in (("term", np.int32), ("passage", np.int32), ("found", np.int16))
+        )
+        order = np.argsort(term, kind="stable")
+        term, passage = term[order], passage[order]
+        containing = np.bincount(term, minlength=len(self._vocabulary))
+        length = np.concatenate([np.zeros(0, dtype=np.int16), *self._lengths])
+        discount = length_discount(length / max(1.0, length.mean())) if len(length) else np.zeros(0)
+        weight = self._weight * rarity(containing, self._passages)
+        return CollectionIndex(
+            query=self._query,
+            boundaries=self._boundaries,
+            passage=passage,
+            gain=gain(weight[term], found[order].astype(np.int64), discount[passage]).astype(np.float32),
+            postings=offsets_of(containing),
+            begins=offsets_of(np.concatenate([np.zeros(0, dtype=np.int64), *self._n_passages])),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionIndex:
+    """What every term of the questions adds to the score of every passage."""
+
+    query: NDArray[np.int64]
+    """``(t,)``: the terms of all questions, by question."""
+    boundaries: NDArray[np.int64]
+    """``(questions + 1,)`` of these."""
+    passage: NDArray[np.int32]
+    """``(p,)``: where a term stands, by term."""
+    gain: NDArray[np.float32]
+    """``(p,)``: what it adds there."""
+    postings: NDArray[np.int64]
+    """``(vocabulary + 1,)``: boundaries of these."""
+    begins: NDArray[np.int64]
+    """``(documents + 1,)``: first passage of each document."""
+
+    @property
+    def n_passages(self) -> int:
+        """Passages of all documents."""
+        return int(self.begins[-1])
+
+    def relevance(self, question: int) -> NDArray[np.float64]:
+        """Return how relevant each document is to a question: ``(documents,)``, 0 where it shares no term."""
+        if not self.n_passages:
+            return np.zeros(0)
+        terms = self.query[self.boundaries[question] : self.boundaries[question + 1]]
+        where = ranges(self.postings[terms], self.postings[terms + 1] - self.postings[terms])
+        score = np.bincount(self.passage[where], weights=self.gain[where], minlength=self.n_passages)
+        best: NDArray[np.float64] = np.maximum.reduceat(score, self.begins[:-1])
+        return best
