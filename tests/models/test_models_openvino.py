@@ -77,6 +77,43 @@ def test_logits_are_those_of_torch(tiny_model, examples, cache) -> None:
             torch.testing.assert_close(logits[there], right[there], atol=2e-5, rtol=1e-4)
 
 
+def test_noise_is_read_again(tiny_model, examples, cache, monkeypatch, caplog) -> None:
+    backend = loaded(tiny_model)
+    batches = [examples.assemble(np.array([row])) for row in range(len(examples.windows))]
+    expected = [backend.logits(batch)[0] for batch in batches]
+    infer, calls = backend._infer, []
+
+    def noisy(batch):
+        start, end = infer(batch)
+        calls.append(batch)
+        return (start * 0.05, end * 0.05) if len(calls) == 3 else (start, end)
+
+    monkeypatch.setattr(backend, "_infer", noisy)
+    found = [backend.logits(batch)[0] for batch in batches]
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    assert len(calls) == len(batches) + 1
+    assert [record.message for record in caplog.records] == ["OpenVINO gave noise for a batch, which was read again"]
+
+
+def test_what_is_flat_by_nature_is_soon_usual(tiny_model, examples, cache, monkeypatch, caplog) -> None:
+    backend = loaded(tiny_model)
+    batches = [examples.assemble(np.array([row])) for row in range(len(examples.windows))]
+    for batch in batches:
+        backend.logits(batch)
+    infer, calls = backend._infer, []
+
+    def flat(batch):
+        calls.append(batch)
+        return tuple(side * 0.05 for side in infer(batch))
+
+    monkeypatch.setattr(backend, "_infer", flat)
+    for _ in range(20):
+        for batch in batches:
+            backend.logits(batch)
+    assert 20 * len(batches) < len(calls) < 20 * len(batches) + 66
+    assert not caplog.records
+
+
 def test_a_conversion_is_kept(tiny_model, cache, monkeypatch) -> None:
     path = conversion.converted(str(tiny_model))
     assert path.parent.parent == cache
