@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +13,7 @@ from qatool.extraction.gather import PickedRows
 from qatool.windows.ragged import offsets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from numpy.typing import NDArray
 
@@ -43,10 +42,10 @@ class _Standing(NamedTuple):
 class _Question:
     """What all documents answered to a question, so far."""
 
+    place: int
+    """Among all questions, or those that were met."""
     best: list[_Standing] = field(default_factory=list)
     """A heap, the worst first."""
-    place: int = sys.maxsize
-    """Among all questions, where the first document is not asked them all."""
     mass: float = -np.inf
     """Of all documents together; see :class:`JointScores`."""
 
@@ -69,26 +68,25 @@ def best_per_question(
     :param ranking: which question each row answers, and how far behind it starts where scores are joint; ``None``:
         questions come in order of their first appearance, and no row is behind
     """
-    # Questions with one id but other words are two questions.
-    questions: dict[tuple[str, str], _Question] = {}
+    # Questions with one id but other words are two questions; so are those that stand twice, where that can be told.
+    questions: dict[Hashable, _Question] = {}
     rejected: list[int] = []
-    pairs = None if ranking is None else ranking.pairs
     first = 0
     for table in tables():
         prior = None if ranking is None else ranking.prior[first : first + table.num_rows]
         value, mass = _values(table, joint, prior)
         columns = (table[name].to_pylist() for name in ("question_id", "question", "error"))
         answered = table["answer"].is_valid().to_pylist()
-        for place, (question_id, question, error) in enumerate(zip(*columns, strict=True)):
-            row = first + place
+        for at, (question_id, question, error) in enumerate(zip(*columns, strict=True)):
+            row = first + at
             if error is not None:
                 rejected.append(row)
                 continue
-            held = questions.setdefault((question_id, question), _Question())
-            if pairs is not None:
-                held.place = min(held.place, int(pairs.question[row]))
-            held.mass = float(np.logaddexp(held.mass, mass[place]))
-            standing = _Standing(answered[place], float(value[place]), -row)
+            place = len(questions) if ranking is None else ranking.question(row)
+            named = (question_id, question) if ranking is None else place
+            held = questions.setdefault(named, _Question(place))
+            held.mass = float(np.logaddexp(held.mass, mass[at]))
+            standing = _Standing(answered[at], float(value[at]), -row)
             if len(held.best) < top_k:
                 heapq.heappush(held.best, standing)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from qatool.files.objects import ObjectPath
 from qatool.files.own import without_own
 from qatool.files.paths import STDIN, resolve
 from qatool.files.targets import beside
+from qatool.logs import log_event
 from qatool.models.named import model_name
-from qatool.observers import SilentObserver
 from qatool.places import places_of
 
 if TYPE_CHECKING:
@@ -63,12 +64,12 @@ def open_input(
         return _open_features(Path(features[0]), options, target)
     corpus = _open_corpus(options, target, spool)
     if options.ranks_documents and corpus.documents is not None:
-        return _ranked(corpus, corpus.documents, options, observer or SilentObserver())
+        return _ranked(corpus, corpus.documents, options, observer)
     return ExtractionInput(corpus=corpus)
 
 
 def _ranked(
-    corpus: Corpus, documents: AskedDocuments, options: ExtractOptions, observer: Observer
+    corpus: Corpus, documents: AskedDocuments, options: ExtractOptions, observer: Observer | None
 ) -> ExtractionInput:
     """Let each question be asked of its most relevant documents."""
     from qatool.extraction.ranking import rank_documents
@@ -77,7 +78,16 @@ def _ranked(
     name = model_name(options.model)
     tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code, light=True)
     tokenizer.remember_words()
-    ranking = rank_documents(documents, tokenizer, most=options.max_documents, observer=observer)
+    ranking = rank_documents(
+        documents,
+        tokenizer,
+        most=options.max_documents,
+        # What lies behind a limit is not the run's concern.
+        refuse_bad=options.on_error == "fail" and options.limit is None,
+        observer=observer,
+    )
+    if ranking is None and options.max_documents is not None:
+        log_event("--max-documents: has no effect, as no question is asked of all documents", level=logging.WARNING)
     if ranking is not None and ranking.pairs is not None:
         corpus = corpus.of(documents.only(ranking.pairs))
     return ExtractionInput(corpus=corpus, ranking=ranking)

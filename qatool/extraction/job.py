@@ -117,9 +117,7 @@ class ExtractionJob:
     def _checked(self) -> Iterator[Example]:
         for example in self._corpus.examples():
             if example.error is not None and not self._skip_errors:
-                raise InputError(
-                    f"{example.where}: {example.error}; mend the row, or add --on-error skip to set such rows aside"
-                )
+                raise bad_row(example.where, example.error)
             yield example
 
     def _collect(self, shard: Shard, part: Part) -> None:
@@ -137,6 +135,11 @@ class ExtractionJob:
                     score=part.table["score"][row].as_py(),
                 )
             )
+
+
+def bad_row(where: str, error: str | None) -> InputError:
+    """Return what tells that a row cannot be read, and what to do."""
+    return InputError(f"{where}: {error}; mend the row, or add --on-error skip to set such rows aside")
 
 
 class WorkHere:

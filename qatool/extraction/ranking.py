@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qatool.extraction.job import bad_row
 from qatool.files.documents import AskedPairs
 from qatool.logs import log_event
+from qatool.observers import SilentObserver
 from qatool.windows.choose import PRIOR_WEIGHT, SHORT_WINDOWS, WEAK_RELEVANCE
 from qatool.windows.collection import Collection
 from qatool.windows.ragged import offsets_of
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qatool.files.documents import AskedDocuments
+    from qatool.files.documents import AskedDocuments, Document
     from qatool.observers import Observer
     from qatool.windows.collection import CollectionIndex
     from qatool.windows.tokenizer import PairTokenizer
@@ -42,44 +44,77 @@ class Ranking:
     """``None``: every document is asked every question."""
     prior: NDArray[np.float32]
     """``(pairs,)``: log prior of the spans of each, at most 0, document by document."""
+    n_questions: int
+
+    def question(self, pair: int) -> int:
+        """Return the place of a pair's question among all."""
+        return pair % self.n_questions if self.pairs is None else int(self.pairs.question[pair])
 
 
 def rank_documents(
-    documents: AskedDocuments, tokenizer: PairTokenizer, *, most: int | None, observer: Observer
+    documents: AskedDocuments,
+    tokenizer: PairTokenizer,
+    *,
+    most: int | None,
+    refuse_bad: bool = False,
+    observer: Observer | None = None,
 ) -> Ranking | None:
     """Rank the documents for every question that is asked of them all; ``None`` if there is no such question.
 
-    Bad rows stay with all their questions, so that each is rejected. Of a question that shares nothing telling with
-    any document, ``most`` are spread evenly over all of them.
+    Bad rows stay with all their questions, so that each is rejected; they are no part of the collection. Where a
+    question shares too little with the documents to tell them apart, ``most`` of those that share anything with it
+    are asked, else of all, spread evenly.
 
     :param most: documents that a question is asked of at most, ``None`` for all
-    :raises InputError: a file cannot be read or breaks off
+    :param refuse_bad: whether the first bad row is the end
+    :raises InputError: a file cannot be read or breaks off, or holds a bad row and those are refused
     """
     questions = documents.questions_of_all()
     if not questions:
         return None
     collection = Collection(tokenizer.tokenize(questions, offsets=False), tokenizer.terms)
+    observer = observer or SilentObserver()
+    observer.started(documents.total_documents(), "ranking", noun="document")
     is_bad: list[bool] = []
-    observer.started(documents.total_documents(), "ranking the documents", noun="document")
-    for some in _chunks(documents.contexts()):
-        is_bad += [context is None for context in some]
-        collection.add(tokenizer.tokenize([context or "" for context in some], offsets=False))
+    for some in _chunks(documents.documents()):
+        bad = [one for one in some if one.error is not None]
+        if bad and refuse_bad:
+            raise bad_row(bad[0].where, bad[0].error)
+        is_bad += [one.error is not None for one in some]
+        good = [one.context or "" for one in some if one.error is None]
+        collection.add(tokenizer.tokenize(good, offsets=False))
         observer.advanced(len(some), 0)
-    index, bad = collection.index(), np.array(is_bad, dtype=bool)
-    return _of_all(index, len(questions), bad) if most is None else _of_the_best(index, len(questions), bad, most)
+    there = _There(index=collection.index(), is_bad=np.array(is_bad, dtype=bool))
+    return _of_all(there, len(questions)) if most is None else _of_the_best(there, len(questions), most)
 
 
-def _chunks(contexts: Iterator[str | None]) -> Iterator[list[str | None]]:
-    held: list[str | None] = []
+def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    held: list[Document] = []
     size = 0
-    for context in contexts:
-        held.append(context)
-        size += len(context or "")
+    for document in documents:
+        held.append(document)
+        size += len(document.context or "")
         if len(held) == _ROWS or size >= _CHARACTERS:
             yield held
             held, size = [], 0
     if held:
         yield held
+
+
+@dataclass(frozen=True, kw_only=True)
+class _There:
+    """The documents."""
+
+    index: CollectionIndex
+    """Of the good ones."""
+    is_bad: NDArray[np.bool_]
+    """``(documents,)``"""
+
+    def relevance(self, question: int) -> NDArray[np.float64]:
+        """Return how relevant each is to a question: ``(documents,)``, 0 for bad rows."""
+        found = np.zeros(len(self.is_bad))
+        found[~self.is_bad] = self.index.relevance(question)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,63 +129,63 @@ class _Ranked:
     """Whether the question shares anything with any of them that tells them apart."""
 
 
-def _ranked(index: CollectionIndex, question: int, is_bad: NDArray[np.bool_]) -> _Ranked:
-    """Rank all documents for a question.
-
-    :param is_bad: ``(documents,)``
-    """
-    relevance = np.where(is_bad, 0.0, index.relevance(question))
+def _ranked(there: _There, question: int) -> _Ranked:
+    """Rank all documents for a question."""
+    relevance = there.relevance(question)
     best = float(relevance.max(initial=0.0))
     is_telling = best >= WEAK_RELEVANCE
-    has_prior = is_telling and index.n_passages > SHORT_WINDOWS
+    has_prior = is_telling and there.index.n_passages > SHORT_WINDOWS
     prior = PRIOR_WEIGHT * (relevance - best) if has_prior else np.zeros(len(relevance))
     return _Ranked(relevance=relevance, prior=prior.astype(np.float32), is_telling=is_telling)
 
 
-def _of_all(index: CollectionIndex, n_questions: int, is_bad: NDArray[np.bool_]) -> Ranking:
-    """Give every pair of document and question its prior.
-
-    :param is_bad: ``(documents,)``
-    """
-    prior = np.empty((len(is_bad), n_questions), dtype=np.float32)
+def _of_all(there: _There, n_questions: int) -> Ranking:
+    """Give every pair of document and question its prior."""
+    prior = np.empty((len(there.is_bad), n_questions), dtype=np.float32)
     for question in range(n_questions):
-        prior[:, question] = _ranked(index, question, is_bad).prior
-    return Ranking(pairs=None, prior=prior.ravel())
+        prior[:, question] = _ranked(there, question).prior
+    return Ranking(pairs=None, prior=prior.ravel(), n_questions=n_questions)
 
 
-def _of_the_best(index: CollectionIndex, n_questions: int, is_bad: NDArray[np.bool_], most: int) -> Ranking:
-    """Choose ``most`` documents for each question, and give each of them its prior.
-
-    :param is_bad: ``(documents,)``
-    """
-    good, bad = np.flatnonzero(~is_bad), np.flatnonzero(is_bad)
+def _of_the_best(there: _There, n_questions: int, most: int) -> Ranking:
+    """Choose ``most`` documents for each question, and give each of them its prior."""
+    good, bad = np.flatnonzero(~there.is_bad), np.flatnonzero(there.is_bad)
     chosen, prior, untold = [], [], 0
     for question in range(n_questions):
-        ranked = _ranked(index, question, is_bad)
-        untold += not ranked.is_telling
-        asked = _most_relevant(ranked.relevance, most) if ranked.is_telling else _spread(good, most)
-        chosen.append(np.union1d(asked, bad))
+        ranked = _ranked(there, question)
+        sharing = np.flatnonzero(ranked.relevance > 0)
+        if ranked.is_telling:
+            asked = _most_relevant(ranked.relevance, sharing, most)
+        else:
+            untold += 1
+            asked = _spread(sharing if len(sharing) else good, most)
+        chosen.append(np.union1d(asked, bad).astype(np.int32))
         prior.append(ranked.prior[chosen[-1]])
     if untold and most < len(good):
         log_event(
-            f"--max-documents: {untold:,} of {counted(n_questions, 'question')} shared nothing telling with any "
-            f"document; {most:,} spread over all of them were asked",
+            f"--max-documents {most}: {untold:,} of {counted(n_questions, 'question')} shared too little with any "
+            "document to tell which are relevant; those asked are spread over the collection",
             level=logging.WARNING,
         )
     document = np.concatenate(chosen)
-    question_of = np.repeat(np.arange(n_questions), [len(one) for one in chosen])
-    order = np.lexsort((question_of, document))
-    boundaries = offsets_of(np.bincount(document, minlength=len(is_bad)))
+    question_of = np.repeat(np.arange(n_questions, dtype=np.int32), [len(one) for one in chosen])
+    # Of one document, questions stay in their order.
+    order = np.argsort(document, kind="stable")
+    boundaries = offsets_of(np.bincount(document, minlength=len(there.is_bad)))
     return Ranking(
-        pairs=AskedPairs(boundaries=boundaries, question=question_of[order]), prior=np.concatenate(prior)[order]
+        pairs=AskedPairs(boundaries=boundaries, question=question_of[order]),
+        prior=np.concatenate(prior)[order],
+        n_questions=n_questions,
     )
 
 
-def _most_relevant(relevance: NDArray[np.float64], most: int) -> NDArray[np.int64]:
-    """Return the ``most`` documents of the highest ``relevance (d,)`` above 0, earlier ones first among equals."""
-    there = np.flatnonzero(relevance > 0)
-    order = np.argsort(-relevance[there], kind="stable")
-    return np.sort(there[order[:most]])
+def _most_relevant(relevance: NDArray[np.float64], sharing: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return the ``most`` documents of the highest ``relevance (d,)``, earlier ones first among equals.
+
+    :param sharing: ``(s,)``: those to choose from, ascending
+    """
+    order = np.argsort(-relevance[sharing], kind="stable")
+    return sharing[order[:most]]
 
 
 def _spread(documents: NDArray[np.int64], most: int) -> NDArray[np.int64]:

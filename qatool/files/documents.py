@@ -151,7 +151,7 @@ class AskedPairs(NamedTuple):
 
     boundaries: NDArray[np.int64]
     """``(documents + 1,)``"""
-    question: NDArray[np.int64]
+    question: NDArray[np.int32]
     """``(pairs,)``: places in :attr:`Questions.every`, ascending within a document."""
 
 
@@ -187,14 +187,12 @@ class AskedDocuments:
         """Return the questions that are asked of every document; none where each names its own."""
         return [question.text or "" for question in self._questions.every]
 
-    def contexts(self) -> Iterator[str | None]:
-        """Yield every document's text; ``None`` for a bad row, of which each question makes a rejected example.
+    def documents(self) -> Iterator[Document]:
+        """Yield every document; of a bad row, which has ``error`` set, each question makes a rejected example.
 
         :raises InputError: a file cannot be read or breaks off
         """
-        columns = self._columns
-        for document in self._documents(columns.named(("id", "context")) | {"id"}):
-            yield None if document.error is not None else document.context
+        return self._documents(self._columns.named(("id", "context", *self._columns.keep)) | {"id"})
 
     def only(self, pairs: AskedPairs) -> AskedDocuments:
         """Return the same documents, each asked only those of the questions of all that ``pairs`` names."""
@@ -248,12 +246,10 @@ class AskedDocuments:
 
     def examples(self) -> Iterator[Example]:
         """Yield the examples of each document, then those of questions that could not be asked."""
-        columns = self._columns
         by_document = self._questions.by_document
         missing = set(by_document or ())
         number = -1
-        every = self._documents(columns.named(("id", "context", *columns.keep)) | {"id"})
-        for number, document in enumerate(every):
+        for number, document in enumerate(self.documents()):
             if by_document is None:
                 asked = self._asked_of(number)
             elif document.is_known:

@@ -7,6 +7,7 @@ nothing is kept but how often the questions' terms stand in each passage.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ _STEP = PASSAGE_TOKENS // 2
 
 @dataclass(frozen=True, kw_only=True)
 class _Postings:
-    """Which terms stand in which passages."""
+    """Which terms stand in which passages, by term and then by passage."""
 
     term: NDArray[np.int32]
     """``(p,)``: place in the vocabulary."""
@@ -52,7 +53,9 @@ class Collection:
         self._weight = np.where(asked.is_pair[first], PAIR_WEIGHT, 1.0)
         self._query = np.searchsorted(self._vocabulary, asked.term)
         self._boundaries = offsets_of(np.bincount(asked.text, minlength=len(questions.lengths)))
-        self._postings: list[_Postings] = []
+        self._postings: deque[_Postings] = deque()
+        self._containing = np.zeros(len(self._vocabulary), dtype=np.int64)
+        """Passages that hold each term."""
         self._lengths: list[NDArray[np.int16]] = []
         self._n_passages: list[NDArray[np.int64]] = []
         self._passages = 0
@@ -66,7 +69,9 @@ class Collection:
         self._n_passages.append(n_passages)
         self._lengths.append(np.maximum(length, SHORT_TOKENS).astype(np.int16))
         if len(self._vocabulary):
-            self._postings.append(self._find(documents, n_passages))
+            found = self._find(documents, n_passages)
+            self._postings.append(found)
+            self._containing += np.bincount(found.term, minlength=len(self._vocabulary))
         self._passages += len(length)
 
     def _find(self, documents: TokenizedTexts, n_passages: NDArray[np.int64]) -> _Postings:
@@ -89,23 +94,26 @@ class Collection:
         )
 
     def index(self) -> CollectionIndex:
-        """Return the documents so far, ready to be asked."""
-        term, passage, found = (
-            np.concatenate([np.zeros(0, dtype=kind), *(getattr(one, name) for one in self._postings)])
-            for name, kind in (("term", np.int32), ("passage", np.int32), ("found", np.int16))
-        )
-        order = np.argsort(term, kind="stable")
-        term, passage = term[order], passage[order]
-        containing = np.bincount(term, minlength=len(self._vocabulary))
+        """Return the documents, ready to be asked. Nothing is kept here, so this is the end of it."""
         length = np.concatenate([np.zeros(0, dtype=np.int16), *self._lengths])
         discount = length_discount(length / max(1.0, length.mean())) if len(length) else np.zeros(0)
-        weight = self._weight * rarity(containing, self._passages)
+        weight = self._weight * rarity(self._containing, self._passages)
+        postings = offsets_of(self._containing)
+        passage, gained = np.empty(postings[-1], dtype=np.int32), np.empty(postings[-1], dtype=np.float32)
+        filled = postings[:-1].copy()
+        while self._postings:
+            # Few are held twice at a time.
+            one = self._postings.popleft()
+            place = filled[one.term] + np.arange(len(one.term)) - np.searchsorted(one.term, one.term)
+            passage[place] = one.passage
+            gained[place] = gain(weight[one.term], one.found.astype(np.int64), discount[one.passage])
+            filled += np.bincount(one.term, minlength=len(filled))
         return CollectionIndex(
             query=self._query,
             boundaries=self._boundaries,
             passage=passage,
-            gain=gain(weight[term], found[order].astype(np.int64), discount[passage]).astype(np.float32),
-            postings=offsets_of(containing),
+            gain=gained,
+            postings=postings,
             begins=offsets_of(np.concatenate([np.zeros(0, dtype=np.int64), *self._n_passages])),
         )
 

@@ -126,7 +126,7 @@ def test_documents_that_start_behind() -> None:
     table = scored([("wrong", 0.9, 0.1), ("right", 0.5, 0.4), (None, None, None)])
     joint = JointScores(calibration=Calibration())
     # Rejected rows at the end of all have none.
-    ranking = Ranking(pairs=None, prior=np.array([-3.0, 0.0], dtype=np.float32))
+    ranking = Ranking(pairs=None, prior=np.array([-3.0, 0.0], dtype=np.float32), n_questions=1)
     tables = lambda: iter([table.slice(0, 1), table.slice(1, 2)])  # noqa: E731
     (found,) = best_per_question(tables, top_k=3, joint=joint, ranking=ranking)
     assert found["answer"].to_pylist() == ["right", "wrong"]

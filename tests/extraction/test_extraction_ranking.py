@@ -6,18 +6,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from featurehelpers import run, write
 from support import FIXTURES
 from tokenizerhelpers import pair_tokenizer
 
-from qatool.errors import InputError
+from qatool.errors import InputError, RowsRejected
 from qatool.extraction import ranking
 from qatool.extraction.ranking import rank_documents
 from qatool.files.corpus import open_corpus
 from qatool.files.paths import resolve
-from qatool.observers import SilentObserver
 from qatool.windows.choose import PRIOR_WEIGHT
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def asked_documents(folder: Path, documents: Sequence[str | None], asked: Sequen
 
 
 def ranked(documents: AskedDocuments, most: int | None) -> Ranking:
-    found = rank_documents(documents, pair_tokenizer("wordpiece"), most=most, observer=SilentObserver())
+    found = rank_documents(documents, pair_tokenizer("wordpiece"), most=most)
     assert found is not None
     return found
 
@@ -109,12 +109,83 @@ def test_bad_rows_stay_with_all_their_questions(tmp_path) -> None:
     assert [one.id for one in examples if one.error is None] == ["d0/q0", "d0/q2", "d1/q1"]
 
 
+def test_bad_rows_are_no_part_of_the_collection(tmp_path) -> None:
+    (tmp_path / "b").mkdir()
+    plain = ranked(asked_documents(tmp_path, DOCUMENTS, ASKED), None)
+    found = ranked(asked_documents(tmp_path / "b", [None, *DOCUMENTS, None, None], ASKED), None)
+    assert found.prior.tolist()[3:-6] == plain.prior.tolist()
+
+
+def test_of_too_little_that_is_shared_it_is_still_more_than_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(ranking, "WEAK_RELEVANCE", 100.0)
+    texts = [f"{'Sheep graze' if number % 2 else 'Nothing happens'} in field {number}." for number in range(30)]
+    documents = asked_documents(tmp_path, texts, ["Why do sheep eat?"])
+    chosen = ids(documents.only(ranked(documents, 4).pairs))
+    assert chosen == [f"d{number}/q0" for number in (1, 7, 15, 23)]
+
+
+def test_a_row_that_is_bad_in_a_kept_column_only(tmp_path, call, capfd) -> None:
+    notes = pa.array([b"fine", b"\xff\xfe", b"fine", b"fine"])
+    table = pa.table({"context": DOCUMENTS[:2] + DOCUMENTS[3:5], "note": notes.view(pa.binary())})
+    strings = pa.Array.from_buffers(pa.string(), 4, table["note"].combine_chunks().buffers())
+    pq.write_table(table.set_column(1, "note", strings), tmp_path / "documents.parquet")
+    call[1] = "documents.parquet"
+    run(*call, "--keep", "note", "--max-documents", 1, "-o", "x.parquet", code=3)
+    assert "Error: documents.parquet row 1: " in capfd.readouterr().err
+    run(
+        *call,
+        "--keep",
+        "note",
+        "--max-documents",
+        1,
+        "-o",
+        "x.parquet",
+        "--on-error",
+        "skip",
+        code=RowsRejected.exit_code,
+    )
+    assert json.loads((tmp_path / "x.parquet.summary.json").read_text())["rejected"] == len(ASKED)
+
+
+def test_the_first_bad_row_is_told_before_the_model_is_loaded(tmp_path, call, capfd) -> None:
+    asked_documents(tmp_path, [None, *DOCUMENTS], ASKED)
+    call[call.index("--backend") + 1] = "torch"
+    (tmp_path / "model").mkdir()
+    run(*call, "-o", "x.parquet", code=3)
+    assert capfd.readouterr().err == (
+        "Error: documents.jsonl:1: context is null; mend the row, or add --on-error skip to set such rows aside\n"
+    )
+    # What lies behind a limit is not looked at.
+    asked_documents(tmp_path, [*DOCUMENTS, None], ASKED)
+    call[call.index("torch")] = "constant"
+    run(*call, "-o", "x.parquet", "--limit", 3)
+
+
+def test_a_question_that_stands_twice_is_answered_twice(tmp_path, call) -> None:
+    asked_documents(tmp_path, DOCUMENTS, [ASKED[0]])
+    run(*call, "-o", "one.jsonl", "--top-k", 3)
+    line = (tmp_path / "questions.jsonl").read_text()
+    (tmp_path / "questions.jsonl").write_text(line * 2)
+    run(*call, "-o", "two.jsonl", "--top-k", 3)
+    one, two = ((tmp_path / name).read_text().splitlines() for name in ("one.jsonl", "two.jsonl"))
+    assert len(one) == 3
+    assert two == [*one, *one]
+
+
 def test_nothing_is_ranked_for_questions_that_name_their_document(tmp_path) -> None:
     write(tmp_path / "d.jsonl", [{"id": "d0", "context": "x"}])
     write(tmp_path / "q.jsonl", [{"question": "Who?", "document_id": "d0"}])
     corpus = open_corpus(resolve([str(tmp_path / "d.jsonl")]), questions=resolve([str(tmp_path / "q.jsonl")])[0])
     tokenizer = pair_tokenizer("wordpiece")
-    assert rank_documents(corpus.documents, tokenizer, most=1, observer=SilentObserver()) is None
+    assert rank_documents(corpus.documents, tokenizer, most=1) is None
+
+
+def test_told_where_there_is_nothing_to_rank(tmp_path, call, capfd) -> None:
+    write(tmp_path / "questions.jsonl", [{"question": "Who?", "document_id": "d0"}])
+    run(*call, "--max-documents", 1, "-o", "x.parquet")
+    assert (
+        "WARNING --max-documents: has no effect, as no question is asked of all documents\n" in capfd.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("count", [6, 8])
@@ -203,8 +274,10 @@ def test_continued_with_other_documents(tmp_path, call) -> None:
 
 def test_told_of_questions_that_fit_nothing(call, capfd) -> None:
     run(*call, "--max-documents", 2, "-o", "x.parquet")
-    told = "1 of 3 questions shared nothing telling with any document; 2 spread over all of them were asked"
-    assert f"WARNING --max-documents: {told}\n" in capfd.readouterr().err
+    assert (
+        "WARNING --max-documents 2: 1 of 3 questions shared too little with any document to tell which are relevant; "
+        "those asked are spread over the collection\n"
+    ) in capfd.readouterr().err
 
 
 def test_needs_best_per(tmp_path, call, capfd) -> None:
