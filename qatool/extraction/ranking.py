@@ -8,6 +8,7 @@ pass over the documents tells; see ``docs/long-documents.md`` for what it gains.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ def rank_documents(
     if not questions:
         return None
     collection = Collection(tokenizer.tokenize(questions, offsets=False), tokenizer.terms)
+    began = time.monotonic()
     observer = observer or SilentObserver()
     observer.started(documents.total_documents(), "ranking", noun="document")
     is_bad: list[bool] = []
@@ -85,7 +87,10 @@ def rank_documents(
         collection.add(tokenizer.tokenize(good, offsets=False))
         observer.advanced(len(some), 0)
     there = _There(index=collection.index(), is_bad=np.array(is_bad, dtype=bool))
-    return _of_all(there, len(questions)) if most is None else _of_the_best(there, len(questions), most)
+    found = _of_all(there, len(questions)) if most is None else _of_the_best(there, len(questions), most)
+    spent = round(time.monotonic() - began, 3)
+    log_event("ranked", routine=True, documents=len(is_bad), pairs=len(found.prior), seconds=spent)
+    return found
 
 
 def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:

@@ -233,7 +233,9 @@ def kept(path: Path) -> list[dict[str, Any]]:
 
 
 def test_only_those_are_asked(tmp_path, call) -> None:
-    run(*call, "--max-documents", 2, "-o", "two.parquet", "--top-k", 9)
+    run(*call, "--max-documents", 2, "-o", "two.parquet", "--top-k", 9, "--keep-run")
+    log = [json.loads(line) for line in (tmp_path / "two.parquet.qatool" / "log.jsonl").read_text().splitlines()]
+    assert [(one["documents"], one["pairs"]) for one in log if one["event"] == "ranked"] == [(len(DOCUMENTS), 6)]
     told = json.loads((tmp_path / "two.parquet.summary.json").read_text())
     assert (told["examples"], told["rows_written"]) == (6, 6)
     assert sorted(row["id"] for row in kept(tmp_path / "two.parquet")) == [
@@ -241,7 +243,7 @@ def test_only_those_are_asked(tmp_path, call) -> None:
     ]  # fmt: skip
     about = json.loads(pq.read_schema(tmp_path / "two.parquet").metadata[b"qatool"])
     assert (about["best_per"], about["max_documents"]) == ("question", 2)
-    run(*call, "--max-documents", 2, "--dry-run", "--summary", "told.json", "-o", "two.parquet")
+    run(*call, "--max-documents", 2, "--dry-run", "--restart", "--summary", "told.json", "-o", "two.parquet")
     assert json.loads((tmp_path / "told.json").read_text())["examples"] == 6
 
 
