@@ -161,6 +161,14 @@ def test_the_first_bad_row_is_told_before_the_model_is_loaded(tmp_path, call, ca
     run(*call, "-o", "x.parquet", "--limit", 3)
 
 
+@pytest.mark.parametrize("most", [(), ("--max-documents", 3)])
+@pytest.mark.parametrize("documents", [[], [None, None]])
+def test_where_no_document_can_be_read(tmp_path, call, documents, most) -> None:
+    asked_documents(tmp_path, documents, ASKED)
+    run(*call, *most, "-o", "x.parquet", "--on-error", "skip", code=RowsRejected.exit_code if documents else 0)
+    assert [row["error"] is None for row in kept(tmp_path / "x.parquet")] == [False] * len(documents) * len(ASKED)
+
+
 def test_a_question_that_stands_twice_is_answered_twice(tmp_path, call) -> None:
     asked_documents(tmp_path, DOCUMENTS, [ASKED[0]])
     run(*call, "-o", "one.jsonl", "--top-k", 3)
