@@ -61,7 +61,7 @@ def best_per_question(
 
     Rows with an answer come first, by ``score``; a question that no document answers keeps its single best row,
     which says so. Rejected rows are kept as they are, at the end. Two passes are made over ``tables``; in memory
-    stand the best rows and the rejected ones only, so it grows with the number of questions, not of documents.
+    stand the best rows and the rejected ones only; of the others, a ranking has 4 or 8 bytes each.
 
     :param tables: returns the parts' tables from the start
     :param joint: makes ``score`` that of a span among all documents' spans; ``None``: it stays as it is

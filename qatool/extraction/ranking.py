@@ -46,6 +46,7 @@ class Ranking:
     prior: NDArray[np.float32]
     """``(pairs,)``: log prior of the spans of each, at most 0, document by document."""
     n_questions: int
+    """That are asked of all documents."""
 
     def question(self, pair: int) -> int:
         """Return the place of a pair's question among all."""
@@ -86,8 +87,8 @@ def rank_documents(
         good = [one.context or "" for one in some if one.error is None]
         collection.add(tokenizer.tokenize(good, offsets=False))
         observer.advanced(len(some), 0)
-    there = _There(index=collection.index(), is_bad=np.array(is_bad, dtype=bool))
-    found = _of_all(there, len(questions)) if most is None else _of_the_best(there, len(questions), most)
+    pile = _Pile(index=collection.index(), is_bad=np.array(is_bad, dtype=bool))
+    found = _of_all(pile, len(questions)) if most is None else _of_the_best(pile, len(questions), most)
     spent = round(time.monotonic() - began, 3)
     log_event("ranked", routine=True, documents=len(is_bad), pairs=len(found.prior), seconds=spent)
     return found
@@ -107,7 +108,7 @@ def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _There:
+class _Pile:
     """The documents."""
 
     index: CollectionIndex
@@ -134,30 +135,30 @@ class _Ranked:
     """Whether the question shares anything with any of them that tells them apart."""
 
 
-def _ranked(there: _There, question: int) -> _Ranked:
+def _ranked(pile: _Pile, question: int) -> _Ranked:
     """Rank all documents for a question."""
-    relevance = there.relevance(question)
+    relevance = pile.relevance(question)
     best = float(relevance.max(initial=0.0))
     is_telling = best >= WEAK_RELEVANCE
-    has_prior = is_telling and there.index.n_passages > SHORT_WINDOWS
+    has_prior = is_telling and pile.index.n_passages > SHORT_WINDOWS
     prior = PRIOR_WEIGHT * (relevance - best) if has_prior else np.zeros(len(relevance))
     return _Ranked(relevance=relevance, prior=prior.astype(np.float32), is_telling=is_telling)
 
 
-def _of_all(there: _There, n_questions: int) -> Ranking:
+def _of_all(pile: _Pile, n_questions: int) -> Ranking:
     """Give every pair of document and question its prior."""
-    prior = np.empty((len(there.is_bad), n_questions), dtype=np.float32)
+    prior = np.empty((len(pile.is_bad), n_questions), dtype=np.float32)
     for question in range(n_questions):
-        prior[:, question] = _ranked(there, question).prior
+        prior[:, question] = _ranked(pile, question).prior
     return Ranking(pairs=None, prior=prior.ravel(), n_questions=n_questions)
 
 
-def _of_the_best(there: _There, n_questions: int, most: int) -> Ranking:
+def _of_the_best(pile: _Pile, n_questions: int, most: int) -> Ranking:
     """Choose ``most`` documents for each question, and give each of them its prior."""
-    good, bad = np.flatnonzero(~there.is_bad), np.flatnonzero(there.is_bad)
+    good, bad = np.flatnonzero(~pile.is_bad), np.flatnonzero(pile.is_bad)
     chosen, prior, untold = [], [], 0
     for question in range(n_questions):
-        ranked = _ranked(there, question)
+        ranked = _ranked(pile, question)
         sharing = np.flatnonzero(ranked.relevance > 0)
         if ranked.is_telling:
             asked = _most_relevant(ranked.relevance, sharing, most)
@@ -176,7 +177,7 @@ def _of_the_best(there: _There, n_questions: int, most: int) -> Ranking:
     question_of = np.repeat(np.arange(n_questions, dtype=np.int32), [len(one) for one in chosen])
     # Of one document, questions stay in their order.
     order = np.argsort(document, kind="stable")
-    boundaries = offsets_of(np.bincount(document, minlength=len(there.is_bad)))
+    boundaries = offsets_of(np.bincount(document, minlength=len(pile.is_bad)))
     return Ranking(
         pairs=AskedPairs(boundaries=boundaries, question=question_of[order]),
         prior=np.concatenate(prior)[order],

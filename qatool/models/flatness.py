@@ -38,7 +38,10 @@ class FlatLogits:
         there = np.arange(logits.shape[1]) < lengths[:, None]
         highest = np.max(logits, axis=1, where=there, initial=-np.inf)
         lowest = np.min(logits, axis=1, where=there, initial=np.inf)
-        spread = float((highest - lowest).max(initial=0.0))
+        with np.errstate(invalid="ignore"):
+            spread = float((highest - lowest).max(initial=0.0))
+        if not np.isfinite(spread):
+            return False  # what is no number is dealt with where spans are searched
         with self._lock:
             is_flat = len(self._spreads) >= _KNOWN and spread < _FLAT * statistics.median(self._spreads)
             if not is_flat:

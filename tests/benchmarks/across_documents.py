@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ def main() -> None:
         questions.write_text("".join(json.dumps({"id": one.id, "question": one.question}) + "\n" for one in asked))
         for limit, most in [(limit, most) for limit in options.limits for most in options.most or [None]]:
             output = folder / f"{limit}-{most}.parquet"
+            began = time.monotonic()
             told = run(
                 ExtractOptions(
                     inputs=(str(corpus),),
@@ -80,6 +82,7 @@ def main() -> None:
                     always_answer=True,
                 )
             ).summary
+            seconds = time.monotonic() - began
             rows = {row["question_id"]: row for row in pq.read_table(output).to_pylist()}
             pairs = [(rows[one.id]["answer"], one.texts) for one in asked]
             right = np.mean([rows[one.id]["document_id"] == own[one.id] for one in asked])
@@ -87,7 +90,7 @@ def main() -> None:
             print(
                 f"--max-windows {limit:5s} --max-documents {most or 'all':5} EM {em:.1f}  F1 {f1:.1f}  "
                 f"right document {100 * right:.1f} %  read {told['windows_read']:,} of {told['windows']:,}  "
-                f"{told['seconds']:.0f} s",
+                f"{seconds:.0f} s",
                 flush=True,
             )
 

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qatool.errors import EnvironmentUnfitError
 from qatool.models import conversion, library, loading
+from qatool.models.flatness import FlatLogits
 from qatool.models.identity import EXPORTED_GRAPH, is_exported, model_fingerprint
 from qatool.models.loading import load_backend
 from qatool.models.openvino_backend import inputs_of, resolve_precision
@@ -93,6 +94,17 @@ def test_noise_is_read_again(tiny_model, examples, cache, monkeypatch, caplog) -
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
     assert len(calls) == len(batches) + 1
     assert [record.message for record in caplog.records] == ["OpenVINO gave noise for a batch, which was read again"]
+
+
+def test_what_is_no_number_is_neither_flat_nor_usual() -> None:
+    flat, lengths = FlatLogits(), np.array([2])
+    for _ in range(20):
+        for odd in (np.nan, np.inf, -np.inf):
+            assert not flat.are_flat(np.array([[odd, odd, 0.0]], dtype=np.float32), lengths)
+        assert not flat.are_flat(np.array([[9.0, 0.0, 99.0]], dtype=np.float32), lengths)
+    # Padding does not count.
+    assert flat.are_flat(np.array([[2.0, 0.0, 99.0]], dtype=np.float32), lengths)
+    assert not flat.are_flat(np.array([[4.0, 0.0, 0.0]], dtype=np.float32), lengths)
 
 
 def test_what_is_flat_by_nature_is_soon_usual(tiny_model, examples, cache, monkeypatch, caplog) -> None:
