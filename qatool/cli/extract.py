@@ -24,7 +24,7 @@ def extract(options: ExtractOptions) -> None:
         if options.dry_run:
             from qatool.commands.extract import forecast
 
-            told = forecast(options)
+            told = forecast(options, observer=observer)
             show_forecast(options, told)
             refuse_bad_rows(options, told)
             return

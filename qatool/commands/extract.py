@@ -58,14 +58,16 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
             raise
 
 
-def forecast(options: ExtractOptions) -> Mapping[str, Any]:
+def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Mapping[str, Any]:
     """Tell how much work there is and what it will take (``--dry-run``); nothing is changed.
 
+    :param observer: is told how the ranking of documents goes on, where there is one
     :raises QatoolError: what would also keep the run from starting
     """
     from qatool.extraction.engine import local_places
     from qatool.extraction.forecast import forecast_of, spread
 
+    observer = observer or SilentObserver()
     target = _checked_target(options)
     # The work is measured on the first device; a cluster's workers are not waited for.
     places = local_places(options) if options.engine == "local" else [options.device]
@@ -75,7 +77,8 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-")))
         if STDIN in options.inputs and target.kind != "stdout" and not options.restart:
             copy_spool(run_folder(target.path), spool)
-        source = open_input(options, target, spool)
+        source = open_input(options, target, spool, observer)
+        observer.finished()
         folder = None if target.kind == "stdout" else RunFolder(run_folder(target.path), command=COMMAND)
         if folder is not None:
             folder.refuse_others()
@@ -93,7 +96,11 @@ def forecast(options: ExtractOptions) -> Mapping[str, Any]:
         if folder is not None:
             folder.identity = setup.answer_fingerprint
         told = forecast_of(setup, source.corpus, folder=folder if resumes else None)
-        return spread(told, workers=len(places) if options.engine == "local" else None)
+        return spread(
+            told,
+            workers=len(places) if options.engine == "local" else None,
+            before=source.ranking.seconds if source.ranking else 0.0,
+        )
 
 
 def _checked_target(options: ExtractOptions) -> Target:

@@ -82,15 +82,17 @@ def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None) -> di
     }
 
 
-def spread(told: dict[str, Any], *, workers: int | None) -> dict[str, Any]:
+def spread(told: dict[str, Any], *, workers: int | None, before: float = 0.0) -> dict[str, Any]:
     """Return a forecast for one device as one for all that will share the work.
 
     :param workers: devices of this machine, ``None`` where a cluster has yet to tell
+    :param before: seconds of what is done once, before any of it
     """
     seconds = told["seconds"]
-    # Processes that share the cores of a CPU are no faster together than one alone.
-    if workers is not None and seconds is not None and told["device"] != "cpu":
-        seconds = round(seconds / workers, 1)
+    if seconds is not None:
+        # Processes that share the cores of a CPU are no faster together than one alone.
+        shares = 1 if workers is None or told["device"] == "cpu" else workers
+        seconds = round(seconds / shares + before, 1)
     return {**told, "seconds": seconds, "workers": workers}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +47,8 @@ class Ranking:
     """``(pairs,)``: log prior of the spans of each, at most 0, document by document."""
     n_questions: int
     """That are asked of all documents."""
+    seconds: float = 0.0
+    """It took to rank them."""
 
     def question(self, pair: int) -> int:
         """Return the place of a pair's question among all."""
@@ -89,9 +91,9 @@ def rank_documents(
         observer.advanced(len(some), 0)
     pile = _Pile(index=collection.index(), is_bad=np.array(is_bad, dtype=bool))
     found = _of_all(pile, len(questions)) if most is None else _of_the_best(pile, len(questions), most)
-    spent = round(time.monotonic() - began, 3)
-    log_event("ranked", routine=True, documents=len(is_bad), pairs=len(found.prior), seconds=spent)
-    return found
+    seconds = time.monotonic() - began
+    log_event("ranked", routine=True, documents=len(is_bad), pairs=len(found.prior), seconds=round(seconds, 3))
+    return replace(found, seconds=seconds)
 
 
 def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -253,6 +254,17 @@ def test_only_those_are_asked(tmp_path, call) -> None:
     assert (about["best_per"], about["max_documents"]) == ("question", 2)
     run(*call, "--max-documents", 2, "--dry-run", "--restart", "--summary", "told.json", "-o", "two.parquet")
     assert json.loads((tmp_path / "told.json").read_text())["examples"] == 6
+
+
+def test_dry_run_shows_and_counts_the_ranking(call, monkeypatch, capsys) -> None:
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        return replace(rank_documents(*arguments, **named), seconds=1_000.0)
+
+    monkeypatch.setattr(ranking, "rank_documents", slowly)
+    run(*call, "-o", "x.parquet", "--dry-run", "--progress", "plain", "--summary", "-")
+    told = capsys.readouterr()
+    assert "7 of 7 documents" in told.err
+    assert json.loads(told.out)["seconds"] >= 1_000
 
 
 def test_a_document_that_fits_better_comes_first(tmp_path, call) -> None:

@@ -298,7 +298,8 @@ def test_dry_run_tells_of_all_devices_and_starts_no_worker(runner, words, worker
 def test_seconds_are_shared_by_cards_and_not_by_processes_of_one_cpu() -> None:
     assert spread({"seconds": 90.0, "device": "cuda"}, workers=4)["seconds"] == 22.5
     assert spread({"seconds": 90.0, "device": "cpu"}, workers=2)["seconds"] == 90.0
-    assert spread({"seconds": None, "device": "cuda"}, workers=2)["seconds"] is None
+    assert spread({"seconds": None, "device": "cuda"}, workers=2, before=3.0)["seconds"] is None
+    assert spread({"seconds": 90.0, "device": "cuda"}, workers=4, before=3.0)["seconds"] == 25.5
 
 
 def test_dry_run_names_bad_rows(runner) -> None:
