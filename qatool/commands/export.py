@@ -30,7 +30,7 @@ from qatool.jobs.leftovers import restore
 from qatool.models.companions import load_config, save_tokenizer
 from qatool.models.identity import is_exported
 from qatool.models.loading import load_backend
-from qatool.models.settings import SETTINGS_FILE, ModelSettings, settings_path
+from qatool.models.settings import SETTINGS_FILE, ModelSettings, files_of, settings_path
 from qatool.observers import SilentObserver
 from qatool.options import ExtractOptions
 
@@ -231,7 +231,7 @@ def _save_account(options: ExportOptions, folder: Path, setup: Setup, precision:
     name = Path(options.model).name if Path(options.model).is_dir() else options.model
     card = _CARD.format(base=name, version=qatool.__version__, precision=precision, c=comparison)
     write_bytes(folder / "README.md", card.encode())
-    write_json(folder / SETTINGS_FILE, values)
+    write_json(folder / SETTINGS_FILE, values | {"files": files_of(folder)})
 
 
 _CARD = """\

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +11,12 @@ import numpy as np
 from qatool.errors import InputError
 from qatool.evaluation.calibration import Outcome
 from qatool.evaluation.references import accepted_texts
+from qatool.features.examples import StoredExamples
 from qatool.features.layout import is_features
+from qatool.features.reader import FeaturesFolder
 from qatool.files.corpus import open_corpus
-from qatool.files.labels import LABEL_FIELDS
+from qatool.files.fields import Columns
+from qatool.files.labels import ANSWERS, LABEL_FIELDS
 from qatool.files.paths import resolve
 from qatool.files.rows import excerpt
 from qatool.logs import log_event
@@ -63,16 +65,27 @@ def validation_questions(options: FinetuneOptions) -> list[Example]:
     given = options.validation
     if given is None:
         return []
-    pattern = f"{glob.escape(given)}/examples-*.parquet" if is_features(Path(given)) else given
-    corpus = open_corpus(resolve([pattern]), column=options.column, optional=LABEL_FIELDS)
+    examples = _prepared(Path(given)) if is_features(Path(given)) else _sound(given, options)
+    if not examples:
+        raise InputError(f"--validation {given}: holds no question; name labelled questions")
+    return examples
+
+
+def _sound(given: str, options: FinetuneOptions) -> list[Example]:
+    corpus = open_corpus(resolve([given]), column=options.column, optional=LABEL_FIELDS)
     examples = []
     for example in corpus.examples():
         if example.error is not None:
             raise InputError(f"{example.where}: {example.error}; mend the row of the validation questions")
         examples.append(example)
-    if not examples:
-        raise InputError(f"--validation {given}: holds no question; name labelled questions")
     return examples
+
+
+def _prepared(folder: Path) -> list[Example]:
+    """Return the examples of features, without the rows that were set aside and told of when those were made."""
+    columns = Columns(renames={}, keep=(ANSWERS,), unseen=set())
+    stored = StoredExamples(FeaturesFolder(folder), columns)
+    return [example for example in stored.examples() if example.error is None]
 
 
 def accepted(example: Example) -> tuple[str, ...]:

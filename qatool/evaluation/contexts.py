@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from qatool.files.fields import id_or, parse_columns, require, text_problem
-from qatool.files.formats import open_reader
+from qatool.files.fields import id_column_of, id_of, id_or, parse_columns, require, text_problem
+from qatool.files.formats import documents_of, open_reader
 from qatool.schema import fingerprint
 
 if TYPE_CHECKING:
@@ -34,26 +34,25 @@ def find_contexts(
     :raises InputError: a file cannot be read, or has no contexts
     """
     columns = parse_columns(column, (), documents=False, others=True)
-    of_document: defaultdict[str, list[tuple[bytes, str]]] = defaultdict(list)
-    for mark, asked in wanted.items():
+    of_document: defaultdict[str, list[str]] = defaultdict(list)
+    for asked in wanted.values():
         if asked.document_id is not None:
-            of_document[asked.document_id].append((mark, asked.question))
+            of_document[asked.document_id].append(asked.question)
     found: dict[bytes, str] = {}
     for source in sources:
         reader = open_reader(source)
         require(source, reader, columns, ("context",))
         prefix = f"{source.name}:" if len(sources) > 1 else ""
-        for row in reader.rows(columns.named(("id", "question", "context"))):
+        id_column = id_column_of(columns, reader)
+        names = columns.named(("id", "question", "context")) | {id_column}
+        for row in documents_of(reader, names) if of_document else reader.rows(names):
             values = row.values or {}
             context, question = (values.get(columns.of(name)) for name in ("context", "question"))
             if row.error is not None or text_problem("context", values, columns.of("context")):
                 continue
-            if isinstance(question, str):
-                asked_here = [question]
-            else:
-                name = id_or(values.get(columns.of("id")), f"{prefix}{row.number}")
-                asked_here = [text for _, text in of_document.get(name, ())]
-            for text in asked_here:
+            name = id_or(id_of(values, id_column), f"{prefix}{row.number}")
+            asked_here = of_document.get(name, [])
+            for text in [*asked_here, question] if isinstance(question, str) else asked_here:
                 if not _is_valid(text):
                     continue
                 mark = fingerprint(text, context or "")

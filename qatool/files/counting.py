@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from qatool.errors import InputError
-from qatool.files.formats import open_reader
+from qatool.files.formats import documents_of, open_reader
 from qatool.files.objects import ObjectPath
 from qatool.files.parquet import footer
 
@@ -21,12 +21,15 @@ _A_RECORD_BYTE = 32
 """What it takes to read a byte of records, of which one may have several lines, in bytes of lines."""
 
 
-def total_rows(sources: Sequence[Source]) -> int | None:
-    """Return the rows of all files; ``None`` when one of them would have to be parsed, or cannot be read."""
+def total_rows(sources: Sequence[Source], *, documents: bool = False) -> int | None:
+    """Return the rows of all files; ``None`` when one of them would have to be parsed, or cannot be read.
+
+    :param documents: count documents: of nested SQuAD paragraphs, and not their questions
+    """
     try:
         if sum(map(_bytes_to_read, sources)) > COUNTED_BYTES:
             return None
-        return sum(map(_rows, sources))
+        return sum(_rows(source, documents=documents) for source in sources)
     except (OSError, InputError):
         return None  # the reader will say what is wrong
 
@@ -41,12 +44,13 @@ def _bytes_to_read(source: Source) -> float:
     return source.path.stat().st_size * (1 if source.format == "jsonl" else _A_RECORD_BYTE)
 
 
-def _rows(source: Source) -> int:
+def _rows(source: Source, *, documents: bool) -> int:
     if source.format == "text":
         return 1
     if source.format == "parquet":
         return footer(source).num_rows
     if source.format != "jsonl":
-        return sum(1 for _ in open_reader(source).rows(()))
+        reader = open_reader(source)
+        return sum(1 for _ in (documents_of(reader, ()) if documents else reader.rows(())))
     with source.path.open("rb") as stream:
         return sum(1 for line in stream if line.strip())

@@ -12,6 +12,8 @@ from qatool.files.counting import total_rows
 from qatool.files.fields import (
     NOTHING_KEPT,
     Columns,
+    id_column_of,
+    id_of,
     id_or,
     id_problem,
     require,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qatool.files.paths import Source
-    from qatool.files.rows import Reader, Row
+    from qatool.files.rows import Row
     from qatool.options import OnError
 
 
@@ -93,7 +95,7 @@ def load_questions(source: Source, columns: Columns, on_error: OnError) -> Quest
     reader = open_reader(source)
     require(source, reader, columns, ("question",))
     require_text(source, reader, columns, ("question",))
-    id_column = _id_column(columns, reader)
+    id_column = id_column_of(columns, reader)
     there = reader.columns()
     names_documents = there is not None and columns.of("document_id") in there
     wanted = columns.named(("id", "question", "document_id", *columns.keep)) | {id_column}
@@ -114,24 +116,13 @@ def load_questions(source: Source, columns: Columns, on_error: OnError) -> Quest
     return Questions([], dict(by_document), bad, source)
 
 
-def _id_column(columns: Columns, reader: Reader) -> str:
-    """Return where ids are read: ``--column id=OLD`` is for whichever of documents and questions has OLD."""
-    there = reader.columns()
-    renamed = columns.of("id")
-    return "id" if there is not None and renamed not in there else renamed
-
-
-def _id_of(values: dict[str, Any], column: str) -> Any:
-    return values[column] if column in values else values.get("id")
-
-
 def _question(source: Source, row: Row, columns: Columns, id_column: str, *, named: bool) -> Question:
     place = where(source, row)
     default = f"q{row.number}"
     if row.values is None:
         return Question(default, None, place, error=row.error)
     values = row.values
-    given = _id_of(values, id_column)
+    given = id_of(values, id_column)
     document = values.get(columns.of("document_id")) if named else None
     error = row.error or text_problem("question", values, columns.of("question")) or id_problem("id", given)
     if named and error is None:
@@ -171,7 +162,7 @@ class AskedDocuments:
             reader = open_reader(source)
             require(source, reader, columns, ("context",))
             require_text(source, reader, columns, ("context",))
-            reader.arrow_type(_id_column(columns, reader))  # a doubled column is told before the first row is read
+            reader.arrow_type(id_column_of(columns, reader))  # a doubled column is told before the first row is read
             missing = [field for field in columns.keep if not self._questions_may_have(columns.of(field))]
             if "id" in columns.renames and not self._questions_may_have(columns.of("id")):
                 missing.append("id")
@@ -242,7 +233,7 @@ class AskedDocuments:
 
     def total_documents(self) -> int | None:
         """Return how many documents there are, if they can be counted without reading them."""
-        return total_rows(self._sources)
+        return total_rows(self._sources, documents=True)
 
     def examples(self) -> Iterator[Example]:
         """Yield the examples of each document, then those of questions that could not be asked."""
@@ -291,7 +282,7 @@ class AskedDocuments:
         for source in self._sources:
             prefix = f"{source.name}:" if len(self._sources) > 1 else ""
             reader = open_reader(source)
-            id_column = _id_column(self._columns, reader)
+            id_column = id_column_of(self._columns, reader)
             for row in documents_of(reader, wanted):
                 yield _document(source, row, self._columns, id_column, prefix)
 
@@ -345,7 +336,7 @@ def _document(source: Source, row: Row, columns: Columns, id_column: str, prefix
     if row.values is None:
         return Document(default, False, None, place, None, row.error)  # noqa: FBT003
     values = row.values
-    given = _id_of(values, id_column)
+    given = id_of(values, id_column)
     bad_id = id_problem("id", given)
     context_column = columns.of("context")
     error = row.error or text_problem("context", values, context_column) or bad_id

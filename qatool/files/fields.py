@@ -171,6 +171,18 @@ def id_problem(name: str, value: Any) -> str | None:
     return f"{name} is {type(value).__name__}, neither text nor an integer"
 
 
+def id_column_of(columns: Columns, reader: Reader) -> str:
+    """Return where ids are read: ``--column id=OLD`` is for whichever of documents and questions has OLD."""
+    there = reader.columns()
+    renamed = columns.of("id")
+    return "id" if there is not None and renamed not in there else renamed
+
+
+def id_of(values: Mapping[str, Any], column: str) -> Any:
+    """Return the id of a row whose ids are read there, ``None`` without one."""
+    return values[column] if column in values else values.get("id")
+
+
 def id_or(value: Any, default: str) -> str:
     """Return an id as text: the value, or the default for null, for an empty text and for what cannot be an id."""
     if value is None or value == "" or id_problem("id", value) is not None:

@@ -42,11 +42,6 @@ class ObjectStat(NamedTuple):
     version: str
     """Another one whenever the content is another: the ETag, or what the store has in its place."""
 
-    @property
-    def st_mtime_ns(self) -> int:
-        """The same in nanoseconds."""
-        return int(self.st_mtime * 1e9)
-
 
 class ObjectPath:
     """Names an object, or all objects under a prefix. Asks the store only in the methods that say so.
@@ -256,6 +251,10 @@ class ObjectPath:
             opened.close()
             raise OSError(errno.ESPIPE, "the server tells no size or gives no ranges; fetch the file and name that")
         return cast("BinaryIO", _Told(opened))
+
+    def open_upload(self, piece: int) -> Any:
+        """Return fsspec's file of an upload in pieces of so many bytes; it is there when it is committed."""
+        return self._store.open(self.key, "wb", block_size=piece, autocommit=False)
 
     def read_bytes(self) -> bytes:
         """Return the whole content."""

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 from qatool.errors import OutputError, UsageError
 from qatool.files.locations import Location, location
@@ -34,7 +34,7 @@ class _Own(NamedTuple):
     seals: tuple[str, ...]
     """Files whose key ``qatool`` says that we made the folder."""
     names: re.Pattern[str]
-    """Of the files in it."""
+    """Of the files in it; a seal may list more, as its ``files``."""
 
 
 _OWN: dict[Holds, _Own] = {
@@ -165,9 +165,11 @@ def check_replaceable(folder: Location, holds: Holds = "answers") -> None:
     names = {entry.name for entry in folder.iterdir()}
     if not names:
         return
+    kind = _kind_of(folder)
+    names -= set() if kind is None else _listed(folder, kind)
     foreign = sorted(name for name in names if not any(own.names.fullmatch(name) for own in _OWN.values()))
     reason = f"holds {foreign[0]!a}, which qatool did not write" if foreign else "was not made by qatool"
-    if not foreign and (kind := _kind_of(folder)) is not None:
+    if not foreign and kind is not None:
         if kind == holds and all(map(_OWN[kind].names.fullmatch, names)):
             return
         reason = f"holds {_NOUN[kind]}, which this command does not write"
@@ -187,9 +189,20 @@ def _kind_of(folder: Location) -> Holds | None:
     return next((kind for kind, own in _OWN.items() if any(_is_ours(folder / seal) for seal in own.seals)), None)
 
 
+def _listed(folder: Location, kind: Holds) -> set[str]:
+    """Return the files that the seals of a folder list: a model has some of whatever names its tokenizer gives."""
+    listed = [_sealed(folder / seal).get("files") for seal in _OWN[kind].seals]
+    return {name for names in listed if isinstance(names, list) for name in names if isinstance(name, str)}
+
+
 def _is_ours(seal: Location) -> bool:
+    return "qatool" in _sealed(seal)
+
+
+def _sealed(seal: Location) -> dict[str, Any]:
+    """Return what a seal says, nothing where there is none."""
     try:
         found = json.loads(seal.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and "qatool" in found
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -6,7 +6,7 @@ import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from qatool.files.stores import asking, file_system
+from qatool.files.stores import asking
 from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ class _Upload(io.RawIOBase):
         if self._held.tell() >= PIECE_BYTES:
             with asking():
                 if self._multipart is None:
-                    store = file_system(self._path.protocol)
-                    self._multipart = store.open(self._path.key, "wb", block_size=PIECE_BYTES, autocommit=False)
+                    self._multipart = self._path.open_upload(PIECE_BYTES)
                 self._pass_on()
         return size
 

@@ -6,17 +6,19 @@ import logging
 import os
 import shutil
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qatool.errors import EnvironmentUnfitError, OutputError, reason_of
 from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.companions import load_config
 from qatool.models.conversion import POSITIONS, convert, converted
-from qatool.models.flatness import FlatLogits
+from qatool.models.flatness import FlatLogits, spread
 from qatool.models.identity import is_exported
 from qatool.models.library import import_extra
 from qatool.models.settings import longest_input
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from types import ModuleType
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from qatool.windows.assemble import WindowBatch
@@ -34,10 +35,15 @@ BATCH_TOKENS = 1_024
 """As with torch: activations of more tokens no longer fit the caches of a core."""
 _SAME = 1e-2
 """Logits that lie no further apart are those of the same batch."""
+_READINGS = 5
+"""Of a batch, until the model is given up: noise was seen twice in a row."""
 _WIDTHS = 8
 """Batches are as wide as a multiple of this: each new shape costs some milliseconds of making code for it."""
 
 _CORES: dict[int, Any] = {}
+
+_Logits = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of the starts and of the ends: ``(b, t)`` each."""
 
 
 class OpenVINOBackend:
@@ -76,51 +82,77 @@ class OpenVINOBackend:
         self.max_length = _max_length(loaded, model, tokenizer_limit, trust_remote_code=trust_remote_code)
         # What is not int8 in a quantised model may as well be of half precision.
         half = self.precision == "bf16" or (self.precision == "int8" and "BF16" in capabilities)
-        settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": streams,
-            "ENABLE_CPU_PINNING": False,
-        }
-        self._compiled: Any = core.compile_model(loaded, "CPU", settings)
+        precision_hint = "bf16" if half else "f32"
+        self._compile = partial(_compiled, core, loaded, precision=precision_hint)
+        self._compiled = self._compile(streams=streams)
         self._inputs = {name for port in self._compiled.inputs for name in port.get_names()}
         self._thread = threading.local()
-        self._flat = FlatLogits()
-        self._try_shapes(model)
+        self._flat = FlatLogits(self._try_shapes(model, words=_vocabulary(loaded)))
 
-    def _try_shapes(self, model: str) -> None:
+    def _try_shapes(self, model: str, *, words: int) -> float:
         """Make sure that the graph takes batches of other shapes than the one it was traced with.
 
+        :param words: in the vocabulary
+        :returns: how far the logits spread
         :raises EnvironmentUnfitError: it does not
         """
+        spreads = []
+        draw = np.random.default_rng(0)
         for count, tokens in ((1, 8), (3, 24)):
             shape = (count, min(tokens, self.max_length))
+            inputs = {name: np.ones(shape, dtype=np.int64) for name in self._inputs}
+            # Words at random spread logits as those of a text do.
+            inputs["input_ids"] = draw.integers(words, size=shape)
+            request = self._request()
             try:
-                self._request().infer({name: np.ones(shape, dtype=np.int64) for name in self._inputs})
+                request.infer(inputs)
             except RuntimeError as error:
                 raise EnvironmentUnfitError(
                     f"{model}: its graph takes windows of one shape only ({reason_of(error)[:200]}); use --backend "
                     "torch"
                 ) from error
+            found = [request.get_output_tensor(index).data for index in range(2)]
+            spreads.append(spread(found, np.full(count, shape[1], dtype=np.int64)))
+        return max(spreads)
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
-        """Run the model; see :class:`~qatool.models.backend.Backend`. Logits that cannot be right are made again."""
-        start, end = self._infer(batch)
-        if self._flat.are_flat(start, batch.lengths):
-            again = self._infer(batch)
-            if np.allclose(start, again[0], atol=_SAME):
-                self._flat.confirm()
-            else:
-                log_event("OpenVINO gave noise for a batch, which was read again", level=logging.WARNING)
-            start, end = again
-        return torch.from_numpy(start), torch.from_numpy(end)
+        """Run the model; see :class:`~qatool.models.backend.Backend`. Logits that cannot be right are made again.
 
-    def _infer(self, batch: WindowBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run the model once.
+        :raises EnvironmentUnfitError: they cannot be right however often they are made
+        """
+        found = self._infer(batch, self._request())
+        if self._flat.are_flat(found, batch.lengths):
+            found = self._again(batch, found)
+        start, end = map(torch.from_numpy, found)
+        return start, end
+
+    def _again(self, batch: WindowBatch, found: _Logits) -> _Logits:
+        """Read a batch again that was flat, until it is no longer or until two readings agree that it is.
+
+        :raises EnvironmentUnfitError: neither comes
+        """
+        for reading in range(1, _READINGS):
+            before = found
+            # One that has nothing in common with the others but the weights.
+            request = self._request() if reading == 1 else self._compile(streams=1).create_infer_request()
+            found = self._infer(batch, request)
+            if all(np.allclose(*pair, atol=_SAME) for pair in zip(before, found, strict=True)):
+                self._flat.confirm()
+                return found
+            if not self._flat.are_flat(found, batch.lengths):
+                times = "" if reading == 1 else f" {reading} times"
+                log_event(f"OpenVINO gave noise for a batch{times}, which was read again", level=logging.WARNING)
+                return found
+        raise EnvironmentUnfitError(
+            f"OpenVINO gave noise for a batch {_READINGS} times, a fault of its own that is rare; start the same "
+            "command again, or use --backend torch"
+        )
+
+    def _infer(self, batch: WindowBatch, request: Any) -> _Logits:
+        """Run the model once: the logits of the starts and of the ends.
 
         :raises BatchTooLargeError: there is not enough memory
         """
-        request = self._request()
         try:
             request.infer(inputs_of(batch, self._inputs, limit=self.max_length), share_inputs=True)
         except RuntimeError as error:
@@ -138,6 +170,17 @@ class OpenVINOBackend:
         if request is None:
             request = self._thread.request = self._compiled.create_infer_request()
         return request
+
+
+def _compiled(core: Any, graph: Any, *, precision: str, streams: int) -> Any:
+    """Return a graph made ready to read ``streams`` batches at once, each on one thread."""
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams,
+        "ENABLE_CPU_PINNING": False,
+    }
+    return core.compile_model(graph, "CPU", settings)
 
 
 def _core(openvino: ModuleType) -> Any:
@@ -200,6 +243,13 @@ def _max_length(graph: Any, model: str, tokenizer_limit: int, *, trust_remote_co
         return longest_input(load_config(model, trust_remote_code=trust_remote_code), tokenizer_limit)
     positions = graph.get_rt_info(POSITIONS).astype(str)
     return min(int(positions), tokenizer_limit) if positions else tokenizer_limit
+
+
+def _vocabulary(graph: Any) -> int:
+    """Return how many ids a graph has embeddings for: the rows of the largest table that it takes rows from."""
+    taken = [op.input_value(0).get_partial_shape() for op in graph.get_ops() if op.get_type_name() == "Gather"]
+    tables = [shape[0].get_length() for shape in taken if shape.rank == 2 and shape[0].is_static]
+    return max(tables, default=2)
 
 
 def _graph(core: Any, model: str, *, allow_pickle: bool, trust_remote_code: bool) -> Any:

@@ -124,6 +124,11 @@ def settings_path(model: str) -> Path | None:
     return Path(model) / SETTINGS_FILE if Path(model).is_dir() else hub_file(model, SETTINGS_FILE)
 
 
+def files_of(folder: Path) -> list[str]:
+    """Return what is in a model's folder, for its settings to say that qatool wrote it."""
+    return sorted({*(path.name for path in folder.iterdir()), SETTINGS_FILE})
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -10,7 +10,7 @@ import qatool
 from qatool.files.atomic import write_bytes
 from qatool.files.writefailures import reporting
 from qatool.models.companions import save_tokenizer
-from qatool.models.settings import SETTINGS_FILE
+from qatool.models.settings import SETTINGS_FILE, files_of
 from qatool.training.curve import curve
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def save_model(folder: Path, model: Any, *, tokenizer: str, record: Record, trai
         "max_length": trained.size.max_length,
         "stride": trained.size.stride,
         "knows_no_answer": trained.knows_no_answer,
+        "files": files_of(folder),
     }
     write_bytes(folder / SETTINGS_FILE, (json.dumps(settings, indent=2) + "\n").encode())
 

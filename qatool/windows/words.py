@@ -163,7 +163,9 @@ class WordMemory:
             made = _flat(self._backend.encode_batch([" ".join(some)], add_special_tokens=False))
             starts = offsets_of(np.fromiter(map(len, some), np.int64, len(some)) + 1)[:-1]
             spans = made.offset_mapping
-            word = np.searchsorted(starts, np.maximum(spans[:, 0], spans[:, 1] - 1), side="right") - 1
+            # A space that is a token of its own goes with the word behind it.
+            begins = starts - 1 if behind else starts
+            word = np.searchsorted(begins, np.maximum(spans[:, 0], spans[:, 1] - 1), side="right") - 1
             relative = (spans - starts[word][:, None]).astype(np.int32)
             offsets = offsets_of(np.bincount(word, minlength=len(some)))
             cut = offsets[len(lead)]

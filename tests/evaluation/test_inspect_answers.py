@@ -112,6 +112,28 @@ def test_a_document_that_was_asked(files, capsys) -> None:
     assert ">>cat<< sat." in shown(capsys, "answers.parquet", "--corpus", "docs")[-1]
 
 
+NESTED = {
+    "data": [{"paragraphs": [{"context": CONTEXT, "qas": [{"id": "x", "question": "Who?", "answers": []}] * 2}]}]
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "document"),
+    [
+        ("docs.jsonl", {"id": "cats", "context": CONTEXT, "question": "Who barked?"}, "cats"),
+        ("docs.json", NESTED, "x"),
+    ],
+)
+def test_a_document_with_questions_of_its_own(files, capsys, name, held, document) -> None:
+    """Asked others, as --question does, it is found all the same."""
+    rows = pq.read_table("answers.parquet").slice(0, 1).to_pylist()
+    pq.write_table(
+        pa.Table.from_pylist([rows[0] | {"document_id": document, "question_id": "q0"}]), "answers.parquet"
+    )
+    (files / name).write_text(json.dumps(held))
+    assert ">>cat<< sat." in shown(capsys, "answers.parquet", "--corpus", name)[-1]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

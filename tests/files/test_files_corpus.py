@@ -225,6 +225,15 @@ def test_lines_are_counted_where_all_files_together_are_small(tmp_path, monkeypa
     assert corpus_of(parquet).total() == 3
 
 
+def test_paragraphs_are_the_documents_of_squad(tmp_path):
+    qas = [{"id": f"q{number}", "question": "q", "answers": []} for number in range(5)]
+    squad = write(tmp_path / "a.json", json.dumps({"data": [{"paragraphs": [{"context": "c", "qas": qas}] * 2}]}))
+    assert corpus_of(squad).total() == 10
+    asked = corpus_of(squad, question=("a", "b", "c"))
+    assert asked.documents is not None
+    assert (asked.documents.total_documents(), asked.total(), len(list(asked.examples()))) == (2, 6, 6)
+
+
 def test_bad_documents(tmp_path):
     documents = write(tmp_path / "d.jsonl", '{"id": "d1"}\n{]\n{"id": 1.5, "context": "c"}\n')
     corpus = corpus_of(documents, question=("a", "b"))

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qatool.errors import InputError, UsageError
-from qatool.files.atomic import replacing, write_bytes
+from qatool.files.atomic import replacing, whole_file, write_bytes
 from qatool.files.corpus import open_corpus
 from qatool.files.locations import contents, location, move, on_disk
 from qatool.files.objects import ObjectPath
@@ -135,6 +136,25 @@ def test_a_uri_of_azure_may_name_the_account(monkeypatch) -> None:
     assert path != location("abfs://box/a/x.jsonl")
     assert path._store is None
     assert opened == [(("abfs",), {"use_listings_cache": False, "account_name": "own"})]
+
+
+def test_large_objects_go_to_the_account_that_is_named(monkeypatch) -> None:
+    import fsspec
+
+    opened = []
+    memory = fsspec.filesystem("memory")
+
+    def file_system(*_given: str, **options: Any) -> Any:
+        opened.append(options.get("account_name"))
+        return memory
+
+    monkeypatch.setattr(fsspec, "filesystem", file_system)
+    monkeypatch.setattr("qatool.files.uploads.PIECE_BYTES", 8)
+    made = whole_file(location("abfs://box@other.dfs.core.windows.net/a/x.bin"))
+    made.stream.write(b"0123456789")
+    made.commit()
+    assert set(opened) == {"other"}
+    assert memory.cat_file("/box/a/x.bin") == b"0123456789"
 
 
 @pytest.mark.parametrize("protocol", ["webhdfs", "github"])

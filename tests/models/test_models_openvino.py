@@ -9,7 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -29,8 +29,10 @@ from qatool.windows.cut import WindowSize
 from qatool.windows.tokenizer import PairTokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from qatool.models.backend import Backend
-    from qatool.windows.assemble import WindowedExamples
+    from qatool.windows.assemble import WindowBatch, WindowedExamples
 
 
 @pytest.fixture
@@ -78,51 +80,85 @@ def test_logits_are_those_of_torch(tiny_model, examples, cache) -> None:
             torch.testing.assert_close(logits[there], right[there], atol=2e-5, rtol=1e-4)
 
 
-def test_noise_is_read_again(tiny_model, examples, cache, monkeypatch, caplog) -> None:
+class Noisy:
+    """What a backend infers, with noise in its place for the readings of these numbers, the first being 0."""
+
+    def __init__(self, backend, *, noise: Collection[int], same: bool = False) -> None:
+        self._infer, self._noise, self._same = backend._infer, noise, same
+        self.requests: list[Any] = []
+
+    def __call__(self, batch, request):
+        number = len(self.requests)
+        self.requests.append(request)
+        found = self._infer(batch, request)
+        share = 0.2 if self._same or number % 2 else -0.2
+        return tuple(side * share for side in found) if number in self._noise else found
+
+
+def rows_of(examples) -> list[WindowBatch]:
+    return [examples.assemble(np.array([row])) for row in range(len(examples.windows))]
+
+
+@pytest.mark.parametrize(
+    ("noise", "told"),
+    [([0], ""), ([2], ""), ([0, 1], " 2 times"), ([3, 4, 5, 6], " 4 times")],
+)
+def test_noise_is_read_again(tiny_model, examples, cache, monkeypatch, caplog, noise, told) -> None:
+    batches = rows_of(examples)
+    expected = [loaded(tiny_model).logits(batch)[0] for batch in batches]
     backend = loaded(tiny_model)
-    batches = [examples.assemble(np.array([row])) for row in range(len(examples.windows))]
-    expected = [backend.logits(batch)[0] for batch in batches]
-    infer, calls = backend._infer, []
-
-    def noisy(batch):
-        start, end = infer(batch)
-        calls.append(batch)
-        return (start * 0.05, end * 0.05) if len(calls) == 3 else (start, end)
-
+    noisy = Noisy(backend, noise=noise)
     monkeypatch.setattr(backend, "_infer", noisy)
     found = [backend.logits(batch)[0] for batch in batches]
-    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
-    assert len(calls) == len(batches) + 1
-    assert [record.message for record in caplog.records] == ["OpenVINO gave noise for a batch, which was read again"]
+    for pair in zip(found, expected, strict=True):
+        torch.testing.assert_close(*pair, atol=1e-5, rtol=1e-5)
+    assert len(noisy.requests) == len(batches) + len(noise)
+    # From the second noise on, each reading has a request of its own.
+    assert len(set(map(id, noisy.requests))) == len(noise)
+    assert [record.message for record in caplog.records] == [
+        f"OpenVINO gave noise for a batch{told}, which was read again"
+    ]
+
+
+def test_noise_without_end(tiny_model, examples, cache, monkeypatch) -> None:
+    backend = loaded(tiny_model)
+    monkeypatch.setattr(backend, "_infer", Noisy(backend, noise=range(99)))
+    assert refusal(lambda: backend.logits(rows_of(examples)[0])).endswith("or use --backend torch")
 
 
 def test_what_is_no_number_is_neither_flat_nor_usual() -> None:
-    flat, lengths = FlatLogits(), np.array([2])
+    flat, lengths = FlatLogits(9.0), np.array([2])
+
+    def are_flat(*starts: float) -> bool:
+        start = np.array([starts], dtype=np.float32)
+        return flat.are_flat((start, np.array([[9.0, 0.0, 0.0]], dtype=np.float32)), lengths)
+
     for _ in range(20):
         for odd in (np.nan, np.inf, -np.inf):
-            assert not flat.are_flat(np.array([[odd, odd, 0.0]], dtype=np.float32), lengths)
-        assert not flat.are_flat(np.array([[9.0, 0.0, 99.0]], dtype=np.float32), lengths)
+            assert not are_flat(odd, odd, 0.0)
+        assert not are_flat(9.0, 0.0, 99.0)
     # Padding does not count.
-    assert flat.are_flat(np.array([[2.0, 0.0, 99.0]], dtype=np.float32), lengths)
-    assert not flat.are_flat(np.array([[4.0, 0.0, 0.0]], dtype=np.float32), lengths)
+    assert are_flat(2.0, 0.0, 99.0)
+    assert not are_flat(4.0, 0.0, 0.0)
+
+
+def test_flat_ends_alone_are_flat() -> None:
+    sharp, dull = (np.array([[high, 0.0]], dtype=np.float32) for high in (9.0, 1.0))
+    assert FlatLogits(9.0).are_flat((sharp, dull), np.array([2]))
+    assert not FlatLogits(9.0).are_flat((sharp, sharp), np.array([2]))
 
 
 def test_what_is_flat_by_nature_is_soon_usual(tiny_model, examples, cache, monkeypatch, caplog) -> None:
     backend = loaded(tiny_model)
-    batches = [examples.assemble(np.array([row])) for row in range(len(examples.windows))]
+    batches = rows_of(examples)
     for batch in batches:
         backend.logits(batch)
-    infer, calls = backend._infer, []
-
-    def flat(batch):
-        calls.append(batch)
-        return tuple(side * 0.05 for side in infer(batch))
-
+    flat = Noisy(backend, noise=range(10_000), same=True)
     monkeypatch.setattr(backend, "_infer", flat)
     for _ in range(20):
         for batch in batches:
             backend.logits(batch)
-    assert 20 * len(batches) < len(calls) < 20 * len(batches) + 66
+    assert 20 * len(batches) < len(flat.requests) < 20 * len(batches) + 66
     assert not caplog.records
 
 

@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import needs_shared
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer
 
 from qatool.models.named import BUNDLED
@@ -32,8 +35,20 @@ TEXTS = st.lists(
 )
 
 
-@pytest.fixture(scope="module", params=["tiny", "minilm-qa", "roberta-base"])
+def untrimmed() -> Tokenizer:
+    """A byte-level BPE whose words begin with their space, as transformers makes GPT-2's."""
+    made = Tokenizer(BPE())
+    made.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    alphabet = ByteLevel.alphabet()
+    trainer = BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(["pump the pump of 1871, don't"], trainer)
+    return made
+
+
+@pytest.fixture(scope="module", params=["tiny", "minilm-qa", "roberta-base", "untrimmed"])
 def backend(request, tiny_model) -> Tokenizer:
+    if request.param == "untrimmed":
+        return untrimmed()
     if request.param == "tiny":
         folder = tiny_model
     else:
@@ -49,6 +64,11 @@ def memory(backend) -> WordMemory:
     found = WordMemory.of(backend)
     assert found is not None
     return found
+
+
+def test_a_space_of_its_own_goes_with_the_word_behind_it(memory) -> None:
+    texts = ["the pump \u4e2d of 1871", "the \u4e2d", "\u4e2d the"]
+    assert _same(memory._tokenize(texts), memory._by_tokenizer(texts))
 
 
 @settings(max_examples=150, deadline=None)

@@ -18,6 +18,7 @@ from traininghelpers import figures_of
 from qatool import cli
 from qatool.commands import extract, prep
 from qatool.commands.finetune import run
+from qatool.commands.labelled import validation_questions
 from qatool.errors import (
     EnvironmentUnfitError,
     InputError,
@@ -507,6 +508,27 @@ def test_a_full_disk(options, tmp_path, monkeypatch) -> None:
         patch.setattr(Trainer, "save_checkpoint", full)
         with pytest.raises(OutputError, match=r"last\.ckpt: cannot be written: the disk is full; free some space"):
             run(options(max_duration="9h"))
+
+
+def test_whatever_a_tokenizer_saves_is_replaced(options, tiny_model, tmp_path) -> None:
+    start = Path(shutil.copytree(tiny_model, tmp_path / "start"))
+    (start / "chat_template.jinja").write_text("{{ messages }}")
+    for seed in (1, 2):
+        folder = run(options(model=str(start), seed=seed)).folder
+    assert (folder / "chat_template.jinja").exists()
+    (folder / "thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"holds 'thesis\.tex', which qatool did not write"):
+        run(options(model=str(start)))
+
+
+def test_features_with_rejected_rows_are_validated_on_without_them(options, labelled, tmp_path) -> None:
+    bad = labelled.read_text() + json.dumps({"id": "bad", "question": "?", "context": "c", "answers": 5}) + "\n"
+    (tmp_path / "bad.jsonl").write_text(bad)
+    words = ["--model", options().model, "--max-length", "96", "--stride", "16", "-q", "--workers", "1"]
+    assert cli.run(["prep", str(tmp_path / "bad.jsonl"), "-o", str(tmp_path / "features"), *words]) == 5
+    given = options(inputs=(str(tmp_path / "features"),), validation=str(tmp_path / "features"), validations=1)
+    assert len(validation_questions(given)) == len(labelled.read_text().splitlines())
+    assert run(given).best is not None
 
 
 def test_another_folder_is_not_replaced(options, tmp_path) -> None:
