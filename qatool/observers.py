@@ -139,7 +139,7 @@ class BarObserver:
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._examples = self._windows = 0
@@ -159,9 +159,6 @@ class BarObserver:
         )
         from rich.table import Column
 
-        self.finished()
-        self._examples = self._windows = 0
-        self._since, self._noun = self._clock(), noun
         known, width = total is not None, self._console.width
         # On a narrow screen what matters most stays whole: how much is done, then how long it takes.
         room = width - len(f"{total}/{total}")
@@ -175,14 +172,18 @@ class BarObserver:
             (TimeElapsedColumn(table_column=Column(no_wrap=True)), room >= 2 * _TIME + _WORDS + 3),
             (TimeRemainingColumn(table_column=Column(no_wrap=True)), known and room >= _TIME),
         )
-        self._progress = Progress(
+        progress = Progress(
             *(column for column, is_shown in shown if is_shown),
             console=self._console,
             refresh_per_second=4,
             expand=known,
         )
-        self._task = self._progress.add_task(harmless(message), total=total, speed="")
-        self._progress.start()
+        with self._lock:
+            self.finished()
+            self._examples = self._windows = 0
+            self._since, self._noun = self._clock(), noun
+            self._progress, self._task = progress, progress.add_task(harmless(message), total=total, speed="")
+            progress.start()
 
     def advanced(self, examples: int, windows: int) -> None:
         """Move the bar."""
@@ -196,14 +197,16 @@ class BarObserver:
 
     def message(self, text: str) -> None:
         """Show ``text`` before the bar."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=harmless(text))
+        with self._lock:
+            if self._progress is not None and self._task is not None:
+                self._progress.update(self._task, description=harmless(text))
 
     def finished(self) -> None:
         """Leave the bar as it is and go on below it."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        with self._lock:
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
 
 
 def is_terminal(stream: TextIO) -> bool:

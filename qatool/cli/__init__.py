@@ -35,7 +35,8 @@ from qatool.errors import (
     reason_of,
 )
 from qatool.jobs.ahead import LEFT_BEHIND
-from qatool.logs import harmless, log_crash
+from qatool.logs import harmless, log_crash, setup_logging
+from qatool.options import ScreenOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -168,6 +169,8 @@ def look_less_for_garbage() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code; every failure ends here, as lines on standard error."""
+    # What a command without options of its own for it warns of; those that have some set it up anew.
+    setup_logging(ScreenOptions())
     try:
         with _stoppable():
             code = _dispatch(list(argv))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,8 @@ def doctor(options: DoctorOptions) -> None:
 
     :raises EnvironmentUnfitError: after everything is told, when extraction would not work
     """
+    # Before transformers is imported: what loads now loads without a network.
+    os.environ["HF_HUB_OFFLINE"] = "1"
     with at_work(options) as observer:
         from qatool.commands.doctor import run
 

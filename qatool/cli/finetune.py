@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from qatool.cli.command import OptionsCommand
-from qatool.cli.work import at_work, tell_rejected
-from qatool.logs import harmless
+from qatool.cli.work import at_work, tell, tell_rejected
 from qatool.observers import is_terminal
 from qatool.options import FinetuneOptions
 from qatool.wording import duration
@@ -26,9 +25,20 @@ def finetune(options: FinetuneOptions) -> None:
         from qatool.commands.finetune import run
 
         result = run(options, observer=observer, bar=bar)
-    if result.is_main and not options.quiet:
-        sys.stderr.writelines(f"{harmless(line)}\n" for line in _lines(result))
     if result.is_main:
+        best = result.best
+        tell(
+            options,
+            _lines(result),
+            steps=result.steps,
+            windows=result.windows,
+            exact_match=None if best is None else best.exact_match,
+            f1=None if best is None else best.f1,
+            seconds=round(result.seconds, 3),
+            device=result.device,
+            rejected=result.rejected,
+            output=str(result.folder),
+        )
         tell_rejected(result.rejected, " and not learnt from; qatool prep tells which, and why")
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from qatool.cli.command import OptionsCommand
-from qatool.cli.work import at_work, tell_rejected
-from qatool.logs import harmless
+from qatool.cli.work import at_work, tell, tell_rejected
 from qatool.options import PrepOptions
 from qatool.wording import duration
 
@@ -18,13 +15,16 @@ def prep(options: PrepOptions) -> None:
         from qatool.features.audit import audit_lines
 
         result = run(options, observer=observer)
-    if not options.quiet:
-        pace = result.audit["examples"] / max(result.seconds, 1e-9)
-        lines = [
-            *audit_lines(result.audit),
-            f"features in {result.folder} after {duration(result.seconds)} ({pace:,.0f} examples/s)",
-        ]
-        sys.stderr.writelines(f"{harmless(line)}\n" for line in lines)
+    audit = result.audit
+    pace = audit["examples"] / max(result.seconds, 1e-9)
+    done = f"features in {result.folder} after {duration(result.seconds)} ({pace:,.0f} examples/s)"
+    tell(
+        options,
+        [*audit_lines(audit), done],
+        **{name: value for name, value in audit.items() if isinstance(value, int)},
+        seconds=round(result.seconds, 3),
+        output=str(result.folder),
+    )
     tell_rejected(result.audit["rejected"], f"; see {result.rejects} for the reasons")
 
 

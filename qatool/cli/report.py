@@ -5,15 +5,14 @@ from __future__ import annotations
 import click
 
 from qatool.cli.command import OptionsCommand
-from qatool.logs import harmless, setup_logging
-from qatool.options import ReportOptions, ScreenOptions
+from qatool.logs import harmless
+from qatool.options import ReportOptions
 
 
 def report(options: ReportOptions) -> None:
     """Import what the work needs only now, so that help and errors come at once."""
     from qatool.commands.report import run
 
-    setup_logging(ScreenOptions())
     result = run(options)
     line = f"{result.output}: {result.shown:,} of {result.answers:,} answers shown, {result.size / 1e6:.1f} MB"
     if result.without_context:

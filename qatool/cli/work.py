@@ -11,12 +11,12 @@ import click
 
 from qatool.cli.command import OptionsCommand
 from qatool.errors import RowsRejected
-from qatool.logs import log_event, setup_logging
+from qatool.logs import harmless, log_event, setup_logging
 from qatool.observers import make_observer
 from qatool.screen import show_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from qatool.observers import Observer
     from qatool.options import ScreenOptions
@@ -84,6 +84,14 @@ def show_result(options: ScreenOptions, result: Result) -> None:
         show_summary(summary, result.samples, stream=sys.stderr)
     where = f"see {summary['rejects']} for" if summary.get("rejects") else "the column error holds"
     tell_rejected(summary.get("rejected", 0), f"; {where} the reasons")
+
+
+def tell(options: ScreenOptions, lines: Iterable[str], **figures: Any) -> None:
+    """Say what a command did, on standard error: in lines, or in a log of JSON as its figures."""
+    if options.logs_json:
+        log_event("summary", **figures)
+    elif not options.quiet:
+        sys.stderr.writelines(f"{harmless(line)}\n" for line in lines)
 
 
 def tell_rejected(count: int, more: str) -> None:

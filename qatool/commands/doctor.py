@@ -73,10 +73,11 @@ class Diagnosis:
 def run(options: DoctorOptions, *, observer: Observer | None = None) -> Diagnosis:
     """Look at everything an extraction needs; problems are told, not raised.
 
+    That the model loads without a network is certain only where ``HF_HUB_OFFLINE`` is set before transformers is
+    imported, as the command does.
+
     :param observer: is told what is being measured
     """
-    # Before transformers is imported: what loads now loads without a network.
-    os.environ["HF_HUB_OFFLINE"] = "1"
     observer = observer or SilentObserver()
     told: dict[str, Any] = {"versions": _versions(), "extras": _extras(), "devices": _devices()}
     problem = None

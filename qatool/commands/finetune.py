@@ -360,8 +360,10 @@ class _Training:
         for left in filter(Path.is_file, temporaries_in(self._folder)):  # of a run that was killed
             left.unlink(missing_ok=True)
         if self._options.restart:
-            for left in (path, *self._folder.glob("*.ckpt")):
-                left.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            for left in self._folder.glob("*.ckpt"):
+                # Strategies that share a model out write folders.
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         plan = Plan.load(path)
         # A plan without a checkpoint is of work that was never begun.
         if plan is not None and any(self._folder.glob("*.ckpt")):

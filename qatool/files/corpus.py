@@ -21,7 +21,7 @@ from qatool.files.fields import (
 )
 from qatool.files.formats import open_reader
 from qatool.files.parquet import learn_footers
-from qatool.files.rows import printable
+from qatool.files.rows import shown_name
 from qatool.schema import Example
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class _PlainRows:
 def _examples_of(source: Source, columns: Columns, prefix: str) -> Iterator[Example]:
     """Yield the examples of one file. Good rows in plain ASCII, the bulk of most corpora, take a short way."""
     id_column, question_column, context_column = (columns.of(name) for name in ("id", "question", "context"))
-    name = printable(source.name)
+    name = shown_name(source)
     last: str | None = None
     for row in open_reader(source).rows(columns.named(("id", "question", "context", *columns.keep))):
         values = row.values or {}

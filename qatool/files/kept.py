@@ -121,7 +121,7 @@ def _inferred(values: Sequence[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except pa.ArrowInvalid:
-        kinds = set(map(type, values)) - {type(None)}
+        kinds = _kinds(values)
         missing = pa.array([value is None for value in values])
         if kinds == {int, float}:
             return pa.array([None if value is None else float(value) for value in values])
@@ -133,6 +133,11 @@ def _inferred(values: Sequence[Any]) -> pa.Array:
             fields = [_inferred([None if value is None else value.get(name) for value in values]) for name in names]
             return pa.StructArray.from_arrays(fields, names=names, mask=missing)
         raise
+
+
+def _kinds(values: Sequence[Any]) -> set[type]:
+    """Return the types of values but null; an object is one however it was read."""
+    return {dict if issubclass(kind, dict) else kind for kind in set(map(type, values))} - {type(None)}
 
 
 def _list_array(lengths: ArrayLike, values: pa.Array, missing: pa.Array) -> pa.Array:
@@ -162,7 +167,7 @@ def _has_no_type(values: Sequence[Any]) -> bool:
 
     :raises RecursionError: values are nested too deeply
     """
-    kinds = set(map(type, values)) - {type(None), ArrowValue}
+    kinds = _kinds(values) - {ArrowValue}
     if len(kinds) > 1 and kinds != {int, float}:
         return True
     if list in kinds and _has_no_type([one for value in values if isinstance(value, list) for one in value]):

@@ -51,10 +51,15 @@ class Reader(Protocol):
 
 def where(source: Source, row: Row) -> str:
     """Return the place of a row: ``corpus.jsonl:12``, ``corpus.parquet row 11`` or ``notes/a.md``, paths as given."""
-    name = printable(source.name if source.is_stdin else str(source.path))
+    name = shown_name(source)
     if row.line is not None:
         return f"{name}:{row.line}"
     return name if source.format == "text" else f"{name} row {row.number}"
+
+
+def shown_name(source: Source) -> str:
+    """Return the path of a file as it was given, for messages."""
+    return printable(source.name if source.is_stdin else str(source.path))
 
 
 def printable(name: str) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from qatool.errors import Interrupted, OutOfTime, Terminated
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STDERR, _SHOW_CURSOR = 2, b"\x1b[?25h"
 
 
 class _StopNow(BaseException):
@@ -107,6 +108,9 @@ class Stop:
 
     def _received(self, number: int, _frame: object) -> None:
         if self._signal is not None:
+            with suppress(OSError):
+                if os.isatty(_STDERR):  # whoever drew a bar there hid the cursor
+                    os.write(_STDERR, _SHOW_CURSOR)
             os._exit(128 + number)
         self._signal = number
         if self._at_once:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, device_problems, option
+from qatool.options.flags import Flag, device_problems, option, settle_paths
 from qatool.options.shared import (
     DEVICE,
     JSON,
@@ -29,5 +29,6 @@ class DoctorOptions(ScreenOptions):
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
+        settle_paths(self)
         if problems := [*device_problems(self.device), *self._screen_problems()]:
             raise UsageError(*problems)

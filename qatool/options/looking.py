@@ -17,6 +17,9 @@ class StatusOptions:
     output: str = argument(Flag("The output of an extraction: what its -o names.", "Output", metavar="OUTPUT"))
     json: bool = option(JSON, default=False)
 
+    def __post_init__(self) -> None:
+        settle_paths(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InspectOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class StepPlan:
     seed: int
     _drawn: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """How many steps the run has."""
         per_epoch = max(1, ceil(float(self.weights.sum()) / self.batch_size))

@@ -16,7 +16,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from qatool.errors import QatoolError
 from qatool.files.writefailures import reporting
-from qatool.logs import harmless
+from qatool.logs import harmless, log_event
+from qatool.observers import PLAIN_INTERVAL
 from qatool.training.launch import settled
 from qatool.wording import duration
 
@@ -147,6 +148,8 @@ class Record(Callback):
         self._windows = 0
         self._since = time.monotonic()
         self.entries: list[Entry] = []
+        self._is_begun = False
+        """Whether the file holds the lines so far, so that the next ones go behind them."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return all lines, for the checkpoint."""
@@ -195,8 +198,14 @@ class Record(Callback):
     def _add(self, trainer: Trainer, **values: float) -> None:
         step = trainer.global_step
         self.entries.append(Entry(step, round(step / self._steps_per_epoch, 4), **values))
-        if trainer.is_global_zero:
+        if not trainer.is_global_zero:
+            return
+        if self._is_begun:
+            with reporting(self._path), self._path.open("a", encoding="utf-8", newline="") as stream:
+                csv.writer(stream).writerow(_shown(self.entries[-1]))
+        else:
             self.write(self._path)
+            self._is_begun = True
 
     def write(self, path: Path) -> None:
         """Write all lines as CSV.
@@ -206,21 +215,21 @@ class Record(Callback):
         with reporting(path), path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(Entry._fields)
-            writer.writerows(
-                ["" if value is None else f"{value:.6g}" if isinstance(value, float) else value for value in entry]
-                for entry in self.entries
-            )
+            writer.writerows(map(_shown, self.entries))
+
+
+def _shown(entry: Entry) -> list[str | int]:
+    return ["" if value is None else f"{value:.6g}" if isinstance(value, float) else value for value in entry]
 
 
 class PlainLines(Callback):
     """A plain line at most every 30 s, and one for every validation.
 
-    :param interval: seconds between two lines
+    :param stream: takes them; ``None``: the log does
     """
 
-    def __init__(self, stream: TextIO, *, interval: float = 30.0) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self._interval = interval
         self._last = time.monotonic()
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
 
@@ -230,7 +239,7 @@ class PlainLines(Callback):
         """Write a line when one is due."""
         now = time.monotonic()
         self._recent.append((now, outputs["windows"] * trainer.world_size))
-        if now - self._last < self._interval or len(self._recent) < 2:
+        if now - self._last < PLAIN_INTERVAL or len(self._recent) < 2:
             return
         self._last = now
         seconds = now - self._recent[0][0]
@@ -250,5 +259,8 @@ class PlainLines(Callback):
         self._recent.clear()
 
     def _write(self, line: str) -> None:
+        if self._stream is None:
+            log_event("progress", text=line)
+            return
         self._stream.write(f"{harmless(line)}\n")
         self._stream.flush()

@@ -173,7 +173,7 @@ def _callbacks(
     if run.bar:
         yield RichProgressBar()
     elif run.launch.is_main and not options.quiet and options.progress != "none":
-        yield PlainLines(sys.stderr)
+        yield PlainLines(None if options.logs_json else sys.stderr)
     yield OwnSignals()
     if averaging is not None:
         yield averaging

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,10 +24,22 @@ def problem(*paths, **options):
     return str(caught.value)
 
 
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch) -> Path:
+    """A folder to work in: files are named as seen from there."""
+    monkeypatch.chdir(tmp_path)
+    return Path()
+
+
+def test_a_place_names_the_path_as_it_was_given(in_folder):
+    paths = [write(in_folder / folder / "a.jsonl", "{}\n") for folder in ("x", "y")]
+    assert [example.where for example in corpus_of(*paths).examples()] == ["x/a.jsonl:1", "y/a.jsonl:1"]
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_rows_of_every_format(tmp_path, suffix):
+def test_rows_of_every_format(in_folder, suffix):
     rows = [{"q": "a?", "context": "b"}, {"q": " ", "context": ""}]
-    corpus = corpus_of(write_rows(tmp_path / f"a.{suffix}", rows), column=("question=q",))
+    corpus = corpus_of(write_rows(in_folder / f"a.{suffix}", rows), column=("question=q",))
     places = {"jsonl": ("a.jsonl:1", "a.jsonl:2"), "csv": ("a.csv:2", "a.csv:3"), "tsv": ("a.tsv:2", "a.tsv:3")}
     first, second = places.get(suffix, (f"a.{suffix} row 0", f"a.{suffix} row 1"))
     expected = [("0", "a?", "b", first, None), ("1", " ", "", second, None)]
@@ -35,9 +48,9 @@ def test_rows_of_every_format(tmp_path, suffix):
     assert [one.is_odd for one in corpus.examples()] == [False, True]
 
 
-def test_ids(tmp_path):
+def test_ids(in_folder):
     one = write(
-        tmp_path / "a.jsonl",
+        in_folder / "a.jsonl",
         '{"question": "q", "context": "c", "id": 7}\n\n{"question": "q", "context": "c", "id": null}\n'
         '{"question": "q", "context": "c", "id": 1.0}\n{"question": "q", "context": "c", "id": true}\n'
         '{"question": "q", "context": "c", "id": "\\ud800"}\n{"question": "q", "context": "c", "id": ""}\n',
@@ -50,13 +63,13 @@ def test_ids(tmp_path):
         ("4", "a.jsonl:6", "id holds a lone surrogate at character 0, which is not valid Unicode text"),
         ("5", "a.jsonl:7", None),
     ]
-    two = write(tmp_path / "b.csv", "id,question,context\n,q,c\nx,q,c\n")
+    two = write(in_folder / "b.csv", "id,question,context\n,q,c\nx,q,c\n")
     assert [example.id for example in corpus_of(one, two).examples()][5:] == ["a.jsonl:5", "b.csv:0", "x"]
 
 
-def test_bad_rows_keep_what_could_be_read(tmp_path):
+def test_bad_rows_keep_what_could_be_read(in_folder):
     path = write(
-        tmp_path / "a.jsonl",
+        in_folder / "a.jsonl",
         '{"question": "q"}\n{"question": null, "context": "c"}\n{"question": 1, "context": "c"}\n'
         '{"question": "é\\udc00", "context": "c", "x": 5}\n{]\n',
     )
