@@ -27,9 +27,11 @@ def inspect(options: InspectOptions) -> None:
         show_answer(example)
         return
     lines = _head(example)
+    # Of many windows few have a label: those are worth reading.
+    whole = [window for window in example.windows if window.label is not None] or example.windows
     if not is_terminal(sys.stdout):
         for window in example.windows:
-            lines += ["", _title(window), _plain(window)]
+            lines += ["", _title(window), _plain(window)] if window in whole else ["", _title(window)]
         sys.stdout.writelines(f"{harmless(line)}\n" for line in lines)
         return
     from rich.padding import Padding
@@ -41,7 +43,8 @@ def inspect(options: InspectOptions) -> None:
     for window in example.windows:
         console.print()
         console.print(Text(harmless(_title(window))))
-        console.print(Padding(_coloured(window), (0, 2)))
+        if window in whole:
+            console.print(Padding(_coloured(window), (0, 2)))
 
 
 def _head(example: InspectedExample) -> list[str]:
@@ -61,10 +64,10 @@ def _head(example: InspectedExample) -> list[str]:
 
 def _title(window: InspectedWindow) -> str:
     first, end = window.context
-    title = f"window {window.number}: {len(window.tokens)} tokens, context {first} to {end - 1}, "
+    title = f"window {window.number}: {len(window.tokens)} tokens, context {first}:{end}, "
     if window.label is None:
         return f"{title}no answer"
-    return f"{title}answer {window.label[0]} to {window.label[1] - 1}: {window.label_text}"
+    return f"{title}answer {window.label[0]}:{window.label[1]}: {window.label_text}"
 
 
 def _plain(window: InspectedWindow) -> str:
@@ -97,6 +100,7 @@ command = OptionsCommand(
     callback=inspect,
     help="""Show one example: its windows, their tokens and labels, or its answer and the runners-up.
 
-    Of features, every window is shown with its label. Of answers, the candidates, and with --corpus their context.
+    Of features, every window is named with its label, and those that have one are shown. Of answers, the
+    candidates, and with --corpus their context.
     """,
 )

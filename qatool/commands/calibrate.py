@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from qatool.evaluation.scoring import expected_answers
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import cut_shards
 from qatool.files.atomic import write_json
+from qatool.logs import log_event
 from qatool.models.recorded import RecordedBackend
 from qatool.models.settings import SETTINGS_FILE, ModelSettings
 from qatool.observers import SilentObserver
@@ -208,7 +210,13 @@ def _store(result: CalibrateResult, options: CalibrateOptions) -> None:
         values = {}
     values |= asdict(result.calibration)
     # One fitted earlier is of scores on another scale.
-    values.pop("no_answer_threshold", None)
+    dropped = values.pop("no_answer_threshold", None)
+    if dropped is not None and result.no_answer_threshold is None:
+        log_event(
+            f"the no-answer threshold {dropped:g} of before is dropped: every question of --on has an answer, so "
+            "none is fitted",
+            level=logging.WARNING,
+        )
     if result.no_answer_threshold is not None:
         values["no_answer_threshold"] = result.no_answer_threshold
     values["calibration"] = {

@@ -15,6 +15,7 @@ from qatool.extraction.inputs import open_input
 from qatool.extraction.output import recover, workplace
 from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
+from qatool.files.atomic import is_device
 from qatool.files.locations import location
 from qatool.files.paths import STDIN, copy_spool
 from qatool.files.requested import name_problems
@@ -118,6 +119,7 @@ def _checked_target(options: ExtractOptions) -> Target:
     target = parse_target(options.output)
     check_target(target)
     files = [] if options.summary in {None, "-"} else [location(str(options.summary))]
+    files = [path for path in files if not is_device(path)]  # which a summary may be written to
     if target.kind != "stdout":
         files += [beside(target.path, suffix) for suffix in (".rejects.jsonl", ".summary.json")]
     for path in files:

@@ -164,8 +164,7 @@ class ExtractionRun:
             plan.check_same_work(setup.identity, folder=folder.path)
             if changes := plan.overridden(setup.limits):
                 log_event(
-                    "limits changed: the same answers, but their scores may differ in the last bits from those "
-                    "of an uninterrupted run",
+                    f"limits changed: {_what_differs(plan.limits, setup.limits)} from those of an uninterrupted run",
                     level=logging.WARNING,
                     changes=", ".join(changes),
                 )
@@ -394,6 +393,12 @@ class ExtractionRun:
                 return None
             move(self._folder.rejects, listed)
             return str(listed)
+
+
+def _what_differs(planned: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if planned.get("precision") == now["precision"]:
+        return "the same answers, but their scores may differ in the last bits"
+    return "the same rows, but their scores differ in the third digit, and an answer in a hundred may, too,"
 
 
 def _has_a_card(setup: Resolved) -> bool:

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from qatool.files.objects import ObjectPath
 from qatool.files.uploads import ObjectFile
@@ -141,10 +141,16 @@ def replacing(
 ) -> Iterator[BinaryIO]:
     """Give a stream whose content stands under ``path`` once the block ends well, and nowhere if it raises.
 
+    A device or a pipe is written to as it is: no file can take its place.
+
     :param confirm: called directly before the rename, see :class:`AtomicFile`
     :param sync_name: likewise
     :raises OutputError: writing fails, or the block raises an ``OSError``
     """
+    if is_device(path):
+        with reporting(path), path.open("wb") as stream:
+            yield stream
+        return
     file = whole_file(path, confirm=confirm, sync_name=sync_name)
     try:
         with reporting(path):
@@ -153,6 +159,14 @@ def replacing(
         file.discard()
         raise
     file.commit()
+
+
+def is_device(path: Location) -> TypeGuard[Path]:
+    """Whether a device, a pipe or a socket has this name, and not a file, a folder or nothing."""
+    if isinstance(path, ObjectPath):
+        return False
+    with reporting(path):
+        return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def write_bytes(

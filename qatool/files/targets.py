@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 from qatool.errors import OutputError, UsageError
+from qatool.files.atomic import is_device
 from qatool.files.locations import Location, location
 from qatool.files.objects import ObjectPath
 from qatool.files.paths import RUN_FOLDER_SUFFIX, UNFINISHED_NAME
@@ -140,6 +141,8 @@ def check_target(target: Target) -> None:
             check_replaceable(path, target.holds)
         elif path.is_dir():
             raise OutputError(f"{path}: is a folder; remove it, or end the name with / to write into a folder")
+        elif is_device(path):
+            raise OutputError(f"{path}: is a device or a pipe, and an output takes its name as a whole; name a file")
 
 
 def _check_in_store(target: Target, path: ObjectPath) -> None:

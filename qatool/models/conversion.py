@@ -27,8 +27,8 @@ from qatool.models.torch_backend import load_weights
 
 POSITIONS = ["qatool", "positions"]
 """Where a graph says how many tokens it has positions for; empty for any number."""
-_FORMAT = 2
-"""Counted up when the same model converts to another graph."""
+_FORMAT = 3
+"""Counted up when the same model converts to another graph, or earlier ones are not to be trusted."""
 
 
 def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Path:
