@@ -18,7 +18,7 @@ from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.companions import load_config
 from qatool.models.conversion import POSITIONS, convert, converted
-from qatool.models.flatness import FlatLogits, spread
+from qatool.models.flatness import FlatLogits, spreads
 from qatool.models.identity import is_exported
 from qatool.models.library import import_extra
 from qatool.models.settings import longest_input
@@ -96,7 +96,7 @@ class OpenVINOBackend:
         :returns: how far the logits spread
         :raises EnvironmentUnfitError: it does not
         """
-        spreads = []
+        widest = 0.0
         draw = np.random.default_rng(0)
         for count, tokens in ((1, 8), (3, 24)):
             shape = (count, min(tokens, self.max_length))
@@ -112,8 +112,8 @@ class OpenVINOBackend:
                     "torch"
                 ) from error
             found = [request.get_output_tensor(index).data for index in range(2)]
-            spreads.append(spread(found, np.full(count, shape[1], dtype=np.int64)))
-        return max(spreads)
+            widest = max(widest, float(spreads(found, np.full(count, shape[1], dtype=np.int64)).max()))
+        return widest
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         """Run the model; see :class:`~qatool.models.backend.Backend`. Logits that cannot be right are made again.
@@ -127,7 +127,7 @@ class OpenVINOBackend:
         return start, end
 
     def _again(self, batch: WindowBatch, found: _Logits) -> _Logits:
-        """Read a batch again that was flat, until it is no longer or until two readings agree that it is.
+        """Read a batch again with a flat window, until there is none or until two readings agree that there is.
 
         :raises EnvironmentUnfitError: neither comes
         """
@@ -137,7 +137,7 @@ class OpenVINOBackend:
             request = self._request() if reading == 1 else self._compile(streams=1).create_infer_request()
             found = self._infer(batch, request)
             if all(np.allclose(*pair, atol=_SAME) for pair in zip(before, found, strict=True)):
-                self._flat.confirm()
+                self._flat.confirm(found, batch.lengths)
                 return found
             if not self._flat.are_flat(found, batch.lengths):
                 times = "" if reading == 1 else f" {reading} times"

@@ -142,6 +142,12 @@ def test_what_is_no_number_is_neither_flat_nor_usual() -> None:
     assert not are_flat(4.0, 0.0, 0.0)
 
 
+def test_one_flat_window_among_others_is_found() -> None:
+    some = np.array([[9.0, 0.0], [1.0, 0.0], [8.0, 0.0]], dtype=np.float32)
+    assert FlatLogits(9.0).are_flat((some, some), np.full(3, 2))
+    assert not FlatLogits(9.0).are_flat((some[::2], some[::2]), np.full(2, 2))
+
+
 def test_flat_ends_alone_are_flat() -> None:
     sharp, dull = (np.array([[high, 0.0]], dtype=np.float32) for high in (9.0, 1.0))
     assert FlatLogits(9.0).are_flat((sharp, dull), np.array([2]))
