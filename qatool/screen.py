@@ -43,10 +43,11 @@ class Sample:
 def show_summary(summary: Mapping[str, Any], samples: Sequence[Sample], *, stream: TextIO) -> None:
     """Show ``summary`` on ``stream``: plain lines, or on a terminal colour and the samples as well.
 
-    :param summary: counts ``examples``, ``answered``, ``no_answer``, ``odd``, ``rejected``, ``windows``,
-        ``windows_read``; ``reject_reasons`` (count by reason); ``seconds``, ``examples_per_second``,
-        ``windows_per_second``; ``output``, ``rejects`` (path or ``None``); ``model``, ``device``,
-        ``precision``
+    :param summary: counts ``examples``, ``answered``, ``no_answer``, ``odd``, ``rejected``, ``taken_over``,
+        ``windows``, ``windows_read``, and of best answers ``questions`` and ``questions_answered``;
+        ``reject_reasons`` (count by reason); ``seconds``, ``examples_per_second``, ``windows_per_second``;
+        ``no_answer_threshold`` (``None``: every question is answered); ``output``, ``rejects`` (path or ``None``);
+        ``model``, ``device``, ``backend``, ``precision``
     """
     lines = [harmless(line) for line in summary_lines(summary)]
     if not is_terminal(stream):
@@ -78,10 +79,17 @@ def console_on(stream: TextIO) -> Console:
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return the summary as lines of text, the counts first."""
-    counts = (
-        f"{counted(summary['examples'], 'example')}: {summary['answered']:,} answered, "
-        f"{summary['no_answer']:,} no answer, {summary['rejected']:,} rejected"
-    )
+    noun, total, answered = "example", summary["examples"], summary["answered"]
+    no_answer = summary["no_answer"]
+    if "questions" in summary:
+        noun, total, answered = "question", summary["questions"], summary["questions_answered"]
+        no_answer = total - answered
+    counts = f"{counted(total, noun)}: {answered:,} answered, {no_answer:,} no answer"
+    counts += f", {summary['rejected']:,} rejected"
+    if noun == "question":
+        counts += f"; asked of documents {counted(summary['examples'], 'time')}"
+    if summary["taken_over"]:
+        counts += f"; {summary['taken_over']:,} taken over from earlier answers"
     read = f" ({summary['windows_read']:,} of {summary['windows']:,} windows read)"
     pace = (
         f"{summary['examples_per_second']:,.1f} examples/s, {summary['windows_per_second']:,.1f} windows/s "
@@ -90,16 +98,19 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"{counts}; {pace}"]
     if summary["odd"]:
         lines.append(f"{counted(summary['odd'], 'example')} with an empty question or context, so without an answer")
+    threshold = summary["no_answer_threshold"]
+    if threshold is not None and no_answer > answered:
+        lines.append(
+            f"no answer is where no_answer_score exceeds {threshold:.3g}; a higher --no-answer-threshold, or "
+            "--always-answer, gives more"
+        )
     if summary["rejected"]:
         reasons = sorted(summary["reject_reasons"].items(), key=lambda item: -item[1])
         shown = [f"{count:,} {reason}" for reason, count in reasons[:_REASONS_SHOWN]]
         if more := len(reasons) - len(shown):
             shown.append(counted(more, "other reason"))
         lines.append(f"rejected: {', '.join(shown)}")
-    if summary["model"] is not None:
-        lines.append(
-            f"model {summary['model']} on {summary['device']} ({summary['backend']}, {summary['precision']})"
-        )
+    lines.append(f"model {summary['model']} on {summary['device']} ({summary['backend']}, {summary['precision']})")
     output = "standard output" if summary["output"] == "-" else summary["output"]
     lines.append(f"answers in {output}")
     if summary.get("rejects"):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 _LOGGED = (
-    "examples", "answered", "no_answer", "odd", "rejected", "windows", "windows_read", "seconds",
+    "examples", "answered", "no_answer", "odd", "rejected", "taken_over", "windows", "windows_read", "questions",
+    "questions_answered", "seconds",
     "examples_per_second", "windows_per_second", "output", "rejects", "model", "device", "precision",
 )  # fmt: skip
 """What a log in JSON tells of a summary."""
@@ -79,7 +80,7 @@ def show_result(options: ScreenOptions, result: Result) -> None:
     """
     summary = result.summary
     if options.logs_json:
-        log_event("summary", **{name: summary[name] for name in _LOGGED})
+        log_event("summary", **{name: summary[name] for name in _LOGGED if name in summary})
     elif not options.quiet:
         show_summary(summary, result.samples, stream=sys.stderr)
     where = f"see {summary['rejects']} for" if summary.get("rejects") else "the column error holds"

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from qatool.extraction.gather import PickedRows
+from qatool.screen import Sample
 from qatool.windows.ragged import offsets_of
 
 if TYPE_CHECKING:
@@ -50,14 +51,26 @@ class _Question:
     """Of all documents together; see :class:`JointScores`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class BestAnswers:
+    """The best rows of each question."""
+
+    questions: int
+    """That were asked."""
+    answered: int
+    """Of them, by any document."""
+    tables: Iterator[pa.Table]
+    """The rows, in the questions' order."""
+
+
 def best_per_question(
     tables: Callable[[], Iterator[pa.Table]],
     *,
     top_k: int,
     joint: JointScores | None = None,
     ranking: Ranking | None = None,
-) -> Iterator[pa.Table]:
-    """Yield the ``top_k`` best rows of each question, in the questions' order.
+) -> BestAnswers:
+    """Return the ``top_k`` best rows of each question.
 
     Rows with an answer come first, by ``score``; a question that no document answers keeps its single best row,
     which says so. Rejected rows are kept as they are, at the end. Two passes are made over ``tables``; in memory
@@ -93,7 +106,21 @@ def best_per_question(
                 heapq.heappushpop(held.best, standing)
         first += table.num_rows
     in_order = sorted(questions.values(), key=lambda held: held.place)
-    chosen = [(kept.row, kept.value, held.mass) for held in in_order for kept in _chosen(held.best)]
+    return BestAnswers(
+        questions=len(in_order),
+        answered=sum(any(one.answered for one in held.best) for held in in_order),
+        tables=_best_rows(tables, in_order, rejected, joint),
+    )
+
+
+def _best_rows(
+    tables: Callable[[], Iterator[pa.Table]],
+    questions: list[_Question],
+    rejected: list[int],
+    joint: JointScores | None,
+) -> Iterator[pa.Table]:
+    """Yield the rows that stand best in each question, then the rejected ones."""
+    chosen = [(kept.row, kept.value, held.mass) for held in questions for kept in _chosen(held.best)]
     best = np.array([row for row, _, _ in chosen], dtype=np.int64)
     margin, mass_of_all = (np.array([one[place] for one in chosen], dtype=np.float64) for place in (1, 2))
     last = np.array(rejected, dtype=np.int64)
@@ -103,6 +130,22 @@ def best_per_question(
         yield found if joint is None else _rescored(found, joint.score(margin[some], mass_of_all[some]))
     for some in _slices(len(last)):
         yield rows.take(last[some])
+
+
+def samples_of(table: pa.Table, most: int) -> list[Sample]:
+    """Return the first answers of a table to be shown, without their contexts, which are no longer at hand."""
+    answered = table.filter(table["answer"].is_valid()).select(["id", "question", "answer", "score"])
+    return [
+        Sample(
+            id=row["id"],
+            question=row["question"] or "",
+            context=row["answer"],
+            answer_start=0,
+            answer_end=len(row["answer"]),
+            score=row["score"],
+        )
+        for row in answered.slice(0, most).to_pylist()
+    ]
 
 
 def _slices(count: int) -> Iterator[slice]:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
-from qatool.extraction.best import best_per_question
+from qatool.extraction.best import best_per_question, samples_of
 from qatool.extraction.columns import Columns
 from qatool.extraction.earlyoutput import EarlyOutput
 from qatool.extraction.engine import open_engine
 from qatool.extraction.inputs import open_input
-from qatool.extraction.job import ExtractionJob
+from qatool.extraction.job import N_SAMPLES, ExtractionJob
 from qatool.extraction.output import StreamingStore
 from qatool.extraction.previous import is_whole, made_by, parquet_files
 from qatool.extraction.progress import RunProgress
@@ -86,6 +86,10 @@ class ExtractionRun:
         self._stop = stop
         self._streams = target.kind == "stdout" and options.best_per is None
         self._rows_written = 0
+        self._of_questions: dict[str, int] = {}
+        """Counts of the questions whose best answers are wanted."""
+        self._samples: list[Sample] = []
+        """A few of those answers."""
         self._done: list[int] = []
         """The shards whose parts are there; not always the first ones, before the end."""
 
@@ -333,7 +337,13 @@ class ExtractionRun:
         if self._options.best_per is None:
             return tables()
         best = best_per_question(tables, top_k=self._options.top_k, joint=setup.joint_scores, ranking=ranking)
-        return self._stoppable(best)
+        self._of_questions = {"questions": best.questions, "questions_answered": best.answered}
+        return self._stoppable(self._sampled(best.tables))
+
+    def _sampled(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            self._samples = self._samples or samples_of(table, N_SAMPLES)
+            yield table
 
     def _stoppable(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
@@ -369,6 +379,7 @@ class ExtractionRun:
             load_seconds=load_seconds,
             devices=devices,
             rows_written=self._rows_written,
+            of_questions=self._of_questions,
             exit_code=RowsRejected.exit_code if rejected else EXIT_DONE,
         )
         if target.kind != "stdout":
@@ -382,7 +393,7 @@ class ExtractionRun:
             self._folder.forget_previous()
         else:
             self._folder.remove()
-        return ExtractResult(summary=told, samples=samples)
+        return ExtractResult(summary=told, samples=samples if self._options.best_per is None else self._samples)
 
     def _leave_rejects(self, *, are_any: bool) -> str | None:
         """Move the list of rejected rows beside the output, or remove an earlier run's; return where it stands."""

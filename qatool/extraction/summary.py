@@ -88,14 +88,16 @@ def summary(
     load_seconds: float,
     devices: str,
     rows_written: int,
+    of_questions: Mapping[str, int],
     exit_code: int,
 ) -> dict[str, Any]:
     """Return the summary of a finished run.
 
     :param load_seconds: spent before the first example was read
     :param devices: what answered, in words
+    :param of_questions: ``questions`` and ``questions_answered`` where only each question's best answers are kept
     """
-    counts = totals.counts
+    counts, identity = totals.counts, setup.identity
     new = counts["examples"] - totals.resumed["examples"]
     read = counts["windows_read"] - totals.resumed["windows_read"]
     seconds = speed.seconds
@@ -105,6 +107,7 @@ def summary(
         "exit_code": exit_code,
         "output": output,
         "rows_written": rows_written,
+        **of_questions,
         **{name: counts[name] for name in (*IN_METADATA, *_IN_SUMMARY)},
         "answered_share": round(counts["answered"] / answerable, 4) if answerable else None,
         "reject_reasons": dict(reject_reasons.most_common()),
@@ -121,6 +124,7 @@ def summary(
         "backend": setup.backend,
         "device": devices,
         "precision": setup.precision,
+        "no_answer_threshold": None if identity["always_answer"] else identity["no_answer_threshold"],
         "limits": dict(setup.limits),
         "answer_fingerprint": setup.answer_fingerprint,
     }

@@ -23,6 +23,8 @@ SUMMARY: dict[str, Any] = {
     "no_answer": 30,
     "odd": 0,
     "rejected": 0,
+    "taken_over": 0,
+    "no_answer_threshold": 0.375,
     "reject_reasons": {},
     "windows": 220,
     "windows_read": 220,

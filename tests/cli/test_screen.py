@@ -54,6 +54,27 @@ def test_plain_summary_of_everything(summary) -> None:
     assert summary_lines(summary | {"examples": 1})[0].startswith("1 example: ")
 
 
+def test_summary_of_the_best_answers(summary) -> None:
+    summary |= {"questions": 30, "questions_answered": 29}
+    assert summary_lines(summary)[0].startswith(
+        "30 questions: 29 answered, 1 no answer, 0 rejected; asked of documents 200 times; 41.2 examples/s"
+    )
+
+
+def test_summary_of_answers_taken_over(summary) -> None:
+    assert "0 rejected; 7 taken over from earlier answers; 41" in summary_lines(summary | {"taken_over": 7})[0]
+
+
+def test_where_most_have_no_answer_the_summary_says_what_decides(summary) -> None:
+    few = summary | {"answered": 30, "no_answer": 170}
+    assert summary_lines(few)[1] == (
+        "no answer is where no_answer_score exceeds 0.375; a higher --no-answer-threshold, or --always-answer, gives "
+        "more"
+    )
+    assert summary_lines(few | {"no_answer_threshold": None})[1].startswith("model ")
+    assert summary_lines(few | {"questions": 30, "questions_answered": 29})[1].startswith("model ")
+
+
 def test_on_a_terminal_the_answer_stands_out(summary, monkeypatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -35,7 +35,7 @@ def best(rows: list[Row], *, top_k: int, part: int = 3) -> list[int]:
         [dict(zip(SCHEMA.names, (i, *row), strict=True)) for i, row in enumerate(rows)], schema=SCHEMA
     )
     tables = best_per_question(lambda: (whole.slice(at, part) for at in range(0, len(whole), part)), top_k=top_k)
-    found = list(tables)
+    found = list(tables.tables)
     assert all(table.schema.equals(SCHEMA) for table in found)
     return [row for table in found for row in table["row"].to_pylist()]
 
@@ -107,7 +107,7 @@ def test_scores_of_documents_taken_together() -> None:
     # The second document has the answer, in two places that share its probability.
     table = scored([("wrong", 0.9, 0.1), ("right", 0.5, 0.001), (None, None, None), (None, 0.2, 0.7)])
     joint = JointScores(calibration=Calibration())
-    (found,) = best_per_question(lambda: iter([table.slice(0, 1), table.slice(1, 3)]), top_k=3, joint=joint)
+    (found,) = best_per_question(lambda: iter([table.slice(0, 1), table.slice(1, 3)]), top_k=3, joint=joint).tables
     assert found.schema.equals(table.schema)
     assert found["answer"].to_pylist() == ["right", "wrong"]
     odds = {"wrong": 0.9 / 0.1, "right": 0.999 / 0.001, "none": 0.3 / 0.7}
@@ -128,7 +128,7 @@ def test_documents_that_start_behind() -> None:
     # Rejected rows at the end of all have none.
     ranking = Ranking(pairs=None, prior=np.array([-3.0, 0.0], dtype=np.float32), n_questions=1)
     tables = lambda: iter([table.slice(0, 1), table.slice(1, 2)])  # noqa: E731
-    (found,) = best_per_question(tables, top_k=3, joint=joint, ranking=ranking)
+    (found,) = best_per_question(tables, top_k=3, joint=joint, ranking=ranking).tables
     assert found["answer"].to_pylist() == ["right", "wrong"]
     odds = {"wrong": 9.0 * np.exp(-3.0), "right": 0.6 / 0.4}
     expected = [odds["right"] * 0.5 / 0.6, odds["wrong"]]
@@ -136,21 +136,21 @@ def test_documents_that_start_behind() -> None:
         [value / (1 + sum(odds.values())) for value in expected], rel=1e-5
     )
     # Where scores are no such probabilities there is nothing to start behind in.
-    (found,) = best_per_question(tables, top_k=3, ranking=ranking)
+    (found,) = best_per_question(tables, top_k=3, ranking=ranking).tables
     assert found["answer"].to_pylist() == ["wrong", "right"]
 
 
 def test_one_document_alone_keeps_its_score() -> None:
     table = scored([("yes", 0.37, 0.21)])
     joint = JointScores(calibration=Calibration(answerable_slope=0.15, answerable_bias=-1.2))
-    (found,) = best_per_question(lambda: iter([table]), top_k=1, joint=joint)
+    (found,) = best_per_question(lambda: iter([table]), top_k=1, joint=joint).tables
     assert found["score"].to_pylist() == pytest.approx([0.37], rel=1e-6)
 
 
 def test_documents_with_nothing_to_read() -> None:
     table = scored([(None, None, None), (None, None, None)])
     joint = JointScores(calibration=Calibration())
-    (found,) = best_per_question(lambda: iter([table]), top_k=2, joint=joint)
+    (found,) = best_per_question(lambda: iter([table]), top_k=2, joint=joint).tables
     assert found.equals(table.slice(0, 1))
 
 
@@ -172,7 +172,7 @@ def test_a_row_kept_takes_little_memory() -> None:
     columns = {"question_id": [f"q{n}" for n in range(rows)], "score": [0.5] * rows, "question": ["why"] * rows}
     whole = pa.table(columns | kept | {"answer": ["a"] * rows, "error": pa.nulls(rows, pa.string())})
     before = pa.total_allocated_bytes()
-    tables = best_per_question(lambda: (whole.slice(at, 100) for at in range(0, rows, 100)), top_k=1)
+    tables = best_per_question(lambda: (whole.slice(at, 100) for at in range(0, rows, 100)), top_k=1).tables
     assert next(tables).num_rows < rows
     assert pa.total_allocated_bytes() - before < 2_000_000
 
@@ -187,6 +187,6 @@ def test_memory_is_that_of_the_rows_kept() -> None:
             )
 
     before = pa.total_allocated_bytes()
-    tables = best_per_question(parts, top_k=1)
+    tables = best_per_question(parts, top_k=1).tables
     next(tables)
     assert pa.total_allocated_bytes() - before < 5_000_000

@@ -247,6 +247,7 @@ def test_only_those_are_asked(tmp_path, call) -> None:
     assert [(one["documents"], one["pairs"]) for one in log if one["event"] == "ranked"] == [(len(DOCUMENTS), 6)]
     told = json.loads((tmp_path / "two.parquet.summary.json").read_text())
     assert (told["examples"], told["rows_written"]) == (6, 6)
+    assert (told["questions"], told["questions_answered"]) == (3, 3)
     assert sorted(row["id"] for row in kept(tmp_path / "two.parquet")) == [
         "d0/q0", "d0/q2", "d1/q1", "d3/q0", "d3/q1", "d3/q2",
     ]  # fmt: skip
