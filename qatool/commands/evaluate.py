@@ -14,6 +14,7 @@ from qatool.evaluation.answers import load_answers, made_of
 from qatool.evaluation.comparison import compare
 from qatool.evaluation.figures import figures
 from qatool.evaluation.judging import judge
+from qatool.evaluation.perquestion import QUESTION_ID, best_of_each
 from qatool.evaluation.references import load_references
 from qatool.evaluation.windowrecall import window_recall
 from qatool.files.corpus import open_corpus
@@ -118,10 +119,12 @@ def _window_recall(options: EvaluateOptions, judged: frozenset[str]) -> dict[str
 def _judged(options: EvaluateOptions, references: References, path: str, *, is_other: bool = False) -> Judged:
     """Load answers and hold them against the references; the other ones keep their own decisions."""
     if is_other:
-        answers = load_answers(path)
+        answers = load_answers(path, extra=(QUESTION_ID,))
     else:
-        answers = load_answers(path, no_answer_scores=options.no_answer_scores, extra=options.slice_by)
+        extra = tuple(dict.fromkeys((*options.slice_by, QUESTION_ID)))
+        answers = load_answers(path, no_answer_scores=options.no_answer_scores, extra=extra)
         answers = _decided(options, answers)
+    answers = best_of_each(answers, references.ids)
     return judge(answers, references, path=path, partial=options.partial, rules=options.rules)
 
 

@@ -55,17 +55,19 @@ def find_answer(path: Location, *, row: int | None, name: str | None) -> tuple[i
     """Return the place of an answer and its columns; the first one by default.
 
     :param row: 0-based
-    :param name: an id
+    :param name: an id, or where none has it, that of a question, whose first answer it is then
     :raises InputError: there is no such answer, or the file cannot be read
     """
     passed = 0
-    for source in _sources(path):
-        found, rows = (_in_parquet if source.format == "parquet" else _in_lines)(
-            source, None if row is None else row - passed, name
-        )
-        if found is not None:
-            return passed + found[0], found[1]
-        passed += rows
+    for column in ("id",) if name is None else ("id", "question_id"):
+        passed = 0
+        for source in _sources(path):
+            found, rows = (_in_parquet if source.format == "parquet" else _in_lines)(
+                source, None if row is None else row - passed, name, column
+            )
+            if found is not None:
+                return passed + found[0], found[1]
+            passed += rows
     if passed == 0:
         raise InputError(f"{path}: holds no answer")
     if name is not None:
@@ -104,28 +106,34 @@ def answers_at(path: Location, rows: Sequence[int]) -> dict[int, dict[str, Any]]
 _Found = tuple[int, dict[str, Any]]
 
 
-def _in_parquet(source: Source, row: int | None, name: str | None) -> tuple[_Found | None, int]:
-    """Return the row looked for, and how many there are."""
+def _in_parquet(source: Source, row: int | None, name: str | None, column: str) -> tuple[_Found | None, int]:
+    """Return the row looked for, and how many there are.
+
+    :param row: 0-based
+    :param name: what ``column`` holds there
+    """
     passed = 0
     with reading(source), open_parquet(source.path) as file:
+        if column not in file.schema_arrow.names:
+            return None, file.metadata.num_rows
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             at = (row or 0) - passed
             if name is not None:
-                at = pc.index(file.read_row_group(group, columns=["id"])["id"], pa.scalar(name)).as_py()
+                at = pc.index(file.read_row_group(group, columns=[column])[column], pa.scalar(name)).as_py()
             if 0 <= at < rows:
                 return (passed + at, _rows(file.read_row_group(group).slice(at, 1))[0]), rows
             passed += rows
     return None, passed
 
 
-def _in_lines(source: Source, row: int | None, name: str | None) -> tuple[_Found | None, int]:
+def _in_lines(source: Source, row: int | None, name: str | None, column: str) -> tuple[_Found | None, int]:
     passed = 0
     for line in open_reader(source).rows():
         values = line.values or {}
         if line.error is not None or not {"id", "answer", "candidates"} <= values.keys():
             raise InputError(f"{where(source, line)}: is no answer of qatool extract; name what it wrote")
-        if passed == (row or 0) if name is None else values["id"] == name:
+        if passed == (row or 0) if name is None else values.get(column) == name:
             return (passed, _decoded(values)), passed
         passed += 1
     return None, passed

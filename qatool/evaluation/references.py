@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +119,15 @@ def accepted_texts(answers: Any, impossible: Any, *, place: str) -> tuple[str, .
 
 
 def _plain(answers: Any) -> tuple[str, ...] | None:
-    """Return the texts of the usual layouts, whose offsets do not matter here; ``None`` for any other."""
+    """Return the texts of the usual layouts, whose offsets do not matter here; ``None`` for any other.
+
+    A cell of CSV may hold such a layout as JSON, or the text itself.
+    """
+    if isinstance(answers, str) and answers.strip():
+        if answers.lstrip()[0] not in "{[":
+            return (answers,)
+        with suppress(ValueError, RecursionError):
+            answers = json.loads(answers)
     if isinstance(answers, dict):
         answers = answers.get("text")
     elif isinstance(answers, list):

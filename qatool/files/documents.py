@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +25,7 @@ from qatool.files.formats import documents_of, open_reader
 from qatool.files.rows import excerpt, where
 from qatool.logs import log_event
 from qatool.schema import Example
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,14 +107,27 @@ def load_questions(source: Source, columns: Columns, on_error: OnError) -> Quest
     found = [_question(source, row, columns, id_column, named=names_documents) for row in rows]
     bad = [question for question in found if question.error is not None]
     if bad and on_error == "fail":
-        raise InputError(f"{bad[0].where}: {bad[0].error}; mend the row or use --on-error skip")
+        raise InputError(
+            f"{bad[0].where}: {bad[0].error}; mend the row, or add --on-error skip to set such rows aside"
+        )
     good = [question for question in found if question.error is None]
+    _warn_of_shared_ids(source, good)
     if not names_documents:
         return Questions(good, None, bad, source)
     by_document: defaultdict[str, list[Question]] = defaultdict(list)
     for question in good:
         by_document[question.document_id or ""].append(question)
     return Questions([], dict(by_document), bad, source)
+
+
+def _warn_of_shared_ids(source: Source, questions: list[Question]) -> None:
+    times = Counter((question.id, question.document_id) for question in questions)
+    if shared := [name for (name, _), count in times.items() if count > 1]:
+        log_event(
+            f"{source.path}: {counted(len(shared), 'id')} stand for several questions, the first "
+            f"{excerpt(shared[0])}; so do the ids of their answers",
+            level=logging.WARNING,
+        )
 
 
 def _question(source: Source, row: Row, columns: Columns, id_column: str, *, named: bool) -> Question:

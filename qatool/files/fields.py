@@ -23,6 +23,8 @@ NOTHING_KEPT: dict[str, Any] = {}
 """What all examples share that keep no columns."""
 
 
+_OTHER_DELIMITERS = ";\t|"
+"""Than the comma, which some programs write into what they call CSV."""
 _FIELDS = ("id", "question", "context", "document_id", "answers", "is_impossible")
 """What is read by name."""
 
@@ -104,7 +106,10 @@ def require(source: Source, reader: Reader, columns: Columns, fields: Collection
         name = columns.of(field)
         listed = ", ".join(excerpt(column) for column in there or ()) or "none"
         remedy = f"name it with --column {field}=OLD"
-        if field in columns.renames:
+        delimiters = [char for char in _OTHER_DELIMITERS if char in "".join(there or ())]
+        if source.format == "csv" and len(there or ()) == 1 and delimiters:
+            remedy = f"columns seem to be parted by {delimiters[0]!r}; save it with commas, or with tabs as .tsv"
+        elif field in columns.renames:
             remedy = f"check --column {field}={name}"
         elif field in columns.keep:
             remedy = f"check --keep {field}"

@@ -21,7 +21,7 @@ from qatool.files.locations import Location, location
 from qatool.files.objects import ObjectPath, ObjectStat
 from qatool.files.partitions import Partitions, partitions_of, typed
 from qatool.files.patterns import key_pattern
-from qatool.files.rows import printable
+from qatool.files.rows import excerpt, printable
 from qatool.files.stores import WEB, no_access
 from qatool.files.streams import open_bytes
 from qatool.logs import log_event
@@ -53,6 +53,8 @@ UNFINISHED_NAME = "_UNFINISHED"
 """Stands in a folder of answers in a store while its parts are written, and says that it is ours."""
 SPOOL_NAME = "stdin.jsonl"
 _STDIN_NAME = "<stdin>"
+_KINDS_NAMED = 3
+"""Suffixes of files that are passed over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,6 +198,11 @@ def _in_folder(folder: Path) -> list[Source]:
             )
     if not kept:
         raise InputError(f"{folder}: holds no file that can be read; supported are {SUPPORTED}")
+    others = Counter(path.suffix.lower() for path, source in zip(found, sources, strict=True) if source is None)
+    if others:
+        kinds = ", ".join(excerpt(suffix)[1:-1] or "no suffix" for suffix, _ in others.most_common(_KINDS_NAMED))
+        more = ", …" if len(others) > _KINDS_NAMED else ""
+        log_event(f"{folder}: {counted(others.total(), 'file')} of other kinds passed over ({kinds}{more})")
     return kept
 
 

@@ -67,7 +67,7 @@ def answer(
 
 
 def write_answers(path: Path, *rows: dict[str, Any], kept: list[pa.Field] | None = None) -> Path:
-    schema = answers_schema(documents=False, snippet="snippet" in rows[0], kept=kept)
+    schema = answers_schema(documents="question_id" in rows[0], snippet="snippet" in rows[0], kept=kept)
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
     return path
 

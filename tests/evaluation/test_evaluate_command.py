@@ -15,7 +15,9 @@ from evalhelpers import answer, reference, write_answers, write_json, write_refe
 from support import FIXTURES
 
 from qatool import cli
+from qatool.evaluation.references import load_references
 from qatool.files.jsonlines import encode_lines
+from qatool.files.paths import resolve
 
 ROWS = (
     answer("q1", "the cat", "the cat", "dog", score=0.9, no_answer_score=0.05),
@@ -75,6 +77,42 @@ def test_answers_or_references_from_standard_input(files, capsys, monkeypatch) -
     monkeypatch.setattr("sys.stdin", Piped("{"))
     (line,) = fails(capsys, 3, "-", "--references", "ref.jsonl")
     assert "stdin.jsonl:1: " in line
+
+
+def best_answers(*rows: tuple[str, str, str | None]) -> list[dict]:
+    """Rows as --best-per question writes them: document, question, answer."""
+    return [answer(f"{document}/{question}", text, question_id=question) for document, question, text in rows]
+
+
+def test_best_answers_are_judged_by_question(files, capsys, caplog) -> None:
+    rows = best_answers(("d1", "q2", "two cows"), ("d4", "q2", "one"), ("d1", "q1", "dog"), ("d2", "q3", None))
+    rejected = answer("d9/q1", None, error="bad", question_id="q1")
+    write_answers(files / "best.parquet", *rows, rejected)
+    (files / "best.jsonl").write_bytes(encode_lines(pq.read_table("best.parquet")))
+    write_references(files / "three.jsonl", *REFERENCES[:3])
+    for name in ("best.parquet", "best.jsonl"):
+        found = figures(capsys, name, "--references", "three.jsonl")
+        assert (found["total"], found["exact"]) == (3, pytest.approx(200 / 3))
+
+
+def test_answers_of_all_documents_are_no_answers_to_the_question(files, capsys) -> None:
+    write_answers(files / "all.parquet", *best_answers(("d1", "q1", "cat"), ("d1", "q2", "a"), ("d2", "q1", "dog")))
+    assert "3 of 3 answers have no reference" in fails(capsys, 3, "all.parquet", "--references", "ref.jsonl")[0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "texts"),
+    [
+        ("cat", ["cat"]),
+        ('"{""text"": [""cat""]}"', ["cat"]),
+        ('"[""cat"", ""cats""]"', ["cat", "cats"]),
+        ("1871", ["1871"]),
+    ],
+)
+def test_texts_alone_are_references(tmp_path, cell, texts) -> None:
+    path = tmp_path / "ref.csv"
+    path.write_text(f"id,answers\nq1,{cell}\n")
+    assert load_references(resolve([str(path)])).texts == [tuple(texts)]
 
 
 def test_figures_of_answers(files, capsys) -> None:

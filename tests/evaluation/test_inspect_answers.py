@@ -112,6 +112,16 @@ def test_a_document_that_was_asked(files, capsys) -> None:
     assert ">>cat<< sat." in shown(capsys, "answers.parquet", "--corpus", "docs")[-1]
 
 
+def test_an_answer_by_the_id_of_its_question(files, capsys) -> None:
+    rows = pq.read_table("answers.parquet").slice(0, 1).to_pylist() * 2
+    made = [row | {"id": f"{name}/w", "question_id": "w"} for row, name in zip(rows, "ab", strict=True)]
+    pq.write_table(pa.Table.from_pylist(made), "answers.parquet")
+    (files / "answers.jsonl").write_bytes(encode_lines(pq.read_table("answers.parquet")))
+    for name in ("answers.parquet", "answers.jsonl"):
+        assert shown(capsys, name, "--id", "w")[0] == "answer a/w (row 0)"
+        assert shown(capsys, name, "--id", "b/w")[0] == "answer b/w (row 1)"
+
+
 NESTED = {
     "data": [{"paragraphs": [{"context": CONTEXT, "qas": [{"id": "x", "question": "Who?", "answers": []}] * 2}]}]
 }

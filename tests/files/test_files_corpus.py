@@ -10,6 +10,7 @@ from filehelpers import corpus_of, write, write_rows
 
 from qatool.errors import InputError, UsageError
 from qatool.files import parquet
+from qatool.files.paths import resolve
 
 FORMATS = ["parquet", "jsonl", "csv", "tsv", "json"]
 
@@ -107,6 +108,32 @@ def test_columns_that_are_not_there(tmp_path):
     with pytest.raises(InputError) as caught:
         corpus_of(path, keep=("x", "y"))
     assert [line.split("'")[1] for line in caught.value.lines()] == ["question", "x", "y"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_csv_with_other_delimiters(tmp_path, delimiter):
+    path = write(tmp_path / "a.csv", delimiter.join(["question", "context"]) + "\n")
+    assert f"columns seem to be parted by {delimiter!r}; save it with commas, or with tabs as .tsv" in problem(path)
+
+
+def test_files_passed_over_are_told(tmp_path, caplog):
+    write_rows(tmp_path / "in" / "a.jsonl", [{"question": "a", "context": "b"}])
+    for name in ("b.pdf", "c.PDF", "d.docx", "Makefile", "e.x", ".hidden.pdf"):
+        write(tmp_path / "in" / name, "")
+    caplog.set_level("INFO")
+    resolve([str(tmp_path / "in")])
+    assert [one.message for one in caplog.records] == [
+        f"{tmp_path / 'in'}: 5 files of other kinds passed over (.pdf, no suffix, .docx, …)"
+    ]
+
+
+def test_questions_that_share_an_id_are_told(tmp_path, caplog):
+    documents = write_rows(tmp_path / "d.jsonl", [{"id": "d1", "context": "c"}])
+    questions = write_rows(tmp_path / "q.jsonl", [{"id": name, "question": name} for name in "aba"])
+    assert [one.id for one in corpus_of(documents, questions=questions).examples()] == ["d1/a", "d1/b", "d1/a"]
+    assert [one.message for one in caplog.records] == [
+        f"{questions}: 1 id stand for several questions, the first 'a'; so do the ids of their answers"
+    ]
 
 
 def test_columns_that_are_not_text(tmp_path):
@@ -269,7 +296,7 @@ def test_bad_questions(tmp_path):
     documents = write_rows(tmp_path / "d.jsonl", DOCUMENTS[:1])
     questions = write(tmp_path / "q.jsonl", '{"question": "a"}\n{"question": 5}\n')
     assert problem(documents, questions=questions) == (
-        f"{questions}:2: question is int, not text; mend the row or use --on-error skip"
+        f"{questions}:2: question is int, not text; mend the row, or add --on-error skip to set such rows aside"
     )
     skipping = corpus_of(documents, questions=questions, on_error="skip")
     assert told(skipping) == [
