@@ -72,6 +72,7 @@ def workplace(tmp_path: Path, tiny_model: Path, answered: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QATOOL_MODEL", str(tiny_model))
     monkeypatch.setenv("QATOOL_EXTRACT_LIMIT", "12")
+    monkeypatch.setenv("QATOOL_EVALUATE_PARTIAL", "yes")
     monkeypatch.setenv("QATOOL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("QATOOL_FINETUNE_ACCELERATOR", "cpu")
     monkeypatch.setenv("QATOOL_DOCTOR_SPEED", "no")
