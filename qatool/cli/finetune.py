@@ -29,7 +29,7 @@ def finetune(options: FinetuneOptions) -> None:
         best = result.best
         tell(
             options,
-            _lines(result),
+            _lines(result, options),
             steps=result.steps,
             windows=result.windows,
             exact_match=None if best is None else best.exact_match,
@@ -42,12 +42,14 @@ def finetune(options: FinetuneOptions) -> None:
         tell_rejected(result.rejected, " and not learnt from; qatool prep tells which, and why")
 
 
-def _lines(result: FinetuneResult) -> Iterator[str]:
+def _lines(result: FinetuneResult, options: FinetuneOptions) -> Iterator[str]:
     yield f"{result.steps:,} steps over {result.windows:,} windows in {duration(result.seconds)} on {result.device}"
     if result.best is not None:
         best = result.best
         yield f"best validation: EM {best.exact_match:.2f}, F1 {best.f1:.2f} at step {best.step:,}"
     yield f"model in {result.folder}"
+    if options.validation is not None:
+        yield f"for a threshold and scores that fit it: qatool calibrate {result.folder} --on {options.validation}"
 
 
 command = OptionsCommand(

@@ -10,28 +10,27 @@ import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
-from qatool.extraction.best import best_per_question, samples_of
+from qatool.extraction.assembly import Assembly
 from qatool.extraction.columns import Columns
 from qatool.extraction.earlyoutput import EarlyOutput
 from qatool.extraction.engine import open_engine
 from qatool.extraction.inputs import open_input
-from qatool.extraction.job import N_SAMPLES, ExtractionJob
+from qatool.extraction.job import ExtractionJob
 from qatool.extraction.output import StreamingStore
 from qatool.extraction.previous import is_whole, made_by, parquet_files
 from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned
-from qatool.extraction.summary import SpeedLog, metadata, reasons, summary
-from qatool.files.answers import open_writer
+from qatool.extraction.summary import SpeedLog, reasons, summary
 from qatool.files.atomic import replacing, write_json
 from qatool.files.locations import location, move
 from qatool.files.objects import ObjectPath
 from qatool.files.paths import STDIN
 from qatool.files.targets import beside
 from qatool.files.writefailures import reporting
-from qatool.jobs.ahead import ahead
 from qatool.jobs.course import Course, Totals
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
@@ -40,15 +39,11 @@ from qatool.places import same_place
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    import pyarrow as pa
+    from collections.abc import Mapping, Sequence
 
     from qatool.extraction.engine import Engine
     from qatool.extraction.inputs import ExtractionInput
-    from qatool.extraction.ranking import Ranking
     from qatool.extraction.setup import Resolved
-    from qatool.files.answers import AnswerWriter
     from qatool.files.locations import Location
     from qatool.files.targets import Target
     from qatool.jobs.course import Step
@@ -60,7 +55,6 @@ if TYPE_CHECKING:
 
 COMMAND = "extract"
 """Whose work is in the run folder."""
-_PARTS_AHEAD = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +79,6 @@ class ExtractionRun:
         self._observer = observer
         self._stop = stop
         self._streams = target.kind == "stdout" and options.best_per is None
-        self._rows_written = 0
-        self._of_questions: dict[str, int] = {}
-        """Counts of the questions whose best answers are wanted."""
-        self._samples: list[Sample] = []
-        """A few of those answers."""
         self._done: list[int] = []
         """The shards whose parts are there; not always the first ones, before the end."""
 
@@ -126,17 +115,27 @@ class ExtractionRun:
             load_seconds = time.monotonic() - began
             log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
             speed = SpeedLog()
-            early = self._early_output(setup, totals)
+            assembly = Assembly(self._options, self._target, self._folder, self._stop, setup, totals)
+            tell = partial(self._told, setup, totals, speed, assembly, load_seconds)
+            early = self._early_output(setup, assembly)
             if early is not None:
                 outputs.enter_context(early)
-            self._answer(engine, job, speed, totals, early, total=total)
+            try:
+                self._answer(engine, job, speed, totals, early, total=total)
+            except QatoolError as error:
+                with suppress(QatoolError, OSError):
+                    self._give_summary({**tell(engine.devices, error.exit_code), "stopped": str(error)})
+                raise
             devices = engine.devices
         if totals.counts["examples"]:
             for name in source.corpus.unseen_columns():
                 log_event(f"--keep {name}: no row has this column, so it is null throughout", level=logging.WARNING)
         self._observer.message("writing the output")
-        self._assemble(setup, columns, totals, early, source.ranking)
-        return self._sum_up(setup, totals, speed, job.samples, load_seconds=load_seconds, devices=devices)
+        if not self._streams and not (early is not None and assembly.take(early)):
+            assembly.write(columns.empty_schema(), source.ranking)
+        told = tell(devices, RowsRejected.exit_code if totals.counts["rejected"] else EXIT_DONE)
+        self._sum_up(told)
+        return ExtractResult(summary=told, samples=assembly.samples or job.samples)
 
     def _columns(self, source: ExtractionInput) -> Columns:
         options = self._options
@@ -216,7 +215,7 @@ class ExtractionRun:
         )
         return []
 
-    def _early_output(self, setup: Resolved, totals: Totals) -> EarlyOutput | None:
+    def _early_output(self, setup: Resolved, assembly: Assembly) -> EarlyOutput | None:
         """Return what writes the output while parts are made, ``None`` where that gains nothing or cannot be.
 
         Where no card reads, it would take from those that read what it saves in the end.
@@ -226,9 +225,7 @@ class ExtractionRun:
             return None
         if self._options.best_per is not None or not _has_a_card(setup):
             return None
-        return EarlyOutput(
-            self._folder.table, lambda schema: self._writer(setup, schema, totals), folder=target.path.parent
-        )
+        return EarlyOutput(self._folder.table, assembly.writer, folder=target.path.parent)
 
     def _answer(
         self,
@@ -289,111 +286,51 @@ class ExtractionRun:
                     line = json.dumps(reject, ensure_ascii=False) + "\n"
                     stream.write(line.encode("utf-8", "backslashreplace"))
 
-    def _assemble(
-        self,
-        setup: Resolved,
-        columns: Columns,
-        totals: Totals,
-        early: EarlyOutput | None,
-        ranking: Ranking | None,
-    ) -> None:
-        """Stream the parts into the output, which then takes its name."""
-        if self._streams:
-            self._rows_written = totals.counts["examples"]
-            return
-        folder, count = self._folder, totals.units
-        if early is not None and (written := early.take(count, check=self._check_stop)) is not None:
-            self._rows_written = early.rows
-            written.close()
-            return
-        schema = folder.schema(count) if count else columns.empty_schema()
-        with self._writer(setup, schema, totals) as writer:
-            for table in self._output_tables(setup, count, schema, ranking):
-                writer.write(table)
-                self._rows_written += table.num_rows
-
-    def _writer(self, setup: Resolved, schema: pa.Schema, totals: Totals) -> AnswerWriter:
-        return open_writer(
-            self._target,
-            schema,
-            lambda: metadata(
-                setup,
-                totals.counts,
-                best_per=self._options.best_per,
-                max_documents=self._options.max_documents,
-            ),
-            staging=None if self._target.kind == "stdout" else self._folder.staging(),
-            confirm=self._folder.lock.check,
-        )
-
-    def _output_tables(
-        self, setup: Resolved, count: int, schema: pa.Schema, ranking: Ranking | None
-    ) -> Iterator[pa.Table]:
-        def tables() -> Iterator[pa.Table]:
-            # Parts are read and unpacked while others are packed and written, several to a row group at a time.
-            with ahead(self._folder.tables(count, schema), depth=_PARTS_AHEAD, poll=self._check_stop) as read:
-                yield from self._stoppable(read)
-
-        if self._options.best_per is None:
-            return tables()
-        best = best_per_question(tables, top_k=self._options.top_k, joint=setup.joint_scores, ranking=ranking)
-        self._of_questions = {"questions": best.questions, "questions_answered": best.answered}
-        return self._stoppable(self._sampled(best.tables))
-
-    def _sampled(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        for table in tables:
-            self._samples = self._samples or samples_of(table, N_SAMPLES)
-            yield table
-
-    def _stoppable(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        for table in tables:
-            self._check_stop()
-            yield table
-
-    def _check_stop(self) -> None:
-        self._stop.check(may_run_out=False)
-
-    def _sum_up(
+    def _told(
         self,
         setup: Resolved,
         totals: Totals,
         speed: SpeedLog,
-        samples: list[Sample],
-        *,
+        assembly: Assembly,
         load_seconds: float,
         devices: str,
-    ) -> ExtractResult:
-        """Write the summary, leave the rejects beside the output and remove the run folder."""
-        target, options = self._target, self._options
+        exit_code: int,
+    ) -> dict[str, Any]:
+        """Return the summary, as yet without the place of the rejects."""
         rejected = totals.counts["rejected"]
-        reject_reasons = reasons(self._folder.markers(range(totals.units))) if rejected else Counter[str]()
-        rejects = None if target.kind == "stdout" else self._leave_rejects(are_any=rejected > 0)
-        told = summary(
+        return summary(
             setup=setup,
-            model=model_name(options.model),
+            model=model_name(self._options.model),
             totals=totals,
             speed=speed,
-            reject_reasons=reject_reasons,
-            output=redacted(options.output),
-            rejects=rejects,
+            reject_reasons=reasons(self._folder.markers(sorted(self._done))) if rejected else Counter[str](),
+            output=redacted(self._options.output),
             load_seconds=load_seconds,
             devices=devices,
-            rows_written=self._rows_written,
-            of_questions=self._of_questions,
-            exit_code=RowsRejected.exit_code if rejected else EXIT_DONE,
+            rows_written=totals.counts["examples"] if self._streams else assembly.rows,
+            of_questions=assembly.of_questions,
+            exit_code=exit_code,
         )
+
+    def _sum_up(self, told: dict[str, Any]) -> None:
+        """Write the summary, leave the rejects beside the output and remove the run folder."""
+        target = self._target
         if target.kind != "stdout":
+            told["rejects"] = self._leave_rejects(are_any=told["rejected"] > 0)
             write_json(beside(target.path, ".summary.json"), told)
-        if options.summary == "-":
-            sys.stdout.write(json.dumps(told, indent=2) + "\n")
-        elif options.summary is not None:
-            write_json(location(options.summary), told)
-        log_event("finished", routine=True, examples=totals.counts["examples"], exit_code=told["exit_code"])
-        if options.keep_run:
+        self._give_summary(told)
+        log_event("finished", routine=True, examples=told["examples"], exit_code=told["exit_code"])
+        if self._options.keep_run:
             self._folder.forget_previous()
         else:
             self._folder.remove()
-        return ExtractResult(summary=told, samples=samples if self._options.best_per is None else self._samples)
+
+    def _give_summary(self, told: Mapping[str, Any]) -> None:
+        """Write the summary where ``--summary`` says."""
+        if self._options.summary == "-":
+            sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        elif self._options.summary is not None:
+            write_json(location(self._options.summary), told)
 
     def _leave_rejects(self, *, are_any: bool) -> str | None:
         """Move the list of rejected rows beside the output, or remove an earlier run's; return where it stands."""

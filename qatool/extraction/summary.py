@@ -84,14 +84,13 @@ def summary(
     speed: SpeedLog,
     reject_reasons: Counter[str],
     output: str,
-    rejects: str | None,
     load_seconds: float,
     devices: str,
     rows_written: int,
     of_questions: Mapping[str, int],
     exit_code: int,
 ) -> dict[str, Any]:
-    """Return the summary of a finished run.
+    """Return the summary of a run; where its rejected rows are listed is for the caller to add.
 
     :param load_seconds: spent before the first example was read
     :param devices: what answered, in words
@@ -111,7 +110,7 @@ def summary(
         **{name: counts[name] for name in (*IN_METADATA, *_IN_SUMMARY)},
         "answered_share": round(counts["answered"] / answerable, 4) if answerable else None,
         "reject_reasons": dict(reject_reasons.most_common()),
-        "rejects": rejects,
+        "rejects": None,
         "shards": totals.units,
         "resumed_shards": totals.resumed_units,
         "seconds": round(seconds, 3),

@@ -220,7 +220,11 @@ class ExtractOptions(WindowOptions):
     dry_run: bool = option(
         Flag("Tell how much work there is and what it will take; change nothing.", "Run"), default=False
     )
-    summary: str | None = option(Flag("Write the summary here too; - is standard output.", "Run", metavar="FILE|-"))
+    summary: str | None = option(
+        Flag(
+            "Write the summary here too, also when the run is stopped; - is standard output.", "Run", metavar="FILE|-"
+        )
+    )
 
     def __post_init__(self) -> None:
         settle_paths(self)

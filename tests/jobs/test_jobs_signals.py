@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -73,6 +74,33 @@ def test_max_duration_always_makes_progress(runner, whole) -> None:
     runner.done("in.jsonl", "--max-duration", "1h")
     assert runner.output.read_bytes() == whole
     assert runner.summary()["resumed_shards"] == 3
+
+
+def test_a_stopped_run_says_so_where_the_summary_is_wanted(runner) -> None:
+    runner.done("in.jsonl")
+    described = runner.summary()
+    words = ("--max-duration", "0s", "--summary", "stopped.json", "--restart", "--shard-rows", "20")
+    assert runner.code("in.jsonl", *words) == 8
+    told = json.loads((runner.folder / "stopped.json").read_text())
+    assert (told["exit_code"], told["examples"], told["rows_written"]) == (8, 20, 0)
+    assert told["stopped"] == "--max-duration 0s: is over; the same command continues"
+    assert runner.summary() == described, "that of the output stays beside it"
+
+
+def test_a_summary_goes_into_a_pipe_and_no_output_does(runner) -> None:
+    pipe = runner.folder / "pipe.jsonl"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    runner.done("in.jsonl", "--summary", "pipe.jsonl")
+    reader.join(10)
+    assert json.loads(read[0])["examples"] == 200
+    assert pipe.is_fifo()
+    process = runner.run("in.jsonl", "-o", "pipe.jsonl")
+    assert process.wait() == 9
+    assert "pipe.jsonl: is a device or a pipe" in process.error
+    assert pipe.is_fifo()
 
 
 def test_max_duration_drops_the_shard_in_hand(runner) -> None:
