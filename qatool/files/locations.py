@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -72,8 +73,18 @@ def is_there(path: Location) -> bool:
 
     :raises InputError: that cannot be looked up
     """
-    try:
+    with looking_up(path):
         return path.exists()
+
+
+@contextmanager
+def looking_up(path: Location) -> Iterator[None]:
+    """Tell what keeps a place, or what is in it, from being looked up.
+
+    :raises InputError: the block raised an ``OSError``
+    """
+    try:
+        yield
     except PermissionError as error:
         raise InputError(f"{path}: {no_access(error)}") from None
     except OSError as error:

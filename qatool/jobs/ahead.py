@@ -58,9 +58,9 @@ def ahead(items: Iterable[T], *, depth: int = 1, poll: Callable[[], None] = _not
 
 
 @contextmanager
-def ahead_if_ready(items: Iterable[T], *, depth: int = 1) -> Iterator[Iterator[T | None]]:
+def ahead_if_ready(items: Iterable[T]) -> Iterator[Iterator[T | None]]:
     """Do as :func:`ahead`, but yield ``None`` where the consumer would have to wait longer than a moment."""
-    with _producing(items, depth) as take:
+    with _producing(items, depth=1) as take:
 
         def consume() -> Iterator[T | None]:
             while not isinstance(item := take(MOMENT_S), _End):

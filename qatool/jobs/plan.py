@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import ResumeRefusedError
+from qatool.errors import InputError, ResumeRefusedError
 from qatool.files.atomic import write_json
 from qatool.jobs.seal import sealed, unsealed
 
@@ -36,11 +36,19 @@ class Plan:
 
     @classmethod
     def load(cls, path: Location) -> Plan | None:
-        """Read a plan; ``None`` when there is none or it is damaged: parts then speak for themselves."""
+        """Read a plan; ``None`` when there is none or it is damaged: parts then speak for themselves.
+
+        :raises InputError: it is there and cannot be read now
+        """
         try:
             return cls(**unsealed(json.loads(path.read_bytes())))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, TypeError, KeyError):
             return None
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror or error}); start the same command again, or start over "
+                "with --restart"
+            ) from None
 
     def save(self, path: Location, *, confirm: Callable[[], None] | None = None) -> None:
         """Write the plan.

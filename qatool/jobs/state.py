@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import ResumeRefusedError
-from qatool.files.locations import check_readable, matching
+from qatool.files.locations import check_readable, looking_up, matching
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.markers import read_markers
 from qatool.jobs.plan import Plan
@@ -58,6 +58,11 @@ def read_state(path: Location) -> RunState | None:
 
     :raises InputError: something in it may not be read
     """
+    with looking_up(path):
+        return _read_state(path)
+
+
+def _read_state(path: Location) -> RunState | None:
     folder = RunFolder(path)
     if not path.is_dir():
         return None

@@ -137,14 +137,7 @@ class _Index:
         return np.diff(total)
 
 
-def bm25(
-    examples: WindowedExamples,
-    terms: NDArray[np.int64],
-    *,
-    k1: float = K1,
-    b: float = B,
-    pair_weight: float = PAIR_WEIGHT,
-) -> NDArray[np.float64]:
+def bm25(examples: WindowedExamples, terms: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the BM25 score ``(w,)`` of every window for the question it is asked.
 
     Each distinct context is indexed once, whatever the number of its questions; then each occurrence of a term of
@@ -152,9 +145,6 @@ def bm25(
 
     :param examples: with all windows of each example, or none; passages of them will do as well
     :param terms: ``(vocabulary,)`` the term of each token id
-    :param k1: how soon more of the same term counts no more
-    :param b: how much longer windows are discounted
-    :param pair_weight: what a pair of neighbours counts against a single term
     """
     asked, boundaries = _question_terms(examples, terms)
     relevance = np.zeros(len(examples.windows))
@@ -168,7 +158,7 @@ def bm25(
         query = ranges(boundaries[examples.question_index[chosen]], n_terms[chosen])
         counted = _Counted.of(examples, index, asked, query=query, sample=np.repeat(chosen, n_terms[chosen]))
         rows = ranges(examples.windows.boundaries[chosen], examples.windows.n_windows[chosen])
-        relevance[rows] = counted.score(examples, rows, k1=k1, b=b, pair_weight=pair_weight)
+        relevance[rows] = counted.score(examples, rows)
     return relevance
 
 
@@ -178,17 +168,15 @@ def rarity(containing: NDArray[np.int64], passages: NDArray[np.int64] | int) -> 
     return found
 
 
-def length_discount(relative: NDArray[np.float64], *, k1: float = K1, b: float = B) -> NDArray[np.float64]:
+def length_discount(relative: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what the length of passages, ``relative`` to the mean, makes a gain smaller by: see :func:`gain`."""
-    found: NDArray[np.float64] = k1 * (1 - b + b * relative)
+    found: NDArray[np.float64] = K1 * (1 - B + B * relative)
     return found
 
 
-def gain(
-    rarity: NDArray[np.float64], found: NDArray[np.int64], discount: NDArray[np.float64], *, k1: float = K1
-) -> NDArray[np.float64]:
+def gain(rarity: NDArray[np.float64], found: NDArray[np.int64], discount: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what terms found so often in passages add to their scores: more of the same counts less and less."""
-    return rarity * found * (k1 + 1) / (found + discount)
+    return rarity * found * (K1 + 1) / (found + discount)
 
 
 def _runs(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -251,18 +239,16 @@ class _Counted:
             is_pair=np.repeat(asked.is_pair[query], n_windows),
         )
 
-    def score(
-        self, examples: WindowedExamples, rows: NDArray[np.int64], *, k1: float, b: float, pair_weight: float
-    ) -> NDArray[np.float64]:
+    def score(self, examples: WindowedExamples, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the scores of the windows ``rows (r,)``."""
         windows = examples.windows
         sample = windows.overflow_to_sample_mapping[rows]
         length = np.maximum(windows.context_length[rows], SHORT_TOKENS)
         total = np.bincount(sample, weights=length, minlength=len(windows.n_windows))
         discount = np.zeros(len(windows))
-        discount[rows] = length_discount(length * windows.n_windows[sample] / total[sample], k1=k1, b=b)
-        gained = gain(self.rarity, self.found, discount[self.window], k1=k1)
-        weight = np.where(self.is_pair, pair_weight, 1.0)
+        discount[rows] = length_discount(length * windows.n_windows[sample] / total[sample])
+        gained = gain(self.rarity, self.found, discount[self.window])
+        weight = np.where(self.is_pair, PAIR_WEIGHT, 1.0)
         score = np.bincount(self.window, weights=weight * gained, minlength=len(windows))
         return score[rows].astype(np.float64)
 

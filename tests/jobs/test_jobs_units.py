@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from qatool.jobs.folder import RunFolder
 from qatool.jobs.lock import Lock, is_held
 from qatool.jobs.plan import Plan
 from qatool.jobs.seal import sealed, unsealed
+from qatool.jobs.state import read_state
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
 
@@ -254,10 +256,31 @@ def test_plan(tmp_path) -> None:
     text = (tmp_path / "plan.json").read_text()
     (tmp_path / "plan.json").write_text(text.replace('"rows": 5', '"rows": 6'))
     assert Plan.load(tmp_path / "plan.json") is None
+    assert Plan.load(tmp_path / "none" / "plan.json") is None
     plan.check_same_work({"model": "a", "top_k": 1}, folder=tmp_path)
     with pytest.raises(ResumeRefusedError, match=r"\(new was None and is now 3; top_k was 1 and is now 2\)"):
         plan.check_same_work({"model": "a", "top_k": 2, "new": 3}, folder=tmp_path)
     assert plan.overridden({"rows": 6, "threads": 2}) == ["rows 5 -> 6"]
+
+
+def test_a_plan_that_cannot_be_read_now_is_not_none(monkeypatch, tmp_path) -> None:
+    def failing(_path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(InputError, match=r"plan.json: cannot be read \(Input/output error\); start the same command"):
+        Plan.load(tmp_path / "plan.json")
+
+
+def test_a_folder_that_may_not_be_listed_is_told_of(monkeypatch, tmp_path) -> None:
+    (tmp_path / "x.qatool").mkdir()
+
+    def refusing(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "403 Forbidden")
+
+    monkeypatch.setattr("qatool.jobs.state.matching", refusing)
+    with pytest.raises(InputError, match=r"x\.qatool: "):
+        read_state(tmp_path / "x.qatool")
 
 
 class _Unit:
