@@ -10,7 +10,7 @@ from qatool.evaluation.bootstrap import interval
 from qatool.evaluation.curves import best_threshold, precision_recall, thinned
 from qatool.evaluation.reliability import calibration_error, reliability_bins
 from qatool.evaluation.scoring import hit_ranks
-from qatool.evaluation.slices import answer_lengths, column_values, question_words, sliced, window_counts
+from qatool.evaluation.slices import answer_lengths, by_number, column_values, question_words, sliced, window_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CURVE_POINTS = 101
 RECALL_RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
+_RANGES = {"answer_length", "windows"}
+"""Slices that are ranges of numbers."""
 
 
 def figures(judged: Judged, *, resamples: int, slice_by: Sequence[str] = ()) -> dict[str, Any]:
@@ -50,6 +52,8 @@ def figures(judged: Judged, *, resamples: int, slice_by: Sequence[str] = ()) -> 
     found["slices"] = {
         name: sliced(labels, judged.decided, resamples) for name, labels in _labels(judged, slice_by).items()
     }
+    for name in _RANGES & found["slices"].keys() - set(slice_by):
+        found["slices"][name] = by_number(found["slices"][name])
     return found
 
 

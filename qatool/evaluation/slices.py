@@ -57,6 +57,11 @@ def _range(number: int, ends: Sequence[int], noun: str) -> str:
     return f"{first}+ {noun}s"
 
 
+def by_number(slices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the figures of ranges in the order of their numbers, behind what has none."""
+    return sorted(slices, key=lambda one: int((re.match(r"\d+", one["value"]) or ["-1"])[0]))
+
+
 def column_values(values: Iterable[Any]) -> list[str | None]:
     """Return the values of a column as text; a missing one is ``null``."""
     return ["null" if value is None else value if isinstance(value, str) else str(value) for value in values]

@@ -70,7 +70,7 @@ def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for name, label in (("f1", "F1"), ("exact", "exact")):
         yield (
-            f"best threshold for {label}: {found[f'best_{name}']:.2f} with no answer above "
+            f"best {label} on these questions: {found[f'best_{name}']:.2f}, with --no-answer-threshold "
             f"{shown(found[f'best_{name}_thresh'])}"
         )
     areas = ", ".join(f"{found[f'pr_{name}_ap']:.2f} by {name}" for name in ("exact", "f1", "oracle"))
@@ -83,8 +83,9 @@ def _confidence(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"area under precision and recall, by score: {100 * found['precision_recall']['area']:.2f}"
     if "ece" not in found:
         return
-    of_answers = f", {found['answered_ece']:.4f} of the answers given" if "answered_ece" in found else ""
+    of_answers = f"; of those of the answers given: {found['answered_ece']:.4f}" if "answered_ece" in found else ""
     yield f"calibration error of scores: {found['ece']:.4f}{of_answers}"
+    yield "reliability, mean score and share of exact ones among best spans of like scores:"
     yield from _aligned(
         [
             ("  score", "mean", "exact", "questions"),

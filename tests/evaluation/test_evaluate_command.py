@@ -155,7 +155,7 @@ def test_the_table(files, capsys) -> None:
         ["questions", "exact", "95", "%", "F1", "95", "%"],
         ["all", "4", "50.00", "0.0-100.0", "50.00", "0.0-100.0"],
     ]
-    assert "best threshold for F1: 75.00 with no answer above 0.05" in lines
+    assert "best F1 on these questions: 75.00, with --no-answer-threshold 0.05" in lines
     assert "exact answers among the first candidates: 50.00 among 1, 100.00 among 2" in lines
 
 
@@ -256,7 +256,7 @@ def test_thresholds_on_the_screen_are_those_that_decide(files, capsys) -> None:
     words = ["evaluate", "close.parquet", "--references", "ref.jsonl"]
     found = figures(capsys, *words[1:])
     assert cli.run(words) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("best threshold for F1"))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("best F1 on these questions"))
     assert np.float32(line.rpartition(" ")[2]) == np.float32(found["best_f1_thresh"])
 
 

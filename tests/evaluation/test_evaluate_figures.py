@@ -17,7 +17,7 @@ from qatool.evaluation.bootstrap import interval, resampled_means
 from qatool.evaluation.curves import applicable_threshold, best_threshold, precision_recall, thinned
 from qatool.evaluation.reliability import calibration_error, reliability_bins
 from qatool.evaluation.scoring import expected_answers, hit_ranks, score
-from qatool.evaluation.slices import answer_lengths, question_words, sliced, window_counts
+from qatool.evaluation.slices import answer_lengths, by_number, question_words, sliced, window_counts
 from qatool.options import EvaluateOptions
 
 EDGES = [
@@ -190,6 +190,12 @@ def test_intervals_repeat_and_nothing_has_none() -> None:
     values = np.array([0.0, 1.0, 1.0])
     assert interval(values, 500) == interval(values, 500)
     assert interval(np.array([]), 500) is None
+
+
+def test_ranges_come_in_their_order() -> None:
+    values = ["16+ words", "2-3 words", "no answer", "1 word", "4-7 words"]
+    found = by_number([{"value": value} for value in values])
+    assert [one["value"] for one in found] == ["no answer", "1 word", "2-3 words", "4-7 words", "16+ words"]
 
 
 def test_slices() -> None:
