@@ -124,7 +124,7 @@ def _judged(options: EvaluateOptions, references: References, path: str, *, is_o
         extra = tuple(dict.fromkeys((*options.slice_by, QUESTION_ID)))
         answers = load_answers(path, no_answer_scores=options.no_answer_scores, extra=extra)
         answers = _decided(options, answers)
-    answers = best_of_each(answers, references.ids)
+    answers = best_of_each(answers, references.ids, path=path)
     return judge(answers, references, path=path, partial=options.partial, rules=options.rules)
 
 

@@ -350,13 +350,25 @@ def _check_unique(path: str, ids: list[str]) -> None:
 
 def made_of(path: str) -> dict[str, Any]:
     """Return the options that decided answers, by name; empty where their file does not tell (only Parquet does)."""
+    options = _about(path).get("options")
+    return options if isinstance(options, dict) else {}
+
+
+def holds_best_only(path: str) -> bool | None:
+    """Whether answers are the best of each question over all documents; ``None`` where their file does not tell."""
+    about = _about(path)
+    return about.get("best_per") is not None if about else None
+
+
+def _about(path: str) -> dict[str, Any]:
+    """Return what a file of answers says of itself; empty where it says nothing."""
     source = next(iter(resolve([path])))
     if source.format != "parquet":
         return {}
     with reading(source), open_parquet(source.path) as file:
         about = (file.schema_arrow.metadata or {}).get(b"qatool", b"{}")
     try:
-        options = json.loads(about)["options"]
-    except (ValueError, TypeError, KeyError):
+        found = json.loads(about)
+    except ValueError:
         return {}
-    return options if isinstance(options, dict) else {}
+    return found if isinstance(found, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from qatool.files.fields import Columns
     from qatool.files.paths import Source
     from qatool.files.rows import Row
+
+_TRUTH = {"true": True, "1": True, "false": False, "0": False, "": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,8 @@ def accepted_texts(answers: Any, impossible: Any, *, place: str) -> tuple[str, .
     :raises InputError: the labels say nothing, contradict each other or cannot be read
     """
     plain = _plain(answers)
-    if plain is not None and (impossible is None or impossible is (not plain)):
+    told = _TRUTH.get(str(impossible).lower(), impossible)  # as CSV has it
+    if plain is not None and (told is None or told is (not plain)):
         return plain
     try:
         labels = read_answers({"answers": answers, "is_impossible": impossible})
@@ -124,10 +126,10 @@ def _plain(answers: Any) -> tuple[str, ...] | None:
     A cell of CSV may hold such a layout as JSON, or the text itself.
     """
     if isinstance(answers, str) and answers.strip():
-        if answers.lstrip()[0] not in "{[":
+        try:
+            answers = json.loads(answers) if answers.lstrip()[0] in "{[" else [answers]
+        except (ValueError, RecursionError):
             return (answers,)
-        with suppress(ValueError, RecursionError):
-            answers = json.loads(answers)
     if isinstance(answers, dict):
         answers = answers.get("text")
     elif isinstance(answers, list):

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ from qatool.places import same_place
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from qatool.extraction.engine import Engine
     from qatool.extraction.inputs import ExtractionInput
@@ -120,19 +120,16 @@ class ExtractionRun:
             early = self._early_output(setup, assembly)
             if early is not None:
                 outputs.enter_context(early)
-            try:
+            with self._telling_of_a_stop(lambda code: tell(engine.devices, code)):
                 self._answer(engine, job, speed, totals, early, total=total)
-            except QatoolError as error:
-                with suppress(QatoolError, OSError):
-                    self._give_summary({**tell(engine.devices, error.exit_code), "stopped": str(error)})
-                raise
             devices = engine.devices
         if totals.counts["examples"]:
             for name in source.corpus.unseen_columns():
                 log_event(f"--keep {name}: no row has this column, so it is null throughout", level=logging.WARNING)
         self._observer.message("writing the output")
-        if not self._streams and not (early is not None and assembly.take(early)):
-            assembly.write(columns.empty_schema(), source.ranking)
+        with self._telling_of_a_stop(lambda code: tell(devices, code)):
+            if not self._streams and not (early is not None and assembly.take(early)):
+                assembly.write(columns.empty_schema(), source.ranking)
         told = tell(devices, RowsRejected.exit_code if totals.counts["rejected"] else EXIT_DONE)
         self._sum_up(told)
         return ExtractResult(summary=told, samples=assembly.samples or job.samples)
@@ -324,6 +321,19 @@ class ExtractionRun:
             self._folder.forget_previous()
         else:
             self._folder.remove()
+
+    @contextmanager
+    def _telling_of_a_stop(self, tell: Callable[[int], dict[str, Any]]) -> Iterator[None]:
+        """Write the summary where it is wanted when the block ends early, with why.
+
+        :param tell: returns the summary for an exit code
+        """
+        try:
+            yield
+        except QatoolError as error:
+            with suppress(QatoolError, OSError):
+                self._give_summary({**tell(error.exit_code), "stopped": str(error)})
+            raise
 
     def _give_summary(self, told: Mapping[str, Any]) -> None:
         """Write the summary where ``--summary`` says."""

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from qatool.files.objects import ObjectPath
@@ -16,7 +17,6 @@ from qatool.files.writefailures import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import BinaryIO
 
     from qatool.files.locations import Location
@@ -162,11 +162,20 @@ def replacing(
 
 
 def is_device(path: Location) -> TypeGuard[Path]:
-    """Whether a device, a pipe or a socket has this name, and not a file, a folder or nothing."""
+    """Whether a device, a pipe, a socket or an open file (``/dev/stdout``) has this name, and no other file."""
     if isinstance(path, ObjectPath):
         return False
     with reporting(path):
-        return path.exists() and not path.is_file() and not path.is_dir()
+        return path.exists() and not path.is_dir() and (not path.is_file() or _is_open_file(path))
+
+
+def _is_open_file(path: Path) -> bool:
+    """Whether a name leads to one of the files that this process has open."""
+    while path.is_symlink():
+        path = Path(os.path.abspath(path.parent / os.readlink(path)))  # noqa: PTH100, PTH115
+        if re.fullmatch(r"/dev/fd|/proc/(self|\d+)/fd", str(path.parent)):
+            return True
+    return False
 
 
 def write_bytes(

@@ -246,10 +246,17 @@ def _max_length(graph: Any, model: str, tokenizer_limit: int, *, trust_remote_co
 
 
 def _vocabulary(graph: Any) -> int:
-    """Return how many ids a graph has embeddings for: the rows of the largest table that it takes rows from."""
-    taken = [op.input_value(0).get_partial_shape() for op in graph.get_ops() if op.get_type_name() == "Gather"]
-    tables = [shape[0].get_length() for shape in taken if shape.rank == 2 and shape[0].is_static]
-    return max(tables, default=2)
+    """Return how many ids a graph has embeddings for: the rows of the table that it takes by ``input_ids``."""
+    sizes = {}
+    for op in graph.get_ops():
+        if op.get_type_name() != "Gather":
+            continue
+        ids, table = op.input_value(1).get_node(), op.input_value(0).get_partial_shape()
+        while ids.get_type_name() == "Convert":
+            ids = ids.input_value(0).get_node()
+        if table.rank == 2 and table[0].is_static:
+            sizes[table[0].get_length()] = ids.get_type_name() == "Parameter" and "input_ids" in ids.output(0).names
+    return max((size for size, is_of_words in sizes.items() if is_of_words), default=max(sizes, default=2))
 
 
 def _graph(core: Any, model: str, *, allow_pickle: bool, trust_remote_code: bool) -> Any:

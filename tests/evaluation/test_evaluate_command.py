@@ -95,6 +95,32 @@ def test_best_answers_are_judged_by_question(files, capsys, caplog) -> None:
         assert (found["total"], found["exact"]) == (3, pytest.approx(200 / 3))
 
 
+def test_answers_of_documents_to_one_question_are_not_its_best(files, capsys) -> None:
+    """They stand together, too, but not by score; or their file says that all are there."""
+    rows = best_answers(("d1", "q1", "dog"), ("d2", "q1", "cat"))
+    rows[1]["score"] = 0.9
+    write_answers(files / "one.parquet", *rows)
+    assert "2 of 2 answers have no reference" in fails(capsys, 3, "one.parquet", "--references", "ref.jsonl")[0]
+    table = pq.read_table("one.parquet").slice(0, 1)
+    pq.write_table(table.replace_schema_metadata({"qatool": '{"options": {}}'}), "one.parquet")
+    assert "1 of 1 answers have no reference" in fails(capsys, 3, "one.parquet", "--references", "ref.jsonl")[0]
+
+
+def test_questions_of_one_id_are_not_mixed_up(files, capsys) -> None:
+    rows = best_answers(("d1", "q1", "dog"), ("d2", "q1", "cat"))
+    rows[1]["question"] = "Another?"
+    write_answers(files / "one.parquet", *rows)
+    assert fails(capsys, 3, "one.parquet", "--references", "ref.jsonl") == [
+        "Error: one.parquet: the id 'q1' stands for several questions; give each its own and extract again"
+    ]
+
+
+def test_rejected_rows_without_a_question_do_not_matter(files, capsys) -> None:
+    rows = best_answers(("d1", "q1", "cat"), ("d2", "q2", "two cows"), ("d3", "q3", None), ("d4", "q4", "owl"))
+    write_answers(files / "best.parquet", *rows, answer("d9", None, error="bad", question_id=None))
+    assert figures(capsys, "best.parquet", "--references", "ref.jsonl")["total"] == 4
+
+
 def test_answers_of_all_documents_are_no_answers_to_the_question(files, capsys) -> None:
     write_answers(files / "all.parquet", *best_answers(("d1", "q1", "cat"), ("d1", "q2", "a"), ("d2", "q1", "dog")))
     assert "3 of 3 answers have no reference" in fails(capsys, 3, "all.parquet", "--references", "ref.jsonl")[0]
@@ -107,11 +133,14 @@ def test_answers_of_all_documents_are_no_answers_to_the_question(files, capsys) 
         ('"{""text"": [""cat""]}"', ["cat"]),
         ('"[""cat"", ""cats""]"', ["cat", "cats"]),
         ("1871", ["1871"]),
+        ("[sic]", ["[sic]"]),
+        ("cat,false", ["cat"]),
+        ("cat,0", ["cat"]),
     ],
 )
 def test_texts_alone_are_references(tmp_path, cell, texts) -> None:
     path = tmp_path / "ref.csv"
-    path.write_text(f"id,answers\nq1,{cell}\n")
+    path.write_text(f"id,answers{',is_impossible' * cell.endswith(('false', '0'))}\nq1,{cell}\n")
     assert load_references(resolve([str(path)])).texts == [tuple(texts)]
 
 

@@ -9,7 +9,15 @@ import sys
 import pytest
 
 from qatool.errors import OutputError
-from qatool.files.atomic import replacing, temporaries_in, temporaries_of, temporary_name, write_bytes, write_json
+from qatool.files.atomic import (
+    is_device,
+    replacing,
+    temporaries_in,
+    temporaries_of,
+    temporary_name,
+    write_bytes,
+    write_json,
+)
 from qatool.files.writefailures import output_error
 
 
@@ -123,3 +131,17 @@ def test_full_disk_leaves_the_old_output(full_disk, name):
         assert told == f"{path}: cannot be written: {remedy}"
         assert path.read_bytes() == b"old"
         assert [entry.name for entry in path.parent.iterdir()] == [name]
+
+
+def test_an_open_file_keeps_the_link_that_names_it(tmp_path) -> None:
+    """As /dev/stdout is one, wherever it leads."""
+    link, target = tmp_path / "stdout", tmp_path / "redirected"
+    with target.open("wb") as stream:
+        link.symlink_to(f"/proc/self/fd/{stream.fileno()}")
+        assert is_device(link)
+        write_bytes(link, b"told")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"told"
+    link.unlink()
+    link.symlink_to(target)
+    assert not is_device(link)
