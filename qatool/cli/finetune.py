@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatool.cli.command import OptionsCommand
@@ -43,12 +44,14 @@ def finetune(options: FinetuneOptions) -> None:
 
 
 def _lines(result: FinetuneResult, options: FinetuneOptions) -> Iterator[str]:
+    from qatool.features.layout import is_features
+
     yield f"{result.steps:,} steps over {result.windows:,} windows in {duration(result.seconds)} on {result.device}"
     if result.best is not None:
         best = result.best
         yield f"best validation: EM {best.exact_match:.2f}, F1 {best.f1:.2f} at step {best.step:,}"
     yield f"model in {result.folder}"
-    if options.validation is not None:
+    if options.validation is not None and not is_features(Path(options.validation)):
         yield f"for a threshold and scores that fit it: qatool calibrate {result.folder} --on {options.validation}"
 
 

@@ -28,10 +28,12 @@ def inspect(options: InspectOptions) -> None:
         return
     lines = _head(example)
     # Of many windows few have a label: those are worth reading.
-    whole = [window for window in example.windows if window.label is not None] or example.windows
+    shows_all = all(window.label is None for window in example.windows)
     if not is_terminal(sys.stdout):
         for window in example.windows:
-            lines += ["", _title(window), _plain(window)] if window in whole else ["", _title(window)]
+            lines += ["", _title(window)]
+            if shows_all or window.label is not None:
+                lines.append(_plain(window))
         sys.stdout.writelines(f"{harmless(line)}\n" for line in lines)
         return
     from rich.padding import Padding
@@ -43,7 +45,7 @@ def inspect(options: InspectOptions) -> None:
     for window in example.windows:
         console.print()
         console.print(Text(harmless(_title(window))))
-        if window in whole:
+        if shows_all or window.label is not None:
             console.print(Padding(_coloured(window), (0, 2)))
 
 

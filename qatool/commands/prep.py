@@ -28,6 +28,7 @@ from qatool.files.own import without_own
 from qatool.files.parquet import arrow_source
 from qatool.files.partfolder import publish
 from qatool.files.paths import resolve
+from qatool.files.rows import bad_row
 from qatool.files.targets import Target, check_target, run_folder
 from qatool.files.writefailures import reporting
 from qatool.jobs.claim import locked_folder
@@ -232,9 +233,7 @@ class _Preparation:
     def _checked(self, corpus: Corpus) -> Iterator[Example]:
         for example in corpus.examples():
             if example.error is not None and self._options.on_error == "fail":
-                raise InputError(
-                    f"{example.where}: {example.error}; mend the row, or add --on-error skip to set such rows aside"
-                )
+                raise bad_row(example.where, example.error)
             yield example
 
     def _take_rejects(self, report: Report, audit: Audit) -> None:

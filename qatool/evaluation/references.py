@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qatool.errors import InputError
 from qatool.files.fields import id_or, id_problem, parse_columns, require, text_or_none
 from qatool.files.formats import open_reader
-from qatool.files.labels import LABEL_FIELDS, LabelError, read_answers
+from qatool.files.labels import LABEL_FIELDS, LabelError, read_answers, truth_of
 from qatool.files.rows import excerpt, where
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from qatool.files.fields import Columns
     from qatool.files.paths import Source
     from qatool.files.rows import Row
-
-_TRUTH = {"true": True, "1": True, "false": False, "0": False, "": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +106,9 @@ def accepted_texts(answers: Any, impossible: Any, *, place: str) -> tuple[str, .
     :raises InputError: the labels say nothing, contradict each other or cannot be read
     """
     plain = _plain(answers)
-    told = _TRUTH.get(str(impossible).lower(), impossible)  # as CSV has it
-    if plain is not None and (told is None or told is (not plain)):
-        return plain
     try:
+        if plain is not None and truth_of(impossible) in (None, not plain):
+            return plain
         labels = read_answers({"answers": answers, "is_impossible": impossible})
     except LabelError as error:
         raise InputError(f"{place}: {error}") from None

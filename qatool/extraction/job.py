@@ -8,6 +8,7 @@ from qatool.errors import EnvironmentUnfitError, InputError
 from qatool.extraction.answering import Task
 from qatool.extraction.previous import PreviousAnswers
 from qatool.extraction.shards import cut_shards
+from qatool.files.rows import bad_row
 from qatool.screen import Sample
 
 if TYPE_CHECKING:
@@ -135,11 +136,6 @@ class ExtractionJob:
                     score=part.table["score"][row].as_py(),
                 )
             )
-
-
-def bad_row(where: str, error: str | None) -> InputError:
-    """Return what tells that a row cannot be read, and what to do."""
-    return InputError(f"{where}: {error}; mend the row, or add --on-error skip to set such rows aside")
 
 
 class WorkHere:

@@ -2,7 +2,7 @@
 
 A pile of documents holds many confident wrong spans. As within a long document, what shares fewer of the question's
 rare terms starts with a handicap, and with ``--max-documents`` only the most relevant documents are asked at all. One
-pass over the documents tells; see ``docs/long-documents.md`` for what it gains.
+pass over the documents tells; see ``docs/many-documents.md`` for what it gains.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatool.extraction.job import bad_row
 from qatool.files.documents import AskedPairs
+from qatool.files.rows import bad_row
 from qatool.logs import log_event
 from qatool.observers import SilentObserver
 from qatool.windows.choose import PRIOR_WEIGHT, SHORT_WINDOWS, WEAK_RELEVANCE

@@ -22,7 +22,7 @@ from qatool.files.fields import (
     text_problem,
 )
 from qatool.files.formats import documents_of, open_reader
-from qatool.files.rows import excerpt, where
+from qatool.files.rows import bad_row, excerpt, where
 from qatool.logs import log_event
 from qatool.schema import Example
 from qatool.wording import counted
@@ -107,9 +107,7 @@ def load_questions(source: Source, columns: Columns, on_error: OnError) -> Quest
     found = [_question(source, row, columns, id_column, named=names_documents) for row in rows]
     bad = [question for question in found if question.error is not None]
     if bad and on_error == "fail":
-        raise InputError(
-            f"{bad[0].where}: {bad[0].error}; mend the row, or add --on-error skip to set such rows aside"
-        )
+        raise bad_row(bad[0].where, bad[0].error)
     good = [question for question in found if question.error is None]
     _warn_of_shared_ids(source, good)
     if not names_documents:
@@ -124,8 +122,8 @@ def _warn_of_shared_ids(source: Source, questions: list[Question]) -> None:
     times = Counter((question.id, question.document_id) for question in questions)
     if shared := [name for (name, _), count in times.items() if count > 1]:
         log_event(
-            f"{source.path}: {counted(len(shared), 'id')} stand for several questions, the first "
-            f"{excerpt(shared[0])}; so do the ids of their answers",
+            f"{source.path}: several questions share an id ({counted(len(shared), 'id')}, the first "
+            f"{excerpt(shared[0])}), and so do their answers",
             level=logging.WARNING,
         )
 

@@ -61,7 +61,7 @@ def read_answers(values: Mapping[str, Any]) -> list[tuple[str, int]] | None:
     :param values: ``answers`` and ``is_impossible``; null or missing ones say nothing
     :raises LabelError: they are of another layout, or contradict each other
     """
-    impossible = _impossible(values.get(IMPOSSIBLE))
+    impossible = truth_of(values.get(IMPOSSIBLE))
     given = _pairs(_decoded(values.get(ANSWERS)))
     if impossible is None:
         return given
@@ -72,7 +72,11 @@ def read_answers(values: Mapping[str, Any]) -> list[tuple[str, int]] | None:
     return given or []
 
 
-def _impossible(value: Any) -> bool | None:
+def truth_of(value: Any) -> bool | None:
+    """Return what ``is_impossible`` says, in whatever form; ``None``: nothing.
+
+    :raises LabelError: it is no truth value
+    """
     if value is None or value == "":
         return None
     if isinstance(value, str):

@@ -305,8 +305,6 @@ class ObjectPath:
         self.unlink(missing_ok=True)
         return target
 
-    rename = replace
-
     def mkdir(self, *, exist_ok: bool = False, parents: bool = False) -> None:
         """Do nothing: a prefix is there as soon as an object is."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from qatool.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -65,6 +67,14 @@ def shown_name(source: Source) -> str:
 def printable(name: str) -> str:
     """Return the name, with control characters escaped: it may come from an archive and end on a terminal."""
     return name if name.isprintable() else repr(name)[1:-1]
+
+
+def bad_row(place: str, error: str | None) -> InputError:
+    """Return what tells that a row cannot be used, and what to do.
+
+    :param place: see :func:`where`
+    """
+    return InputError(f"{place}: {error}; mend the row, or add --on-error skip to set such rows aside")
 
 
 def reason_kind(reason: str) -> str:

@@ -9,7 +9,7 @@ all their spans together. What of it is needed stands in each document's own sco
     mass     = (log odds - bias) / slope
     margin   = mass + log(score / (1 - no_answer_score))
 
-``docs/long-documents.md`` tells what that gains.
+``docs/many-documents.md`` tells what that gains.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def test_questions_that_share_an_id_are_told(tmp_path, caplog):
     questions = write_rows(tmp_path / "q.jsonl", [{"id": name, "question": name} for name in "aba"])
     assert [one.id for one in corpus_of(documents, questions=questions).examples()] == ["d1/a", "d1/b", "d1/a"]
     assert [one.message for one in caplog.records] == [
-        f"{questions}: 1 id stand for several questions, the first 'a'; so do the ids of their answers"
+        f"{questions}: several questions share an id (1 id, the first 'a'), and so do their answers"
     ]
 
 
