@@ -51,7 +51,9 @@ def test_a_signal_ends_all_processes_and_the_same_command_continues(runner, whol
 def test_a_process_that_dies_is_told_of(runner, whole) -> None:
     process = runner.start(*WORDS, **SETTING)
     process.wait_for(lambda: runner.markers() >= 1)
-    os.kill(workers(runner)[0], signal.SIGKILL)
+    # One of them may be idle to the end, as few work as keep the card busy: it would not be missed.
+    for worker in workers(runner):
+        os.kill(worker, signal.SIGKILL)
     assert process.wait() == 4
     assert "a worker process died" in process.error
     runner.done("in.jsonl")
