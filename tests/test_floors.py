@@ -160,7 +160,7 @@ def test_light_modules_stay_light() -> None:
         ("qatool.spans.search", "import torch.nn", True),
         ("qatool.jobs.plan", "from qatool.windows.cut import Windows", False),
         ("qatool.jobs.plan", "from qatool.schema import Example", False),
-        ("qatool.jobs.plan", "from qatool.files.atomic import write", True),
+        ("qatool.jobs.plan", "from qatool.files.storage.atomic import write", True),
         ("qatool.options", "from qatool.logs import Observer", False),
         ("qatool.commands.extract", "import click", False),
         ("qatool.__main__", "from qatool.cli import main", True),

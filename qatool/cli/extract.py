@@ -46,8 +46,8 @@ def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
     if options.summary == "-":
         click.echo(text)
     else:
-        from qatool.files.atomic import write_bytes
-        from qatool.files.locations import location
+        from qatool.files.storage.atomic import write_bytes
+        from qatool.files.storage.locations import location
 
         write_bytes(location(options.summary), (text + "\n").encode())
 

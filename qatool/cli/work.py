@@ -68,7 +68,7 @@ def _check_log_file(options: ScreenOptions) -> None:
     """
     inputs = getattr(options, "inputs", ())
     if options.log_file is not None and inputs:
-        from qatool.files.own import check_log_file
+        from qatool.files.output.own import check_log_file
 
         check_log_file(options.log_file, inputs)
 

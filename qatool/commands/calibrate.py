@@ -25,7 +25,7 @@ from qatool.evaluation.calibration import (
 from qatool.evaluation.scoring import expected_answers
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import cut_shards
-from qatool.files.atomic import write_json
+from qatool.files.storage.atomic import write_json
 from qatool.logs import log_event
 from qatool.models.recorded import RecordedBackend
 from qatool.models.settings import SETTINGS_FILE, ModelSettings

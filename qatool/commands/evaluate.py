@@ -17,10 +17,10 @@ from qatool.evaluation.judging import judge
 from qatool.evaluation.perquestion import QUESTION_ID, best_of_each
 from qatool.evaluation.references import load_references
 from qatool.evaluation.windowrecall import window_recall
-from qatool.files.corpus import open_corpus
-from qatool.files.labels import LABEL_FIELDS
-from qatool.files.paths import STDIN, resolve, spool_stdin
-from qatool.files.rows import excerpt
+from qatool.files.examples.corpus import open_corpus
+from qatool.files.examples.labels import LABEL_FIELDS
+from qatool.files.sources.paths import STDIN, resolve, spool_stdin
+from qatool.files.sources.rows import excerpt
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
 from qatool.models.sizes import resolve_size

@@ -19,12 +19,12 @@ from qatool.evaluation.calibration import decided
 from qatool.evaluation.scoring import expected_answers, score
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import cut_shards
-from qatool.files.atomic import write_bytes, write_json
-from qatool.files.labels import LABEL_FIELDS
-from qatool.files.locations import on_disk
-from qatool.files.partfolder import publish
-from qatool.files.targets import Target, check_target, run_folder
-from qatool.files.writefailures import reporting
+from qatool.files.examples.labels import LABEL_FIELDS
+from qatool.files.output.partfolder import publish
+from qatool.files.output.targets import Target, check_target, run_folder
+from qatool.files.storage.atomic import write_bytes, write_json
+from qatool.files.storage.locations import on_disk
+from qatool.files.storage.writefailures import reporting
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.leftovers import restore
 from qatool.models.companions import load_config, save_tokenizer

@@ -15,11 +15,11 @@ from qatool.extraction.inputs import open_input
 from qatool.extraction.output import recover, workplace
 from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
-from qatool.files.atomic import is_device
-from qatool.files.locations import location
-from qatool.files.paths import STDIN, copy_spool
+from qatool.files.output.targets import Target, beside, check_target, parse_target, run_folder
 from qatool.files.requested import name_problems
-from qatool.files.targets import Target, beside, check_target, parse_target, run_folder
+from qatool.files.sources.paths import STDIN, copy_spool
+from qatool.files.storage.atomic import is_device
+from qatool.files.storage.locations import location
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.plan import Plan
 from qatool.jobs.runlog import log_handler

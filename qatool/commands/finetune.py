@@ -19,12 +19,12 @@ from qatool.commands.startingmodel import StartingModel, shown
 from qatool.commands.trainingfeatures import features_of
 from qatool.errors import EnvironmentUnfitError, InputError, QualityGateError, UsageError
 from qatool.features.layout import is_features
-from qatool.files.atomic import temporaries_in
-from qatool.files.cache import cache_folder
-from qatool.files.labels import LABEL_FIELDS
-from qatool.files.locations import on_disk
-from qatool.files.partfolder import publish
-from qatool.files.targets import Target, check_target, run_folder
+from qatool.files.examples.labels import LABEL_FIELDS
+from qatool.files.output.partfolder import publish
+from qatool.files.output.targets import Target, check_target, run_folder
+from qatool.files.storage.atomic import temporaries_in
+from qatool.files.storage.cache import cache_folder
+from qatool.files.storage.locations import on_disk
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.leftovers import restore
 from qatool.jobs.plan import PLAN_NAME, Plan

@@ -13,14 +13,14 @@ from qatool.evaluation.contexts import Asked, find_contexts
 from qatool.evaluation.highlight import pieces
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder, StoredExample
-from qatool.files.locations import check_readable, is_there, location
-from qatool.files.paths import resolve
+from qatool.files.sources.paths import resolve
+from qatool.files.storage.locations import check_readable, is_there, location
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qatool.evaluation.highlight import Piece
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
     from qatool.options import InspectOptions
 
 AROUND = 240

@@ -14,11 +14,11 @@ from qatool.evaluation.references import accepted_texts
 from qatool.features.examples import StoredExamples
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
-from qatool.files.corpus import open_corpus
-from qatool.files.fields import Columns
-from qatool.files.labels import ANSWERS, LABEL_FIELDS
-from qatool.files.paths import resolve
-from qatool.files.rows import excerpt
+from qatool.files.examples.corpus import open_corpus
+from qatool.files.examples.fields import Columns
+from qatool.files.examples.labels import ANSWERS, LABEL_FIELDS
+from qatool.files.sources.paths import resolve
+from qatool.files.sources.rows import excerpt
 from qatool.logs import log_event
 from qatool.spans.decode import decoder
 

@@ -20,17 +20,17 @@ from qatool.features.maker import FeatureMaker
 from qatool.features.negatives import with_negatives
 from qatool.features.shards import cut_shards
 from qatool.features.writer import PartWriter, Thinning, input_hashes, name_parts, share_out
-from qatool.files.atomic import write_bytes, write_json
-from qatool.files.corpus import open_corpus
-from qatool.files.labels import LABEL_FIELDS
-from qatool.files.locations import on_disk
-from qatool.files.own import without_own
-from qatool.files.parquet import arrow_source
-from qatool.files.partfolder import publish
-from qatool.files.paths import resolve
-from qatool.files.rows import bad_row
-from qatool.files.targets import Target, check_target, run_folder
-from qatool.files.writefailures import reporting
+from qatool.files.examples.corpus import open_corpus
+from qatool.files.examples.labels import LABEL_FIELDS
+from qatool.files.formats.parquet import arrow_source
+from qatool.files.output.own import without_own
+from qatool.files.output.partfolder import publish
+from qatool.files.output.targets import Target, check_target, run_folder
+from qatool.files.sources.paths import resolve
+from qatool.files.sources.rows import bad_row
+from qatool.files.storage.atomic import write_bytes, write_json
+from qatool.files.storage.locations import on_disk
+from qatool.files.storage.writefailures import reporting
 from qatool.jobs.claim import locked_folder
 from qatool.jobs.inorder import in_order
 from qatool.jobs.leftovers import restore
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from qatool.features.maker import Report
-    from qatool.files.corpus import Corpus
-    from qatool.files.paths import Source
+    from qatool.files.examples.corpus import Corpus
+    from qatool.files.sources.paths import Source
     from qatool.jobs.lock import Lock
     from qatool.observers import Observer
     from qatool.options import PrepOptions

@@ -28,9 +28,9 @@ from qatool.evaluation.report.charts import (
 )
 from qatool.evaluation.report.choice import choose
 from qatool.evaluation.report.page import Card, Figure, page
-from qatool.files.atomic import write_bytes
-from qatool.files.locations import check_readable, is_there, location
-from qatool.files.paths import resolve
+from qatool.files.sources.paths import resolve
+from qatool.files.storage.atomic import write_bytes
+from qatool.files.storage.locations import check_readable, is_there, location
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from qatool.evaluation.answers import AnswerSet
     from qatool.evaluation.judging import Judged
     from qatool.evaluation.report.choice import Group
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
     from qatool.options import ReportOptions
 
 AROUND = 160

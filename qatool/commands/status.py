@@ -6,15 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, InputError, RowsRejected, UsageError
-from qatool.files.locations import check_readable, is_there
-from qatool.files.targets import parse_target, run_folder
+from qatool.files.output.targets import parse_target, run_folder
+from qatool.files.storage.locations import check_readable, is_there
 from qatool.jobs.state import RunState, read_state
 from qatool.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
     from qatool.options import StatusOptions
 
 

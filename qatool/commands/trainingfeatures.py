@@ -13,9 +13,9 @@ from qatool.commands import prep
 from qatool.errors import LockedError, OutputError, UsageError
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
-from qatool.files.cache import CACHE_VARIABLE, cache_folder
-from qatool.files.own import without_own
-from qatool.files.paths import resolve
+from qatool.files.output.own import without_own
+from qatool.files.sources.paths import resolve
+from qatool.files.storage.cache import CACHE_VARIABLE, cache_folder
 from qatool.logs import log_event
 from qatool.options import PrepOptions
 

@@ -8,20 +8,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qatool.errors import InputError
-from qatool.files.formats import open_reader
-from qatool.files.jsonlines import python_values
-from qatool.files.objects import ObjectPath
-from qatool.files.parquet import open_parquet
-from qatool.files.paths import resolve
-from qatool.files.rows import excerpt, where
-from qatool.files.streams import reading
-from qatool.files.targets import SUCCESS_NAME
+from qatool.files.formats.parquet import open_parquet
+from qatool.files.formats.readers import open_reader
+from qatool.files.output.targets import SUCCESS_NAME
+from qatool.files.sources.paths import resolve
+from qatool.files.sources.rows import excerpt, where
+from qatool.files.sources.streams import reading
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.values.jsonlines import python_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qatool.files.locations import Location
-    from qatool.files.paths import Source
+    from qatool.files.sources.paths import Source
+    from qatool.files.storage.locations import Location
 
 _COLUMNS = {"id", "question", "answer", "candidates", "fingerprint", "error"}
 _LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndjson.zst")

@@ -12,19 +12,19 @@ import pyarrow as pa
 from pyarrow import types
 
 from qatool.errors import InputError, reason_of
-from qatool.files.formats import open_reader
-from qatool.files.locations import Location, location
-from qatool.files.parquet import open_parquet
-from qatool.files.paths import resolve
-from qatool.files.rows import excerpt, where
-from qatool.files.streams import reading
+from qatool.files.formats.parquet import open_parquet
+from qatool.files.formats.readers import open_reader
+from qatool.files.sources.paths import resolve
+from qatool.files.sources.rows import excerpt, where
+from qatool.files.sources.streams import reading
+from qatool.files.storage.locations import Location, location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from qatool.files.paths import Source
+    from qatool.files.sources.paths import Source
 
 _TEXTS = ("id", "question", "answer", "error")
 _NUMBERS = ("score", "no_answer_score", "n_windows")

@@ -8,7 +8,7 @@ import numpy as np
 
 from qatool.errors import InputError
 from qatool.evaluation.bootstrap import interval, resampled_means
-from qatool.files.rows import excerpt
+from qatool.files.sources.rows import excerpt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from qatool.files.fields import id_column_of, id_of, id_or, parse_columns, require, text_problem
-from qatool.files.formats import documents_of, open_reader
+from qatool.files.examples.fields import id_column_of, id_of, id_or, parse_columns, require, text_problem
+from qatool.files.formats.readers import documents_of, open_reader
 from qatool.schema import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qatool.files.paths import Source
+    from qatool.files.sources.paths import Source
 
 
 class Asked(NamedTuple):

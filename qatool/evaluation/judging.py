@@ -9,7 +9,7 @@ import numpy as np
 
 from qatool.errors import InputError
 from qatool.evaluation.scoring import Scores, expected_answers, score
-from qatool.files.rows import excerpt
+from qatool.files.sources.rows import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ import numpy as np
 
 from qatool.errors import InputError
 from qatool.evaluation.answers import holds_best_only
-from qatool.files.rows import excerpt
+from qatool.files.sources.rows import excerpt
 from qatool.logs import log_event
 from qatool.wording import counted
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError
-from qatool.files.fields import id_or, id_problem, parse_columns, require, text_or_none
-from qatool.files.formats import open_reader
-from qatool.files.labels import LABEL_FIELDS, LabelError, read_answers, truth_of
-from qatool.files.rows import excerpt, where
+from qatool.files.examples.fields import id_or, id_problem, parse_columns, require, text_or_none
+from qatool.files.examples.labels import LABEL_FIELDS, LabelError, read_answers, truth_of
+from qatool.files.formats.readers import open_reader
+from qatool.files.sources.rows import excerpt, where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qatool.files.fields import Columns
-    from qatool.files.paths import Source
-    from qatool.files.rows import Row
+    from qatool.files.examples.fields import Columns
+    from qatool.files.sources.paths import Source
+    from qatool.files.sources.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)

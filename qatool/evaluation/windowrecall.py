@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qatool.files.labels import LabelError, place_answer, read_answers
+from qatool.files.examples.labels import LabelError, place_answer, read_answers
 from qatool.windows.build import build_windows
 from qatool.windows.choose import SHORT_WINDOWS, MaxWindows, choose_windows
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qatool.extraction.best import best_per_question, samples_of
 from qatool.extraction.job import N_SAMPLES
 from qatool.extraction.summary import metadata
-from qatool.files.answers import open_writer
+from qatool.files.output.answers import open_writer
 from qatool.jobs.ahead import ahead
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from qatool.extraction.earlyoutput import EarlyOutput
     from qatool.extraction.ranking import Ranking
     from qatool.extraction.setup import Resolved
-    from qatool.files.answers import AnswerWriter
-    from qatool.files.targets import Target
+    from qatool.files.output.answers import AnswerWriter
+    from qatool.files.output.targets import Target
     from qatool.jobs.course import Totals
     from qatool.jobs.folder import RunFolder
     from qatool.jobs.stopping import Stop

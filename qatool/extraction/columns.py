@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from qatool.extraction.answers import snippets
-from qatool.files.kept import kept_array
+from qatool.files.values.kept import kept_array
 from qatool.jobs.work import Part
 from qatool.schema import answers_schema
 

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from qatool.errors import reason_of
-from qatool.files.kept import conform, unify
+from qatool.files.values.kept import conform, unify
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from qatool.files.answers import AnswerWriter
+    from qatool.files.output.answers import AnswerWriter
 
 POLL_S = 0.1
 """How often whoever waits for the end looks up."""

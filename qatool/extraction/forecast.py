@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from qatool.extraction.extractor import Extractor
     from qatool.extraction.setup import Setup
-    from qatool.files.corpus import Corpus
+    from qatool.files.examples.corpus import Corpus
     from qatool.jobs.folder import RunFolder
     from qatool.schema import Example
 

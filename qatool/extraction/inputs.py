@@ -14,22 +14,22 @@ from qatool.extraction.output import WRITTEN_SUFFIXES
 from qatool.features.examples import StoredExamples
 from qatool.features.layout import MANIFEST_NAME, is_features
 from qatool.features.reader import FeaturesFolder
-from qatool.files.corpus import Corpus, open_corpus
-from qatool.files.fields import parse_columns
-from qatool.files.locations import Location, location
-from qatool.files.objects import ObjectPath
-from qatool.files.own import without_own
-from qatool.files.paths import STDIN, resolve
-from qatool.files.targets import beside
+from qatool.files.examples.corpus import Corpus, open_corpus
+from qatool.files.examples.fields import parse_columns
+from qatool.files.output.own import without_own
+from qatool.files.output.targets import beside
+from qatool.files.sources.paths import STDIN, resolve
+from qatool.files.storage.locations import Location, location
+from qatool.files.storage.objects import ObjectPath
 from qatool.logs import log_event
 from qatool.models.named import model_name
 from qatool.places import places_of
 
 if TYPE_CHECKING:
     from qatool.extraction.ranking import Ranking
-    from qatool.files.documents import AskedDocuments
-    from qatool.files.paths import Source
-    from qatool.files.targets import Target
+    from qatool.files.examples.documents import AskedDocuments
+    from qatool.files.output.targets import Target
+    from qatool.files.sources.paths import Source
     from qatool.observers import Observer
     from qatool.options import ExtractOptions
 

@@ -8,7 +8,7 @@ from qatool.errors import EnvironmentUnfitError, InputError
 from qatool.extraction.answering import Task
 from qatool.extraction.previous import PreviousAnswers
 from qatool.extraction.shards import cut_shards
-from qatool.files.rows import bad_row
+from qatool.files.sources.rows import bad_row
 from qatool.screen import Sample
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from qatool.extraction.answering import Answerer, Begun
     from qatool.extraction.columns import Columns
     from qatool.extraction.shards import Shard, ShardLimits
-    from qatool.files.corpus import Corpus
-    from qatool.files.locations import Location
+    from qatool.files.examples.corpus import Corpus
+    from qatool.files.storage.locations import Location
     from qatool.jobs.work import Part
     from qatool.schema import Example
 

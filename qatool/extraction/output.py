@@ -6,17 +6,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qatool.files.answers import open_writer
-from qatool.files.objects import ObjectPath
-from qatool.files.paths import RUN_FOLDER_SUFFIX
-from qatool.files.targets import beside, run_folder
+from qatool.files.output.answers import open_writer
+from qatool.files.output.targets import beside, run_folder
+from qatool.files.sources.paths import RUN_FOLDER_SUFFIX
+from qatool.files.storage.objects import ObjectPath
 from qatool.jobs.leftovers import restore, sweep
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from qatool.files.locations import Location
-    from qatool.files.targets import Target
+    from qatool.files.output.targets import Target
+    from qatool.files.storage.locations import Location
     from qatool.jobs.folder import RunFolder
     from qatool.jobs.markers import Marker
     from qatool.jobs.work import Part, Unit

@@ -15,18 +15,18 @@ import pyarrow as pa
 
 from qatool.errors import InputError, reason_of
 from qatool.extraction.gather import blocks, gather
-from qatool.files.locations import is_there, matching
-from qatool.files.objects import ObjectPath
-from qatool.files.parquet import open_parquet
-from qatool.files.targets import SUCCESS_NAME
-from qatool.files.writefailures import reporting
+from qatool.files.formats.parquet import open_parquet
+from qatool.files.output.targets import SUCCESS_NAME
+from qatool.files.storage.locations import is_there, matching
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.writefailures import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
 
 
 @dataclass(frozen=True)

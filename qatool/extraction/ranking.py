@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatool.files.documents import AskedPairs
-from qatool.files.rows import bad_row
+from qatool.files.examples.documents import AskedPairs
+from qatool.files.sources.rows import bad_row
 from qatool.logs import log_event
 from qatool.observers import SilentObserver
 from qatool.windows.choose import PRIOR_WEIGHT, SHORT_WINDOWS, WEAK_RELEVANCE
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qatool.files.documents import AskedDocuments, Document
+    from qatool.files.examples.documents import AskedDocuments, Document
     from qatool.observers import Observer
     from qatool.windows.collection import CollectionIndex
     from qatool.windows.tokenizer import PairTokenizer

@@ -25,12 +25,12 @@ from qatool.extraction.previous import is_whole, made_by, parquet_files
 from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned
 from qatool.extraction.summary import SpeedLog, reasons, summary
-from qatool.files.atomic import replacing, write_json
-from qatool.files.locations import location, move
-from qatool.files.objects import ObjectPath
-from qatool.files.paths import STDIN
-from qatool.files.targets import beside
-from qatool.files.writefailures import reporting
+from qatool.files.output.targets import beside
+from qatool.files.sources.paths import STDIN
+from qatool.files.storage.atomic import replacing, write_json
+from qatool.files.storage.locations import location, move
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.writefailures import reporting
 from qatool.jobs.course import Course, Totals
 from qatool.jobs.plan import Plan
 from qatool.logs import log_event
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from qatool.extraction.engine import Engine
     from qatool.extraction.inputs import ExtractionInput
     from qatool.extraction.setup import Resolved
-    from qatool.files.locations import Location
-    from qatool.files.targets import Target
+    from qatool.files.output.targets import Target
+    from qatool.files.storage.locations import Location
     from qatool.jobs.course import Step
     from qatool.jobs.folder import RunFolder
     from qatool.jobs.stopping import Stop

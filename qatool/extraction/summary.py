@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from qatool import __version__
-from qatool.files.rows import reason_kind
+from qatool.files.sources.rows import reason_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qatool.features.maker import REPAIRS_SHOWN
-from qatool.files.labels import NEARBY
-from qatool.files.rows import reason_kind
+from qatool.files.examples.labels import NEARBY
+from qatool.files.sources.rows import reason_kind
 from qatool.wording import counted
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatool.files.writefailures import reporting
+from qatool.files.storage.writefailures import reporting
 
 if TYPE_CHECKING:
     from pathlib import Path

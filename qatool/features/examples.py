@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from qatool.errors import InputError
 from qatool.features.layout import examples_schema
-from qatool.files.fields import NOTHING_KEPT, Columns
-from qatool.files.parquet import ParquetReader
-from qatool.files.paths import Source
-from qatool.files.rows import excerpt, printable
+from qatool.files.examples.fields import NOTHING_KEPT, Columns
+from qatool.files.formats.parquet import ParquetReader
+from qatool.files.sources.paths import Source
+from qatool.files.sources.rows import excerpt, printable
 from qatool.schema import Example, fingerprint
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from qatool.features.reader import FeaturesFolder
-    from qatool.files.documents import Question
+    from qatool.files.examples.documents import Question
 
 _READ = frozenset({"id", "question", "context", "fingerprint", "error"})
 
 
 class StoredExamples:
-    """What a :class:`~qatool.files.corpus.Corpus` of features holds.
+    """What a :class:`~qatool.files.examples.corpus.Corpus` of features holds.
 
     :param columns: which columns are kept, by which names
     :raises InputError: features have no such column

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from qatool.features.layout import examples_schema, features_schema
-from qatool.files.labels import Answer, LabelError, Repair, place_answer, read_answers
+from qatool.files.examples.labels import Answer, LabelError, Repair, place_answer, read_answers
 from qatool.schema import fingerprint
 from qatool.windows.build import build_windows
 from qatool.windows.labels import answer_tokens, window_spans

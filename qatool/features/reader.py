@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from qatool.errors import InputError, UsageError
 from qatool.features.layout import Manifest, examples_name, features_name
 from qatool.features.restore import StoredWindows
-from qatool.files.parquet import arrow_source
+from qatool.files.formats.parquet import arrow_source
 from qatool.windows.cut import WindowSize, question_budget
 from qatool.windows.ragged import Ints, ranges
 

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qatool.features.layout import examples_name, features_name
-from qatool.files.atomic import replacing
-from qatool.files.parquet import arrow_source
-from qatool.files.streams import reading
-from qatool.files.writefailures import reporting
+from qatool.files.formats.parquet import arrow_source
+from qatool.files.sources.streams import reading
+from qatool.files.storage.atomic import replacing
+from qatool.files.storage.writefailures import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from qatool.features.maker import FeatureMaker, Report
     from qatool.features.shards import Shard
-    from qatool.files.paths import Source
+    from qatool.files.sources.paths import Source
 
 _SEED = 0
 

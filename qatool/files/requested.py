@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qatool.errors import UsageError
-from qatool.files.fields import parse_columns
-from qatool.files.targets import parse_target
+from qatool.files.examples.fields import parse_columns
+from qatool.files.output.targets import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatool.errors import OutputError, ResumeRefusedError
-from qatool.files.writefailures import reporting
+from qatool.files.storage.writefailures import reporting
 from qatool.jobs.lock import Lock
 from qatool.jobs.plan import PLAN_NAME, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
     from qatool.jobs.lock import OwnedLock
 
 _MARKS = (PLAN_NAME, "lock")

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError, reason_of
-from qatool.files.atomic import sync_folder, temporary_name, write_bytes
-from qatool.files.kept import conform, unify
-from qatool.files.locations import Location, matching, move, remove_tree
-from qatool.files.objects import ObjectPath
-from qatool.files.parquet import open_parquet
-from qatool.files.paths import SPOOL_NAME
-from qatool.files.writefailures import reporting
+from qatool.files.formats.parquet import open_parquet
+from qatool.files.sources.paths import SPOOL_NAME
+from qatool.files.storage.atomic import sync_folder, temporary_name, write_bytes
+from qatool.files.storage.locations import Location, matching, move, remove_tree
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.writefailures import reporting
+from qatool.files.values.kept import conform, unify
 from qatool.jobs.claim import refuse_foreign, refuse_others
 from qatool.jobs.leftovers import empty_folder, sweep_folder
 from qatool.jobs.lock import Lock

@@ -6,16 +6,16 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qatool.files.atomic import temporaries_in, temporaries_of
-from qatool.files.objects import ObjectPath
-from qatool.files.targets import is_sealed
-from qatool.files.writefailures import reporting
+from qatool.files.output.targets import is_sealed
+from qatool.files.storage.atomic import temporaries_in, temporaries_of
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.writefailures import reporting
 from qatool.jobs.claim import is_ours
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
 
 
 def sweep_folder(folder: Location) -> None:

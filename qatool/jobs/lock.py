@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from qatool.errors import LockedError, OutputError
-from qatool.files.atomic import temporary_name
-from qatool.files.writefailures import reporting
+from qatool.files.storage.atomic import temporary_name
+from qatool.files.storage.writefailures import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
 
 STALE_AFTER_S = 600.0
 HEARTBEAT_S = 60.0

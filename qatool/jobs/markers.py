@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qatool.files.locations import Location, contents
-from qatool.files.writefailures import reporting
+from qatool.files.storage.locations import Location, contents
+from qatool.files.storage.writefailures import reporting
 from qatool.jobs.seal import unsealed
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qatool.files.writefailures import reporting
+from qatool.files.storage.writefailures import reporting
 from qatool.jobs.lock import HEARTBEAT_S, STALE_AFTER_S, OwnedLock, owner_is_dead
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from qatool.files.objects import ObjectPath
+    from qatool.files.storage.objects import ObjectPath
 
 _LAST_BEAT_S = 30.0
 """How long leaving waits for a beat that is under way."""

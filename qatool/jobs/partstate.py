@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatool.errors import OutputError
-from qatool.files.objects import ObjectPath
-from qatool.files.parquet import arrow_source
-from qatool.files.writefailures import reporting
+from qatool.files.formats.parquet import arrow_source
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.writefailures import reporting
 from qatool.jobs.seal import blake2b
 
 if TYPE_CHECKING:
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
 
 
 def read_back(path: Location, *, rows: int, size: int) -> str:

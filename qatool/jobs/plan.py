@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError, ResumeRefusedError
-from qatool.files.atomic import write_json
+from qatool.files.storage.atomic import write_json
 from qatool.jobs.seal import sealed, unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
 
 PLAN_NAME = "plan.json"
 """In a run folder."""

@@ -10,14 +10,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from qatool.files.locations import contents
-from qatool.files.objects import ObjectPath
+from qatool.files.storage.locations import contents
+from qatool.files.storage.objects import ObjectPath
 from qatool.logs import quiet_file_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
 
 TAIL_BYTES = 256 << 10
 """How much of the end of the log is read: some thousand shards."""

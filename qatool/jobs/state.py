@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import ResumeRefusedError
-from qatool.files.locations import check_readable, looking_up, matching
+from qatool.files.storage.locations import check_readable, looking_up, matching
 from qatool.jobs.folder import RunFolder
 from qatool.jobs.markers import read_markers
 from qatool.jobs.plan import Plan
@@ -16,7 +16,7 @@ from qatool.jobs.runlog import last_events
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qatool.files.locations import Location
+    from qatool.files.storage.locations import Location
 
 
 @dataclass(frozen=True, kw_only=True)

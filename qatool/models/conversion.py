@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from qatool.errors import EnvironmentUnfitError, OutputError, reason_of
-from qatool.files.atomic import temporary_name
-from qatool.files.cache import CACHE_VARIABLE, cache_folder
-from qatool.files.writefailures import reporting
+from qatool.files.storage.atomic import temporary_name
+from qatool.files.storage.cache import CACHE_VARIABLE, cache_folder
+from qatool.files.storage.writefailures import reporting
 from qatool.models.identity import EXPORTED_GRAPH, is_exported, model_fingerprint
 from qatool.models.library import import_extra
 from qatool.models.settings import positions_of

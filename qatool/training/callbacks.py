@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from qatool.errors import QatoolError
-from qatool.files.writefailures import reporting
+from qatool.files.storage.writefailures import reporting
 from qatool.logs import harmless, log_event
 from qatool.observers import PLAIN_INTERVAL
 from qatool.training.launch import settled

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from qatool.errors import InputError, reason_of
-from qatool.files.atomic import replacing
+from qatool.files.storage.atomic import replacing
 
 
 class WholeCheckpoints(TorchCheckpointIO):

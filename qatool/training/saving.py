@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import qatool
-from qatool.files.atomic import write_bytes
-from qatool.files.writefailures import reporting
+from qatool.files.storage.atomic import write_bytes
+from qatool.files.storage.writefailures import reporting
 from qatool.models.companions import save_tokenizer
 from qatool.models.settings import SETTINGS_FILE, files_of
 from qatool.training.curve import curve

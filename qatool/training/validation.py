@@ -15,7 +15,7 @@ from qatool.extraction.answers import Decision
 from qatool.extraction.extractor import Extractor
 from qatool.extraction.oncard import CardReader, CardShard, device_backend
 from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.files.labels import LABEL_FIELDS
+from qatool.files.examples.labels import LABEL_FIELDS
 from qatool.models.torch_backend import ModelInMemory
 from qatool.options import DECODE_PRESETS
 from qatool.spans.decode import decoder

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from qatool.errors import InputError
 from qatool.features.reader import FeaturesFolder
-from qatool.files.parquet import arrow_source
+from qatool.files.formats.parquet import arrow_source
 from qatool.training.batches import Grain
 
 if TYPE_CHECKING:

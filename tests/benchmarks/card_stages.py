@@ -19,8 +19,8 @@ import torch
 from qatool.extraction.oncard import CardReader, CardShard, _Uploaded, device_backend
 from qatool.extraction.setup import prepare
 from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.files.corpus import open_corpus
-from qatool.files.paths import resolve
+from qatool.files.examples.corpus import open_corpus
+from qatool.files.sources.paths import resolve
 from qatool.models.arithmetic import window_flops
 from qatool.models.companions import load_config
 from qatool.options import ExtractOptions

@@ -27,10 +27,10 @@ from growth import write_rows
 from qatool.extraction.answering import Task
 from qatool.extraction.columns import Columns
 from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.files.answers import open_writer
-from qatool.files.corpus import open_corpus
-from qatool.files.paths import resolve
-from qatool.files.targets import parse_target
+from qatool.files.examples.corpus import open_corpus
+from qatool.files.output.answers import open_writer
+from qatool.files.output.targets import parse_target
+from qatool.files.sources.paths import resolve
 from qatool.jobs.course import Course
 from qatool.jobs.crew import Event, Outcome, Returned, Roster
 from qatool.jobs.distributed import run_distributed

@@ -16,8 +16,8 @@ from support import FIXTURES
 
 from qatool import cli
 from qatool.evaluation.references import load_references
-from qatool.files.jsonlines import encode_lines
-from qatool.files.paths import resolve
+from qatool.files.sources.paths import resolve
+from qatool.files.values.jsonlines import encode_lines
 
 ROWS = (
     answer("q1", "the cat", "the cat", "dog", score=0.9, no_answer_score=0.05),

@@ -15,7 +15,7 @@ from support import FIXTURES
 
 from qatool import cli
 from qatool.evaluation.highlight import pieces
-from qatool.files.jsonlines import encode_lines
+from qatool.files.values.jsonlines import encode_lines
 from qatool.schema import fingerprint
 
 CONTEXT = "The cat sat.\nThe \x1b[31mdog\x1b[0m barked at the owl."

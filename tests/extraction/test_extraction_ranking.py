@@ -17,8 +17,8 @@ from tokenizerhelpers import pair_tokenizer
 from qatool.errors import InputError, RowsRejected
 from qatool.extraction import ranking
 from qatool.extraction.ranking import rank_documents
-from qatool.files.corpus import open_corpus
-from qatool.files.paths import resolve
+from qatool.files.examples.corpus import open_corpus
+from qatool.files.sources.paths import resolve
 from qatool.windows.choose import PRIOR_WEIGHT
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qatool.extraction.ranking import Ranking
-    from qatool.files.documents import AskedDocuments
+    from qatool.files.examples.documents import AskedDocuments
 
 DOCUMENTS = [
     "The lighthouse was built of granite in 1822.",

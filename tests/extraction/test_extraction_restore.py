@@ -20,7 +20,7 @@ from qatool.features.examples import StoredExamples
 from qatool.features.layout import Manifest
 from qatool.features.reader import FeaturesFolder
 from qatool.features.restore import StoredWindows, UnlikeTextsError, restore_windows
-from qatool.files.fields import parse_columns
+from qatool.files.examples.fields import parse_columns
 from qatool.options import ExtractOptions
 from qatool.windows.build import build_windows
 from qatool.windows.choose import choose_windows

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qatool.files.corpus import Corpus, open_corpus
-from qatool.files.formats import open_reader
-from qatool.files.paths import resolve
+from qatool.files.examples.corpus import Corpus, open_corpus
+from qatool.files.formats.readers import open_reader
+from qatool.files.sources.paths import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qatool.files.rows import Row
+    from qatool.files.sources.rows import Row
 
 
 def write(path: Path, content: str | bytes) -> Path:

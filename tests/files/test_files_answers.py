@@ -16,9 +16,9 @@ import zstandard
 from filehelpers import write
 
 from qatool.errors import OutputError, UsageError
-from qatool.files.answers import open_writer
-from qatool.files.partfolder import _part_name
-from qatool.files.targets import Target, check_target, parse_target
+from qatool.files.output.answers import open_writer
+from qatool.files.output.partfolder import _part_name
+from qatool.files.output.targets import Target, check_target, parse_target
 from qatool.schema import answers_schema
 
 SCHEMA = answers_schema(documents=False, snippet=False)
@@ -59,11 +59,11 @@ def test_each_of_many_small_tables_costs_the_same(tmp_path):
 
 def test_parquet_collects_tables_into_row_groups(tmp_path, monkeypatch):
     path = tmp_path / "a.parquet"
-    monkeypatch.setattr("qatool.files.answers.GROUP_ROWS", 4)
+    monkeypatch.setattr("qatool.files.output.answers.GROUP_ROWS", 4)
     save(path, answers(0, 3), answers(3, 2), answers(5, 1))
     file = pq.ParquetFile(path)
     assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [5, 1]
-    monkeypatch.setattr("qatool.files.answers.GROUP_BYTES", 1)
+    monkeypatch.setattr("qatool.files.output.answers.GROUP_BYTES", 1)
     save(path, answers(0, 3), answers(3, 2))
     file = pq.ParquetFile(path)
     assert file.num_row_groups == 2
@@ -137,7 +137,7 @@ def test_another_schema_is_refused(tmp_path):
 
 
 def test_folder_collects_tables_into_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("qatool.files.answers.GROUP_ROWS", 4)
+    monkeypatch.setattr("qatool.files.output.answers.GROUP_ROWS", 4)
     save(tmp_path / "out", *(answers(row, 1) for row in range(10)))
     parts = sorted((tmp_path / "out").glob("*.parquet"))
     assert [pq.read_table(part)["id"].to_pylist() for part in parts] == [list("0123"), list("4567"), list("89")]
@@ -154,7 +154,7 @@ def test_names_of_parts_sort_in_their_order():
 
 def test_folder_appears_sealed_and_replaces_its_like(tmp_path, monkeypatch):
     folder = tmp_path / "out"
-    monkeypatch.setattr("qatool.files.answers.GROUP_ROWS", 1)
+    monkeypatch.setattr("qatool.files.output.answers.GROUP_ROWS", 1)
     save(folder, answers(0, 2), answers(2, 2), answers(4, 2))
     save(folder, answers(0, 3), answers(3, 1))
     assert sorted(entry.name for entry in folder.iterdir()) == [

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from qatool.errors import OutputError
-from qatool.files.atomic import (
+from qatool.files.storage.atomic import (
     is_device,
     replacing,
     temporaries_in,
@@ -18,7 +18,7 @@ from qatool.files.atomic import (
     write_bytes,
     write_json,
 )
-from qatool.files.writefailures import output_error
+from qatool.files.storage.writefailures import output_error
 
 
 def test_write_json_replaces(tmp_path):
@@ -98,8 +98,8 @@ def full_disk(tmp_path_factory):
 import os, resource, sys, warnings
 import pyarrow as pa
 from qatool.errors import OutputError
-from qatool.files.answers import open_writer
-from qatool.files.targets import parse_target
+from qatool.files.output.answers import open_writer
+from qatool.files.output.targets import parse_target
 warnings.simplefilter("error")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 table = pa.table({"x": [os.urandom(40).hex() for _ in range(5000)]})

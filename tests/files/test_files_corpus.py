@@ -9,8 +9,8 @@ import pytest
 from filehelpers import corpus_of, write, write_rows
 
 from qatool.errors import InputError, UsageError
-from qatool.files import parquet
-from qatool.files.paths import resolve
+from qatool.files.formats import parquet
+from qatool.files.sources.paths import resolve
 
 FORMATS = ["parquet", "jsonl", "csv", "tsv", "json"]
 
@@ -252,11 +252,11 @@ def test_lines_are_counted_where_all_files_together_are_small(tmp_path, monkeypa
     paths = [write_rows(tmp_path / f"{name}.jsonl", rows) for name in "abc"]
     size = paths[0].stat().st_size
     for limit, total in ((3 * size, 9), (3 * size - 1, None)):
-        monkeypatch.setattr("qatool.files.counting.COUNTED_BYTES", limit)
+        monkeypatch.setattr("qatool.files.formats.counting.COUNTED_BYTES", limit)
         assert corpus_of(*paths).total() == total
     csv, records = write_rows(tmp_path / "a.csv", rows), write_rows(tmp_path / "a.json", rows)
     assert corpus_of(csv).total() is None
-    monkeypatch.setattr("qatool.files.counting.COUNTED_BYTES", 32 * csv.stat().st_size)
+    monkeypatch.setattr("qatool.files.formats.counting.COUNTED_BYTES", 32 * csv.stat().st_size)
     assert corpus_of(csv).total() == 3
     assert corpus_of(records).total() is None, "records are longer in JSON"
     monkeypatch.undo()

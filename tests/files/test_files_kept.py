@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qatool.files.kept import conform, kept_array, unify
+from qatool.files.values.kept import conform, kept_array, unify
 
 BIG, ROUNDED = 2**53 + 1, float(2**53)
 """An integer that no float64 holds, and what becomes of it among floats."""

@@ -12,8 +12,8 @@ import pytest
 from filehelpers import corpus_of
 
 from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.files.jsonlines import _singles, encode_lines, python_values
-from qatool.files.kept import conform, kept_array, unify
+from qatool.files.values.jsonlines import _singles, encode_lines, python_values
+from qatool.files.values.kept import conform, kept_array, unify
 
 FAR, NAN = 2**62, math.nan
 DATE = 86_400_000 * 4 * 10**6

@@ -8,7 +8,7 @@ import pytest
 from filehelpers import corpus_of, rows_of, write
 
 from qatool.errors import InputError
-from qatool.files.nested import EXPECTED
+from qatool.files.formats.nested import EXPECTED
 
 
 def squad(*paragraphs, **article):
@@ -160,7 +160,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     small = write(tmp_path / "small.json", f'{{"data": [{{"title": "t", "paragraphs": [{paragraph}]}}]}}')
     assert big.stat().st_size > 40e6
     code = (
-        "import resource, sys; from qatool.files.paths import resolve; from qatool.files.formats import open_reader\n"
+        "import resource, sys; from qatool.files.formats.readers import open_reader\n"
+        "from qatool.files.sources.paths import resolve\n"
         "rows = sum(1 for _ in open_reader(resolve(sys.argv[1:])[0]).rows({'question', 'context', 'id'}))\n"
         "print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -9,7 +9,7 @@ import pytest
 from filehelpers import write
 
 from qatool.errors import InputError
-from qatool.files.paths import SUPPORTED, resolve, spool_stdin
+from qatool.files.sources.paths import SUPPORTED, resolve, spool_stdin
 
 
 def names(*inputs):

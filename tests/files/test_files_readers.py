@@ -13,10 +13,10 @@ import zstandard
 from filehelpers import rows_of, write
 
 from qatool.errors import InputError
-from qatool.files import delimited
-from qatool.files.formats import open_reader
-from qatool.files.kept import kept_array
-from qatool.files.paths import resolve
+from qatool.files.formats import delimited
+from qatool.files.formats.readers import open_reader
+from qatool.files.sources.paths import resolve
+from qatool.files.values.kept import kept_array
 
 
 def told(path):
@@ -182,7 +182,7 @@ def test_parquet_columns_of_one_name(tmp_path):
 
 
 def test_parquet_batches_follow_the_size_of_rows(tmp_path):
-    from qatool.files.parquet import _batch_rows
+    from qatool.files.formats.parquet import _batch_rows
 
     pq.write_table(pa.table({"context": ["x" * 2_000_000] * 40}), tmp_path / "same.parquet")
     pq.write_table(
@@ -203,8 +203,8 @@ def test_parquet_batches_follow_the_size_of_rows(tmp_path):
 def test_parquet_memory_does_not_grow_with_the_file(tmp_path):
     """Row groups of 100 kB, batches of 2 MiB; the peak of Arrow's pool for many is that for few."""
     code = (
-        "import sys; import pyarrow as pa; from qatool.files import parquet; parquet.BATCH_BYTES = 2 << 20\n"
-        "from qatool.files.paths import resolve; from qatool.files.formats import open_reader\n"
+        "import sys; import pyarrow as pa; from qatool.files.formats import parquet; parquet.BATCH_BYTES = 2 << 20\n"
+        "from qatool.files.sources.paths import resolve; from qatool.files.formats.readers import open_reader\n"
         "print(sum(len(row.values['context']) for row in open_reader(resolve(sys.argv[1:])[0]).rows()),"
         " pa.default_memory_pool().max_memory())"
     )

@@ -16,13 +16,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qatool.errors import InputError, UsageError
-from qatool.files.atomic import replacing, whole_file, write_bytes
-from qatool.files.corpus import open_corpus
-from qatool.files.locations import contents, location, move, on_disk
-from qatool.files.objects import ObjectPath
-from qatool.files.paths import resolve
-from qatool.files.patterns import key_pattern
-from qatool.files.targets import parse_target
+from qatool.files.examples.corpus import open_corpus
+from qatool.files.output.targets import parse_target
+from qatool.files.sources.paths import resolve
+from qatool.files.storage.atomic import replacing, whole_file, write_bytes
+from qatool.files.storage.locations import contents, location, move, on_disk
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.patterns import key_pattern
 from qatool.places import lies_in, same_place
 from qatool.redaction import redacted
 
@@ -149,7 +149,7 @@ def test_large_objects_go_to_the_account_that_is_named(monkeypatch) -> None:
         return memory
 
     monkeypatch.setattr(fsspec, "filesystem", file_system)
-    monkeypatch.setattr("qatool.files.uploads.PIECE_BYTES", 8)
+    monkeypatch.setattr("qatool.files.storage.uploads.PIECE_BYTES", 8)
     made = whole_file(location("abfs://box@other.dfs.core.windows.net/a/x.bin"))
     made.stream.write(b"0123456789")
     made.commit()
@@ -384,7 +384,7 @@ def test_a_run_in_memory_gives_the_bytes_of_a_disk(memory, tmp_path, tiny_model)
 
 @pytest.mark.parametrize("folder", ["sig", "signature", "access_token"])
 def test_folders_named_like_secrets_are_read(memory, folder) -> None:
-    from qatool.files.own import without_own
+    from qatool.files.output.own import without_own
 
     names = ["plain.jsonl", f"{folder}=1/b.jsonl", f"{folder}=2/y.jsonl", f"{folder}=3/z.jsonl"]
     for name in names:

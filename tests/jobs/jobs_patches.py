@@ -25,7 +25,7 @@ def slow() -> None:
 
 def small_parts() -> None:
     """Let each shard be a part of its own in a folder of answers."""
-    from qatool.files import answers
+    from qatool.files.output import answers
 
     answers.GROUP_ROWS = 1
 
@@ -149,7 +149,7 @@ def pause_before_final_rename() -> None:
     """Stop the process by itself (SIGSTOP) when the output is written and is to take its name."""
     import signal
 
-    from qatool.files.atomic import AtomicFile
+    from qatool.files.storage.atomic import AtomicFile
 
     plain = AtomicFile.commit
 
@@ -277,7 +277,7 @@ def full_disk() -> None:
     """Have no room for the marker of the third shard."""
     import errno
 
-    from qatool.files import atomic
+    from qatool.files.storage import atomic
 
     plain = os.fsync
 
@@ -400,7 +400,7 @@ def early_output_on_a_full_disk() -> None:
     """Have no room for the output, but for the parts."""
     import errno
 
-    from qatool.files import answers
+    from qatool.files.output import answers
 
     early_output()
     answers.GROUP_ROWS = 40

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from jobs_tools import flip_byte, rows, write_rows
 
-from qatool.files.atomic import temporary_name
+from qatool.files.storage.atomic import temporary_name
 
 
 def test_a_full_disk(runner, whole) -> None:

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from qatool.errors import LockedError, OutputError
-from qatool.files.locations import location
-from qatool.files.objects import ObjectPath, ObjectStat
+from qatool.files.storage.locations import location
+from qatool.files.storage.objects import ObjectPath, ObjectStat
 from qatool.jobs.objectlock import ObjectLock
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from prephelpers import load, write_rows
 
-from qatool.files.labels import LabelError, read_answers
+from qatool.files.examples.labels import LabelError, read_answers
 
 CONTEXT = "The pump in the valley was built in 1871 by a clockmaker, and the café beside it in 1903."
 GOOD = {"id": "a", "question": "When?", "context": CONTEXT, "answers": {"text": ["1871"], "answer_start": [36]}}

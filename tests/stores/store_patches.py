@@ -8,7 +8,7 @@ import sys
 
 def small_pieces() -> None:
     """Let an upload have several pieces however small it is."""
-    from qatool.files import uploads
+    from qatool.files.storage import uploads
 
     uploads.PIECE_BYTES = 5 << 20
 
@@ -23,7 +23,7 @@ def replaced_midway() -> None:
     import boto3
 
     from qatool.extraction.answering import Answerer
-    from qatool.files import objects
+    from qatool.files.storage import objects
 
     plain, done = Answerer.finish, []
 

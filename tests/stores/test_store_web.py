@@ -12,8 +12,8 @@ import pytest
 
 from qatool import cli
 from qatool.errors import InputError
-from qatool.files.formats import open_reader
-from qatool.files.paths import resolve
+from qatool.files.formats.readers import open_reader
+from qatool.files.sources.paths import resolve
 from qatool.jobs.objectlock import ObjectLock
 
 ROWS = [{"question": "Who?", "context": "Ada."}, {"question": "When?", "context": "1843."}]
@@ -123,7 +123,7 @@ def test_a_live_lock_is_held_whatever_the_local_clock_says(ahead, monkeypatch) -
 
     import fsspec
 
-    from qatool.files.locations import location
+    from qatool.files.storage.locations import location
 
     plain = time.time
     with ObjectLock(location("memory://lake/run/lock")) as lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qatool.files.labels import ANSWERS, IMPOSSIBLE, LabelError, place_answer, read_answers
+from qatool.files.examples.labels import ANSWERS, IMPOSSIBLE, LabelError, place_answer, read_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,195 @@
+"""From the columns of a file to the fields qatool works with: renames, needed columns, checks of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyarrow import types
+
+from qatool.errors import InputError, UsageError
+from qatool.files.sources.rows import excerpt
+from qatool.schema import answers_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from qatool.files.sources.paths import Source
+    from qatool.files.sources.rows import Reader
+
+NOTHING_KEPT: dict[str, Any] = {}
+"""What all examples share that keep no columns."""
+
+
+_OTHER_DELIMITERS = ";\t|"
+"""Than the comma, which some programs write into what they call CSV."""
+_FIELDS = ("id", "question", "context", "document_id", "answers", "is_impossible")
+"""What is read by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column of the files each field is read from."""
+
+    renames: Mapping[str, str]
+    """Our name to the file's name."""
+    keep: tuple[str, ...] = ()
+    """The fields carried into the output, by our name."""
+    unseen: set[str]
+    """Those of them that no row so far had, not even with null; shrinks as rows are read."""
+
+    def of(self, field: str) -> str:
+        """Return the file's name for a field."""
+        return self.renames.get(field, field)
+
+    def named(self, fields: Collection[str]) -> frozenset[str]:
+        """Return the file's names for some fields."""
+        return frozenset(self.of(field) for field in fields)
+
+    def kept(self, values: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the kept fields of a row, ``None`` where it lacks one."""
+        if not self.keep:
+            return NOTHING_KEPT
+        values = values or {}
+        if self.unseen:
+            self.unseen.difference_update([name for name in self.unseen if self.of(name) in values])
+        return {name: values.get(self.of(name)) for name in self.keep}
+
+
+def parse_columns(
+    column: Sequence[str], keep: Sequence[str], *, documents: bool, snippet: bool = False, others: bool = False
+) -> Columns:
+    """Return what ``--column`` and ``--keep`` say.
+
+    :param column: ``NEW=OLD`` each
+    :param documents: the output has the columns of documents × questions
+    :param snippet: the output has the column ``snippet``
+    :param others: whether renames may be of columns that only others read
+    :raises UsageError: a field is renamed twice, nothing is read by its name, or a kept one would collide with a
+        column of the output
+    """
+    renames: dict[str, str] = {}
+    problems: list[str] = []
+    for rename in column:
+        new, _, old = rename.partition("=")
+        if renames.setdefault(new, old) != old:
+            problems.append(f"--column {rename}: {new!r} is already read from {renames[new]!r}; drop one")
+    known = {*_FIELDS, *keep}
+    problems += [
+        f"--column {new}={old}: nothing is read as {new!r}; there are {', '.join(_FIELDS)}, and what --keep names"
+        for new, old in renames.items()
+        if new not in known and not others
+    ]
+    taken = set(answers_schema(documents=documents, snippet=snippet).names)
+    problems += [
+        f"--keep {field}: the output has its own column of that name; give it another one: "
+        f"--column input_{field}={renames.get(field, field)} --keep input_{field}"
+        for field in dict.fromkeys(keep)
+        if field in taken
+    ]
+    if problems:
+        raise UsageError(*problems)
+    return Columns(renames=renames, keep=tuple(dict.fromkeys(keep)), unseen=set(keep))
+
+
+def require(source: Source, reader: Reader, columns: Columns, fields: Collection[str]) -> None:
+    """Check that a file which knows its columns has those of some fields.
+
+    :raises InputError: some are missing
+    """
+    there = reader.columns()
+    missing = [] if there is None else [field for field in fields if columns.of(field) not in there]
+    problems = []
+    for field in missing:
+        name = columns.of(field)
+        listed = ", ".join(excerpt(column) for column in there or ()) or "none"
+        remedy = f"name it with --column {field}=OLD"
+        delimiters = [char for char in _OTHER_DELIMITERS if char in "".join(there or ())]
+        if source.format == "csv" and len(there or ()) == 1 and delimiters:
+            remedy = f"columns seem to be parted by {delimiters[0]!r}; save it with commas, or with tabs as .tsv"
+        elif field in columns.renames:
+            remedy = f"check --column {field}={name}"
+        elif field in columns.keep:
+            remedy = f"check --keep {field}"
+        problems.append(f"{source.path}: no column {excerpt(name)}; there are {listed}; {remedy}")
+    if problems:
+        raise InputError(*problems)
+
+
+def require_text(source: Source, reader: Reader, columns: Columns, fields: Collection[str]) -> None:
+    """Check that the columns of some fields, where their type is declared, hold text (or nothing but nulls).
+
+    :raises InputError: one is declared as something else
+    """
+    for field in fields:
+        declared = reader.arrow_type(columns.of(field))
+        if declared is not None and not _is_text(declared):
+            raise InputError(
+                f"{source.path}: column {excerpt(columns.of(field))} is {declared}, not text; "
+                f"name another with --column {field}=OLD"
+            )
+
+
+def _is_text(declared: pa.DataType) -> bool:
+    return any(
+        check(declared) for check in (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
+    )
+
+
+def text_problem(name: str, values: Mapping[str, Any], column: str) -> str | None:
+    """Return why the value of a column cannot serve as text, else ``None``.
+
+    :param name: what messages call it
+    :param column: the file's name for it
+    """
+    value = values.get(column)
+    if type(value) is str:
+        # Strict decoding lets no surrogate in; what is left are escapes in JSON.
+        return None if value.isascii() else surrogate_problem(name, value)
+    if value is None:
+        return f"{name} is null" if column in values else f"no field {excerpt(column)}"
+    return f"{name} is {type(value).__name__}, not text"
+
+
+def surrogate_problem(name: str, text: str) -> str | None:
+    """Return where a text holds a lone surrogate (0-based, in code points), ``None`` when it is valid."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"{name} holds a lone surrogate at character {error.start}, which is not valid Unicode text"
+    return None
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return the value if it is valid text, else ``None``: what of a bad row can be shown."""
+    return value if type(value) is str and surrogate_problem("", value) is None else None
+
+
+def id_problem(name: str, value: Any) -> str | None:
+    """Return why a value cannot serve as an id (text, an integer or null can), else ``None``."""
+    if type(value) is str:
+        return None if value.isascii() else surrogate_problem(name, value)
+    if value is None or type(value) is int:
+        return None
+    return f"{name} is {type(value).__name__}, neither text nor an integer"
+
+
+def id_column_of(columns: Columns, reader: Reader) -> str:
+    """Return where ids are read: ``--column id=OLD`` is for whichever of documents and questions has OLD."""
+    there = reader.columns()
+    renamed = columns.of("id")
+    return "id" if there is not None and renamed not in there else renamed
+
+
+def id_of(values: Mapping[str, Any], column: str) -> Any:
+    """Return the id of a row whose ids are read there, ``None`` without one."""
+    return values[column] if column in values else values.get("id")
+
+
+def id_or(value: Any, default: str) -> str:
+    """Return an id as text: the value, or the default for null, for an empty text and for what cannot be an id."""
+    if value is None or value == "" or id_problem("id", value) is not None:
+        return default
+    return str(value)

@@ -1,0 +1,194 @@
+"""Labels of an example: its answers, read from any of the usual layouts and held against the context."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from qatool.files.sources.rows import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ANSWERS = "answers"
+IMPOSSIBLE = "is_impossible"
+_TRUTH = {"true": True, "false": False, "1": True, "0": False}
+LABEL_FIELDS = (ANSWERS, IMPOSSIBLE)
+NEARBY = 50
+"""Characters an answer may stand away from its offset and still be meant."""
+_LAYOUT = 'write {"text": ["..."], "answer_start": [N]}'
+
+
+class Repair(Enum):
+    """How an offset was wrong that could be mended."""
+
+    NEARBY = "the text stands nearby"
+    BYTES = "the offset counts bytes, not characters"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An answer that stands in its context: ``context[start:start + len(text)] == text``."""
+
+    text: str
+    start: int
+    given: int
+    """The offset as it was read."""
+    repair: Repair | None = None
+
+    @property
+    def end(self) -> int:
+        """One past its last character."""
+        return self.start + len(self.text)
+
+
+class LabelError(ValueError):
+    """Why a label cannot be used: what, and what to do. ``kind`` is the reason without particulars."""
+
+    def __init__(self, kind: str, particulars: str) -> None:
+        super().__init__(f"{kind}: {particulars}")
+        self.kind = kind
+
+
+def read_answers(values: Mapping[str, Any]) -> list[tuple[str, int]] | None:
+    """Return the answers of a row as text and offset; ``[]``: unanswerable, ``None``: not labelled.
+
+    Layouts: ``{"text": [...], "answer_start": [...]}``, a list of ``{"text": ..., "answer_start": ...}``, and
+    either as JSON in a string (a CSV cell).
+
+    :param values: ``answers`` and ``is_impossible``; null or missing ones say nothing
+    :raises LabelError: they are of another layout, or contradict each other
+    """
+    impossible = truth_of(values.get(IMPOSSIBLE))
+    given = _pairs(_decoded(values.get(ANSWERS)))
+    if impossible is None:
+        return given
+    if impossible and given:
+        raise LabelError("is_impossible contradicts answers", "it is true, yet there are some; drop either")
+    if not impossible and not given:
+        raise LabelError("is_impossible contradicts answers", "it is false, yet there are none; add one or drop it")
+    return given or []
+
+
+def truth_of(value: Any) -> bool | None:
+    """Return what ``is_impossible`` says, in whatever form; ``None``: nothing.
+
+    :raises LabelError: it is no truth value
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        found = _TRUTH.get(value.lower())
+    else:  # numbers as tables hold them
+        found = bool(value) if isinstance(value, int | float) and value in (0, 1) else None
+    if found is None:
+        raise LabelError("is_impossible is no truth value", f"it is {excerpt(value)}; write true or false")
+    return found
+
+
+def _decoded(value: Any) -> Any:
+    """Return what a CSV cell holds: JSON, or nothing; any other string is a mistake."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    try:
+        decoded = json.loads(value)
+    except (ValueError, RecursionError):
+        decoded = None
+    if not isinstance(decoded, (dict, list)):
+        raise LabelError("answers is a plain string", f"it is {excerpt(value)} without an offset; {_LAYOUT}")
+    return decoded
+
+
+def _pairs(value: Any) -> list[tuple[str, int]] | None:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        if not all(isinstance(answer, dict) for answer in value):
+            odd = next(answer for answer in value if not isinstance(answer, dict))
+            raise LabelError("answers is no list of objects", f"it holds {excerpt(odd)}; {_LAYOUT}")
+        texts, starts = ([answer.get(name) for answer in value] for name in ("text", "answer_start"))
+    elif isinstance(value, dict):
+        texts, starts = (_listed(value, name) for name in ("text", "answer_start"))
+    else:
+        raise LabelError("answers has another layout", f"it is {excerpt(value)}; {_LAYOUT}")
+    if len(texts) != len(starts):
+        raise LabelError(
+            "answers has lists of unequal length",
+            f"{len(texts)} in text and {len(starts)} in answer_start; give each text its offset",
+        )
+    return [_pair(text, start) for text, start in zip(texts, starts, strict=True)]
+
+
+def _listed(answers: Mapping[str, Any], name: str) -> list[Any]:
+    value = answers.get(name)
+    if isinstance(value, list):
+        return value
+    if value is None:
+        raise LabelError(f"answers has no {name}", _LAYOUT)
+    raise LabelError(f"answers.{name} is no list", f"it is {excerpt(value)}; put it into a list, [{excerpt(value)}]")
+
+
+def _pair(text: Any, start: Any) -> tuple[str, int]:
+    if type(text) is not str:
+        raise LabelError("an answer's text is no text", f"it is {excerpt(text)}; {_LAYOUT}")
+    if not text:
+        raise LabelError("an answer's text is empty", "for a question without an answer leave both lists empty")
+    if isinstance(start, float) and start.is_integer():  # of a column that pandas made to hold a null
+        start = int(start)
+    if type(start) is not int:
+        raise LabelError("an answer's offset is no integer", f"answer_start is {excerpt(start)}; count characters")
+    return text, start
+
+
+def place_answer(context: str, text: str, start: int) -> Answer:
+    """Find where an answer stands: at its offset, else where the same offset in bytes leads, else nearby.
+
+    :raises LabelError: it stands at none of these; says what is wrong with the offset
+    """
+    if start < 0:
+        raise LabelError("an answer's offset is negative", f"answer_start is {start}; count characters from 0")
+    if context.startswith(text, start):
+        return Answer(text=text, start=start, given=start)
+    in_characters = _from_bytes(context, text, start)
+    if in_characters is not None:
+        return Answer(text=text, start=in_characters, given=start, repair=Repair.BYTES)
+    near = _nearest(context, text, start)
+    if near is not None:
+        return Answer(text=text, start=near, given=start, repair=Repair.NEARBY)
+    elsewhere = context.find(text)
+    found = "nowhere in the context" if elsewhere < 0 else f"at {elsewhere}"
+    if start >= len(context):
+        raise LabelError(
+            "an answer's offset lies beyond the context",
+            f"answer_start is {start} of {len(context)} characters, and {excerpt(text)} stands {found}; "
+            "count characters of the context as it is given",
+        )
+    there = context[start : start + len(text)]
+    raise LabelError(
+        "an answer's text does not stand at its offset",
+        f"at {start} stands {excerpt(there)}, and {excerpt(text)} stands {found}; "
+        "count characters of the context as it is given",
+    )
+
+
+def _from_bytes(context: str, text: str, start: int) -> int | None:
+    """Return the offset in characters when ``start`` is right in bytes of UTF-8, a common mistake."""
+    if context.isascii():
+        return None
+    data = context.encode("utf-8", "surrogatepass")
+    if not data.startswith(text.encode("utf-8", "surrogatepass"), start):
+        return None
+    # The text's bytes begin with a first byte of a character, so nothing is cut in two.
+    return len(data[:start].decode("utf-8", "surrogatepass"))
+
+
+def _nearest(context: str, text: str, start: int) -> int | None:
+    """Return where the text begins nearest to ``start`` within ``NEARBY``; of two equally near, the earlier."""
+    after = context.find(text, start, start + NEARBY + len(text))
+    before = context.rfind(text, max(0, start - NEARBY), start + len(text))
+    places = [place for place in (before, after) if place >= 0]
+    return min(places, key=lambda place: (abs(place - start), place), default=None)

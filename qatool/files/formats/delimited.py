@@ -1,0 +1,168 @@
+"""CSV and TSV with a header row."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from qatool.errors import InputError
+from qatool.files.sources.rows import Row, excerpt
+from qatool.files.sources.streams import open_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from typing import Any, BinaryIO
+
+    from qatool.files.sources.paths import Source
+
+FIELD_CHARACTERS = 64 << 20
+"""Longest field, at 4 bytes a character in memory: far above any document, far below what an unclosed quote in a huge
+file would collect."""
+
+
+class DelimitedReader:
+    """Reads CSV (comma) and TSV (tab), both with quotes. There is no null: an empty cell is ``""``."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._header: tuple[str, ...] | None = None
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the header row.
+
+        :raises InputError: there is no header, or it is not UTF-8
+        """
+        if self._header is None:
+            with open_bytes(self.source) as stream:
+                self._header = self._read_header(self._records(_Lines(stream)))
+        return self._header
+
+    def arrow_type(self, column: str) -> pa.DataType | None:
+        """Return the string type for a column of the file: CSV holds nothing else.
+
+        :raises InputError: the header cannot be read, or has the name twice
+        """
+        self._once([column], self.columns())
+        return pa.string() if column in self.columns() else None
+
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
+        """Yield a row a record; a ragged or malformed one, or one that is not UTF-8, is a bad row.
+
+        :raises InputError: the header or the file cannot be read
+        """
+        with open_bytes(self.source) as stream:
+            lines = _Lines(stream)
+            records = self._records(lines)
+            header = self._read_header(records)
+            wanted = [(place, name) for place, name in enumerate(header) if columns is None or name in columns]
+            self._once([name for _, name in wanted if name], header)
+            number = 0
+            while True:
+                line = lines.number + 1
+                lines.broken = False
+                try:
+                    record = next(records)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    yield Row(number, line, None, f"invalid {self.source.format.upper()} ({_plain(error)})")
+                    number += 1
+                    continue
+                # A blank line is no record.
+                if record:
+                    yield _row(number, line, record, header, wanted, broken=lines.broken)
+                    number += 1
+
+    def _records(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        csv.field_size_limit(FIELD_CHARACTERS)
+        delimiter = "\t" if self.source.format == "tsv" else ","
+        return csv.reader(lines, delimiter=delimiter, strict=True)
+
+    def _read_header(self, records: Iterator[list[str]]) -> tuple[str, ...]:
+        path = self.source.path
+        try:
+            header = next((record for record in records if record), None)
+        except csv.Error as error:
+            raise InputError(f"{path}:1: the header row cannot be read ({_plain(error)}); mend the file") from None
+        if header is None:
+            raise InputError(f"{path}: header row missing; the first line must name the columns")
+        if _is_broken(header):
+            raise InputError(f"{path}:1: the header row is not valid UTF-8; convert the file to UTF-8")
+        return tuple(header)
+
+    def _once(self, names: Collection[str], header: Sequence[str]) -> None:
+        """Make sure that the header has columns once.
+
+        :raises InputError: it has one more often
+        """
+        counts = Counter(header)
+        for name in names:
+            if counts[name] > 1:
+                raise InputError(
+                    f"{self.source.path}:1: the header names column {excerpt(name)} twice; rename one of them"
+                )
+
+
+class _Lines:
+    """Decoded lines of a stream, ends kept; bytes that are not UTF-8 come through as surrogates.
+
+    ``broken`` is set by a line that is not UTF-8 and cleared by whoever asks; ``number`` counts lines given.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.number = 0
+        self.broken = False
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        data = self._stream.readline()
+        if not data:
+            raise StopIteration
+        self.number += 1
+        if self.number == 1:
+            data = data.removeprefix(b"\xef\xbb\xbf")
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            self.broken = True
+            return data.decode("utf-8", "surrogateescape")
+
+
+def _row(
+    number: int,
+    line: int,
+    record: list[str],
+    header: tuple[str, ...],
+    wanted: list[tuple[int, str]],
+    *,
+    broken: bool,
+) -> Row:
+    if len(record) != len(header):
+        fields = f"{len(record)} field{'s' if len(record) > 1 else ''}"
+        return Row(number, line, None, f"has {fields} where the header names {len(header)}")
+    values: dict[str, Any] = {name: record[place] for place, name in wanted}
+    if not broken:
+        return Row(number, line, values)
+    bad = [name for place, name in enumerate(header) if _is_broken([record[place]])]
+    values.update((name, None) for name in bad if name in values)
+    return Row(number, line, values, f"{excerpt(bad[0])[1:-1]} is not valid UTF-8" if bad else None)
+
+
+def _is_broken(cells: list[str]) -> bool:
+    """Return whether a cell holds what ``surrogateescape`` made of bytes that are not UTF-8."""
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _plain(error: csv.Error) -> str:
+    """Return the module's message without its advice to programmers."""
+    return str(error).partition(" - ")[0]

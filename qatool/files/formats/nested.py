@@ -1,0 +1,253 @@
+"""JSON documents: nested SQuAD 1.1 / 2.0, or an array of records, streamed.
+
+SQuAD     {"data": [{"title": …, "paragraphs": [{"context": …, "qas": [{"question": …, "answers": […]}]}]}]}
+records   [{"question": …, "context": …}]  or  {"data": [{"question": …, "context": …}]}
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qatool.errors import InputError
+from qatool.files.formats.jsonevents import Event, Events, open_events
+from qatool.files.formats.jsonl import duplicate, kind_of
+from qatool.files.sources.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from qatool.files.sources.paths import Source
+
+EXPECTED = (
+    'expected SQuAD, {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}, or an array of records, '
+    '[{"question": ..., "context": ...}]'
+)
+
+
+class _Item(NamedTuple):
+    """What a row is made of, before it gets its number."""
+
+    values: dict[str, Any] | None
+    error: str | None = None
+
+
+class NestedReader:
+    """Reads SQuAD and arrays of records without holding more than a paragraph, whose rows share one context.
+
+    A SQuAD row has the fields of its question, ``answers`` as ``{"text": […], "answer_start": […]}``
+    (``None`` when not labelled), and ``context`` and ``title`` of where it stands.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def columns(self) -> None:
+        """Return ``None``: each record has its own fields."""
+
+    def arrow_type(self, column: str) -> None:
+        """Return ``None``: nothing is declared."""
+
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
+        """Yield a row a record, or a question of a paragraph; one that is no object is a bad row.
+
+        So is one that gives a column of those asked for twice.
+        An article whose title follows its paragraphs is held whole, if the title is wanted.
+
+        :raises InputError: the file is no JSON, breaks off, or is of another shape
+        """
+        return self._rows(_Wanted(columns))
+
+    def documents(self, columns: Collection[str]) -> Iterator[Row]:
+        """Yield a row a record, or a paragraph, whose id and other fields are those of its first question.
+
+        :raises InputError: as :meth:`rows`
+        """
+        return self._rows(_Wanted(columns, documents=True))
+
+    def _rows(self, wanted: _Wanted) -> Iterator[Row]:
+        with open_events(self.source) as events:
+            for number, item in enumerate(self._items(events, wanted)):
+                events.rows = number + 1
+                yield Row(number, None, item.values, item.error)
+
+    def _items(self, events: Events, wanted: _Wanted) -> Iterator[_Item]:
+        event = events.next()
+        if event.kind == "start_array":
+            yield from _elements(events, wanted)
+            events.finish()
+            return
+        if event.kind != "start_map":
+            raise InputError(f"{self.source.path}: is {kind_of(event.value)}; {EXPECTED}")
+        seen = False
+        for key in events.each_key():
+            event = events.next()
+            if key != "data":
+                events.skip(event)
+            elif event.kind == "start_array":
+                seen = True
+                yield from _elements(events, wanted)
+            else:
+                raise InputError(f"{self.source.path}: 'data' is no array; {EXPECTED}")
+        events.finish()
+        if not seen:
+            raise InputError(f"{self.source.path}: an object without 'data'; {EXPECTED}")
+
+
+class _Wanted:
+    """The columns asked for; values of others are skipped unbuilt.
+
+    :param documents: a paragraph is a row, not each of its questions
+    """
+
+    def __init__(self, columns: Collection[str] | None, *, documents: bool = False) -> None:
+        self._columns = None if columns is None else frozenset(columns)
+        self.documents = documents
+
+    def __contains__(self, column: str) -> bool:
+        return self._columns is None or column in self._columns
+
+
+def _elements(events: Events, wanted: _Wanted) -> Iterator[_Item]:
+    """Yield the rows of an array of articles, records, or both."""
+    for event in events.each_element():
+        if event.kind == "start_map":
+            yield from _element(events, wanted)
+        else:
+            yield _no_object(events.value(event))
+
+
+def _element(events: Events, wanted: _Wanted) -> Iterator[_Item]:
+    """Yield the rows of an article, or the one row of a record: the key ``paragraphs`` tells which it is."""
+    fields: dict[str, Any] = {}
+    twice: str | None = None
+    late: list[_Item] = []
+    is_article = False
+    for key in events.each_key():
+        event = events.next()
+        if key == "paragraphs" and event.kind == "start_array":
+            is_article = True
+            for item in _paragraphs(events, wanted, fields.get("title")):
+                if "title" in fields or "title" not in wanted:
+                    yield item
+                else:
+                    late.append(item)
+        elif key in wanted:
+            twice = key if key in fields else twice
+            fields[key] = events.value(event)
+        else:
+            events.skip(event)
+    for item in late:
+        if item.values is not None:
+            item.values["title"] = fields.get("title")
+        yield item
+    if not is_article:
+        yield _item(events, fields, twice)
+
+
+def _paragraphs(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
+    for event in events.each_element():
+        if event.kind == "start_map" and wanted.documents:
+            yield _document(events, wanted, title)
+        elif event.kind == "start_map":
+            yield from _paragraph(events, wanted, title)
+        else:
+            yield _no_object(events.value(event))
+
+
+def _paragraph(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
+    """Yield the rows of a paragraph, at once when its context comes first, else when it ends."""
+    shared: dict[str, Any] = {"title": title} if "title" in wanted else {}
+    waiting: list[_Item] = []
+    has_context = False
+    twice: str | None = None
+    for key in events.each_key():
+        event = events.next()
+        if key == "context":
+            if "context" in wanted:
+                twice = key if has_context else twice
+                shared["context"] = events.value(event)
+            else:
+                events.skip(event)
+            has_context = True
+        elif key == "qas" and event.kind == "start_array":
+            for element in events.each_element():
+                question = _question(events, wanted, element)
+                if has_context:
+                    yield _row(events, question, shared, twice)
+                else:
+                    waiting.append(question)
+        elif key == "qas" and event.kind != "null":
+            yield _Item(None, f"qas is {kind_of(events.value(event))}, not an array")
+        else:
+            events.skip(event)
+    for question in waiting:
+        yield _row(events, question, shared, twice)
+
+
+def _document(events: Events, wanted: _Wanted, title: Any) -> _Item:
+    """Return a paragraph as one row, with or without questions."""
+    shared: dict[str, Any] = {"title": title} if "title" in wanted else {}
+    first: _Item | None = None
+    twice: str | None = None
+    for key in events.each_key():
+        event = events.next()
+        if key == "context" and key in wanted:
+            twice = key if key in shared else twice
+            shared[key] = events.value(event)
+        elif key == "qas" and event.kind == "start_array":
+            for element in events.each_element():
+                if first is None and element.kind == "start_map":
+                    first = _question(events, wanted, element)
+                else:
+                    events.skip(element)
+        else:
+            events.skip(event)
+    if first is None:
+        return _item(events, shared, twice)
+    item = _item(events, (first.values or {}) | shared, twice)
+    return item if item.error is not None else item._replace(error=first.error)
+
+
+def _question(events: Events, wanted: _Wanted, first: Event) -> _Item:
+    """Return a question without what it shares with others."""
+    if first.kind != "start_map":
+        return _no_object(events.value(first))
+    fields: dict[str, Any] = {}
+    twice: str | None = None
+    for key in events.each_key():
+        event = events.next()
+        if key in wanted:
+            twice = key if key in fields else twice
+            fields[key] = events.value(event)
+        else:
+            events.skip(event)
+    if "answers" in wanted:
+        fields["answers"] = _answers(fields.get("answers"))
+    return _item(events, fields, twice)
+
+
+def _row(events: Events, question: _Item, shared: dict[str, Any], twice: str | None) -> _Item:
+    if question.values is None:
+        return question
+    item = _item(events, question.values | shared, twice)
+    return item if question.error is None else item._replace(error=question.error)
+
+
+def _item(events: Events, values: dict[str, Any], twice: str | None) -> _Item:
+    if twice is None:
+        return _Item(values, events.stray_bytes(values))
+    return _Item({**values, twice: None}, duplicate(twice))
+
+
+def _answers(value: Any) -> Any:
+    """Return SQuAD's list of answers in the layout of the Hugging Face data set; anything else as it is."""
+    if not isinstance(value, list) or not all(isinstance(answer, dict) for answer in value):
+        return value
+    return {
+        "text": [answer.get("text") for answer in value],
+        "answer_start": [answer.get("answer_start") for answer in value],
+    }
+
+
+def _no_object(value: Any) -> _Item:
+    return _Item(None, f"is {kind_of(value)}, not an object")

@@ -1,0 +1,43 @@
+"""Which reader reads which format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qatool.files.formats.delimited import DelimitedReader
+from qatool.files.formats.jsonl import JsonlReader
+from qatool.files.formats.nested import NestedReader
+from qatool.files.formats.parquet import ParquetReader
+from qatool.files.formats.plaintext import TextReader
+from qatool.files.sources.partitions import PartitionedReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from qatool.files.sources.paths import Format, Source
+    from qatool.files.sources.rows import Reader, Row
+
+_READERS: dict[Format, Callable[[Source], Reader]] = {
+    "parquet": ParquetReader,
+    "jsonl": JsonlReader,
+    "csv": DelimitedReader,
+    "tsv": DelimitedReader,
+    "json": NestedReader,
+    "text": TextReader,
+}
+
+
+def open_reader(source: Source) -> Reader:
+    """Return the reader of a file; nothing is read yet."""
+    reader = _READERS[source.format](source)
+    return PartitionedReader(reader, source.partitions) if source.partitions else reader
+
+
+def documents_of(reader: Reader, columns: Collection[str]) -> Iterator[Row]:
+    """Yield rows that are a document each: of nested SQuAD a paragraph, of anything else a row.
+
+    :raises InputError: as :meth:`~qatool.files.sources.rows.Reader.rows`
+    """
+    if isinstance(reader, PartitionedReader):
+        return reader.with_values(documents_of(reader.reader, columns), columns)
+    return reader.documents(columns) if isinstance(reader, NestedReader) else reader.rows(columns)

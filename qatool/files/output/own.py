@@ -1,0 +1,136 @@
+"""What a command writes is not what it reads: a folder that is input may hold the output of an earlier run.
+
+Only what qatool wrote gives way, as far as a file's beginning tells: anything else is an input that somebody named as
+an output by mistake.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import suppress
+from functools import cache
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from qatool.errors import InputError, QatoolError, UsageError
+from qatool.files.formats.parquet import open_parquet
+from qatool.files.sources.paths import resolve
+from qatool.files.sources.streams import open_bytes, reading
+from qatool.logs import log_event
+from qatool.places import entry_of, is_uri, places_of, same_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from qatool.files.sources.paths import Source
+
+_LONGEST_LINE = 1 << 24
+_LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
+_SUMMARY = re.compile(rb'\{\s*("version": "[^"]*",\s*"exit_code": \d|"examples": \d+,\s*"rejected": \d)')
+"""Of a run, or of a dry run."""
+_ROW_KEYS = ({"answer", "candidates", "fingerprint"}, {"where", "reason"}, {"time", "level", "event"})
+"""Of answers, of rejected rows and of a log."""
+
+
+def without_own(
+    sources: Sequence[Source], given: Sequence[str], *, written: Iterable[str], log_file: str | None
+) -> list[Source]:
+    """Leave out what earlier runs of a command wrote among its inputs.
+
+    :param given: the inputs as they were named, for messages
+    :param written: files and folders that the command writes
+    :param log_file: that it appends to
+    :raises InputError: nothing is left
+    :raises UsageError: one of them would be written over, and qatool did not write it
+    """
+    own = {PurePath(entry_of(name)) for name in written}
+    # A log is appended to: it stays where a link leads.
+    own |= {PurePath(place) for place in places_of(log_file)} if log_file else set()
+    real_folder = cache(os.path.realpath)  # many files have a folder in common
+
+    def is_own(source: Source) -> bool:
+        places = [PurePath(place) for place in places_of(str(source.path), real_folder=real_folder)]
+        if not own.isdisjoint(places):
+            _check_made(source)
+            return True
+        # A folder is looked at as a whole before it is replaced.
+        return any(not own.isdisjoint(place.parents) for place in places)
+
+    # Standard input is spooled into the run folder, and is no earlier run's work.
+    kept = [source for source in sources if source.is_stdin or not is_own(source)]
+    if len(kept) < len(sources):
+        log_event("not read: what this command itself writes", files=len(sources) - len(kept))
+    if not kept:
+        raise InputError(f"{', '.join(given)}: holds nothing but what this command writes; add input files")
+    return kept
+
+
+def check_log_file(log_file: str, inputs: Sequence[str]) -> None:
+    """Make sure, before a log is appended to a file, that this is no input.
+
+    :param inputs: as they were named
+    :raises UsageError: it is, and no log
+    """
+    path = Path(log_file)
+    # Most logs are new or were begun by qatool, and nothing is looked up for them.
+    try:
+        if is_uri(log_file) or not path.is_file() or not path.stat().st_size:
+            return
+    except OSError:
+        return  # Whoever opens it says so.
+    # One that may be written to and not read is compared.
+    with suppress(OSError), path.open("rb") as stream:
+        if _is_made(stream.readline(_LONGEST_LINE)):
+            return
+    for text in inputs:
+        if text == "-" or is_uri(text):
+            continue
+        try:
+            sources = resolve([text])
+        except QatoolError:
+            continue  # The command itself says so.
+        if any(same_place(str(source.path), log_file) for source in sources):
+            raise _not_ours(log_file)
+
+
+def _check_made(source: Source) -> None:
+    """Make sure that qatool wrote what is to be written over.
+
+    :raises UsageError: it did not
+    """
+    if not source.path.stat().st_size:
+        return  # Nothing would be lost.
+    if source.format == "parquet":
+        with reading(source), open_parquet(source.path) as file:
+            made = b"qatool" in (file.schema_arrow.metadata or {})
+    else:
+        with open_bytes(source) as stream:
+            first = stream.readline(_LONGEST_LINE)
+            made = (
+                not first
+                or _is_made(first)
+                or bool(_SUMMARY.match(first + stream.readline(99) + stream.readline(99)))
+            )
+    if not made:
+        raise _not_ours(str(source.path))
+
+
+def _is_made(line: bytes) -> bool:
+    """Whether qatool wrote a file that begins with a line."""
+    line = line.lstrip(b"\xef\xbb\xbf\0")
+    if _LOG_LINE.match(line):
+        return True
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and any(keys <= row.keys() for keys in _ROW_KEYS)
+
+
+def _not_ours(path: str) -> UsageError:
+    return UsageError(
+        f"{path}: is one of the inputs and would be written to, though qatool did not make it; give -o, --summary or "
+        "--log-file another name"
+    )

@@ -1,0 +1,371 @@
+"""From what the user typed to the files that are read: folders, globs, standard input."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import shutil
+import stat
+import sys
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qatool.errors import InputError
+from qatool.files.sources.partitions import Partitions, partitions_of, typed
+from qatool.files.sources.rows import excerpt, printable
+from qatool.files.sources.streams import open_bytes
+from qatool.files.storage.atomic import replacing
+from qatool.files.storage.locations import Location, location
+from qatool.files.storage.objects import ObjectPath, ObjectStat
+from qatool.files.storage.patterns import key_pattern
+from qatool.files.storage.stores import WEB, no_access
+from qatool.logs import log_event
+from qatool.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Format = Literal["parquet", "jsonl", "csv", "tsv", "json", "text"]
+Compression = Literal["gzip", "zstd"]
+
+FORMATS: dict[str, Format] = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".txt": "text",
+    ".md": "text",
+}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+SUPPORTED = f"{', '.join(FORMATS)}; all but .parquet also with {' or '.join(COMPRESSIONS)} behind"
+
+STDIN = "-"
+RUN_FOLDER_SUFFIX = ".qatool"
+"""Behind an output's name: of the folder that a run works in."""
+UNFINISHED_NAME = "_UNFINISHED"
+"""Stands in a folder of answers in a store while its parts are written, and says that it is ours."""
+SPOOL_NAME = "stdin.jsonl"
+_STDIN_NAME = "<stdin>"
+_KINDS_NAMED = 3
+"""Suffixes of files that are passed over."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One input file."""
+
+    path: Location
+    name: str
+    """For ids and messages: the file's name, or its path below the folder or the fixed part of the glob."""
+    format: Format
+    compression: Compression | None = None
+    partitions: Partitions = ()
+    """Columns that its folders name (``year=2024/``), with this file's value of each."""
+    listed: ObjectStat | None = None
+    """What a listing of the store told of it."""
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether it is the copy of standard input."""
+        return self.name == _STDIN_NAME
+
+
+def resolve(inputs: Sequence[str], *, stdin_spool: Location | None = None) -> list[Source]:
+    """Return the files that the inputs name, in the order given; a file named twice is there twice.
+
+    Names are unique unless a file is named twice: files that would share a name go by their path as given.
+
+    :param inputs: files, folders, globs (``**`` reaches into subfolders), URIs of any of these, or ``-``
+    :param stdin_spool: existing folder that takes a copy of standard input, so that it can be read again
+    :raises InputError: an input is missing, holds nothing that can be read or has an unknown suffix;
+        one line an input
+    :raises UsageError: a URI holds credentials, or names no bucket or no known store
+    :raises EnvironmentUnfitError: the library for a store is not installed
+    :raises OutputError: the copy of standard input cannot be written
+    """
+    sources: list[Source] = []
+    problems: list[str] = []
+    for text in inputs:
+        try:
+            sources += (
+                [_spooled(stdin_spool)] if text == STDIN else _resolve_one(text, takes_stdin=stdin_spool is not None)
+            )
+        except InputError as error:
+            problems += error.lines()
+    if problems:
+        raise InputError(*problems)
+    for path, times in Counter(source.path for source in sources).items():
+        if times > 1:
+            log_event(f"{path}: is named {times} times, and its rows come as often", level=logging.WARNING)
+    return typed(_told_apart(sources))
+
+
+def spool_stdin(folder: Location) -> Source:
+    """Copy standard input to ``stdin.jsonl`` in the folder, which must exist, and return it as a JSONL file.
+
+    An earlier copy, which is always whole, serves again when nothing comes: standard input is closed, a terminal
+    or empty.
+
+    :raises InputError: standard input is closed, and there is no earlier copy
+    :raises OutputError: the copy cannot be written
+    """
+    source = _spool_in(folder)
+    path = source.path
+    closed = sys.stdin is None or sys.stdin.closed
+    if path.exists():
+        first = b"" if closed or sys.stdin.isatty() else sys.stdin.buffer.read(1 << 20)
+        if not first:
+            log_event("nothing on standard input: going on with what an earlier start read from it")
+            return source
+    elif closed:
+        raise InputError("standard input: is closed; pipe JSONL into it or name a file instead of -")
+    else:
+        first = b""
+    with replacing(path) as stream:
+        stream.write(first)
+        shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+    return source
+
+
+def copy_spool(run: Location, folder: Path) -> None:
+    """Copy what a run has read from standard input, if anything: it is read again, and the run's own stays.
+
+    :raises InputError: it cannot be read
+    :raises OutputError: the copy cannot be written
+    """
+    spool = _spool_in(run)
+    if spool.path.exists():
+        with open_bytes(spool) as stream, replacing(folder / SPOOL_NAME) as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+
+
+def _spool_in(folder: Location) -> Source:
+    return Source(path=folder / SPOOL_NAME, name=_STDIN_NAME, format="jsonl")
+
+
+def source_of(path: Location, name: str, listed: ObjectStat | None = None) -> Source:
+    """Return the source at ``path``, its format told from the suffix in upper or lower case.
+
+    :raises InputError: the suffix is not a supported one
+    """
+    source = _source_or_none(path, name, listed)
+    if source is None:
+        raise InputError(f"{path}: its suffix says no format that can be read; supported are {SUPPORTED}")
+    return source
+
+
+def _spooled(folder: Location | None) -> Source:
+    if folder is None:
+        raise InputError("-: standard input cannot be read here; name a file")
+    return spool_stdin(folder)
+
+
+def _resolve_one(text: str, *, takes_stdin: bool) -> list[Source]:
+    path = location(text)
+    if isinstance(path, ObjectPath):
+        return _in_store(path)
+    try:
+        if path.is_dir():
+            return _in_folder(path)
+        # What exists literally wins, so that a file whose name holds brackets can be named.
+        if path.exists():
+            if not path.is_file():
+                instead = "pipe it into -" if takes_stdin else "write it to a file and name that"
+                raise InputError(f"{printable(text)}: is no regular file and could be read only once; {instead}")
+            return [source_of(path, path.name)]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{printable(text)}: cannot be looked up ({error}); check the path") from None
+    if glob.has_magic(text):
+        return _in_glob(str(path))
+    raise InputError(f"{printable(text)}: no such file or folder; check the path")
+
+
+def _in_folder(folder: Path) -> list[Source]:
+    found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+    sources = [_source_or_none(path, path.relative_to(folder).as_posix()) for path in found]
+    kept = [source for source in sources if source is not None]
+    for path in (source.path for source in kept):
+        if _is_pipe(path):
+            raise InputError(
+                f"{printable(str(path))}: is no regular file and could be read only once; take it out of the folder"
+            )
+    if not kept:
+        raise InputError(f"{folder}: holds no file that can be read; supported are {SUPPORTED}")
+    others = Counter(path.suffix.lower() for path, source in zip(found, sources, strict=True) if source is None)
+    if others:
+        kinds = ", ".join(excerpt(suffix)[1:-1] or "no suffix" for suffix, _ in others.most_common(_KINDS_NAMED))
+        more = ", …" if len(others) > _KINDS_NAMED else ""
+        log_event(f"{folder}: {counted(others.total(), 'file')} of other kinds passed over ({kinds}{more})")
+    return kept
+
+
+def _in_store(path: ObjectPath) -> list[Source]:
+    """Return the object, the objects under the prefix, or those that match the pattern."""
+    try:
+        # As on a disk, what exists literally wins.
+        if path.name and path.is_file():
+            return [source_of(path, path.name, path.stat())]
+        if path.protocol not in WEB and not path.has_bucket():
+            raise InputError(f"{path}: no such bucket; check the URI, and the endpoint that is asked")
+        sources = [_source_or_none(*found) for found in _listed(path)]
+    except PermissionError as error:
+        raise InputError(f"{path}: {no_access(error)}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be looked up ({error.strerror or error}); check the URI") from None
+    kept = [source for source in sources if source is not None]
+    if not sources:
+        raise InputError(f"{path}: no such object, and nothing under it; check the URI")
+    if not kept:
+        raise InputError(f"{path}: holds no object that can be read; supported are {SUPPORTED}")
+    return kept
+
+
+def _listed(path: ObjectPath) -> Iterator[tuple[ObjectPath, str, ObjectStat]]:
+    """Yield the objects under a prefix, or those that match a pattern: path, name below it, what was told of it."""
+    folder = path
+    pattern = None
+    if glob.has_magic(path.key) and not path.is_dir():
+        folder = next(parent for parent in path.parents if not glob.has_magic(parent.key))
+        pattern = key_pattern(path.key)
+    for found, told in () if path.protocol in WEB else folder.walk():
+        if found == folder / UNFINISHED_NAME:
+            raise InputError(f"{found.parent}: is being written, or was left unfinished; start that command again")
+        below = found.relative_to(folder)
+        wanted = pattern.fullmatch(found.key) if pattern is not None else not any(map(_is_hidden, below.parts))
+        if wanted and not any(map(_is_run_folder, below.parts)):
+            yield found, below.as_posix(), told
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
+
+    # Sub-folders may be links; what leads back to a folder above holds nothing new.
+    for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        folders[:] = [
+            name
+            for name in folders
+            if not _is_hidden(name)
+            and not _is_run_folder(name)
+            and not ((path := Path(parent, name)).is_symlink() and _comes_back(path, folder))
+        ]
+        yield from (Path(parent, name) for name in names if not _is_hidden(name))
+
+
+def _comes_back(folder: Path, root: Path) -> bool:
+    """Whether a link on the way from ``root`` to a folder leads to one that the way has passed."""
+    passed: set[str] = set()
+    ways = [way for way in (folder, *folder.parents) if way == root or root in way.parents]
+    if not any(way.is_symlink() for way in ways):
+        return False
+    for way in ways:
+        real = os.path.realpath(way)
+        if real in passed:
+            return True
+        passed.add(real)
+    return False
+
+
+def _is_pipe(path: Location) -> bool:
+    """Whether what is there is no regular file; that nothing is there is told when it is opened."""
+    with suppress(OSError):
+        return isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode)
+    return False
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder is left out of a folder that is read; a pattern may name it."""
+    return name.startswith((".", "_"))
+
+
+def _is_run_folder(name: str) -> bool:
+    """Whether a folder holds what a run needs to go on, not what anyone would ask; no pattern reaches into it."""
+    return name.endswith(RUN_FOLDER_SUFFIX)
+
+
+def _in_glob(pattern: str) -> list[Source]:
+    # glob and not Path.glob: it also takes absolute patterns and leaves hidden files out.
+    # Two ** in a pattern find a file more than once.
+    found = sorted({Path(match) for match in glob.glob(pattern, recursive=True)})  # noqa: PTH207
+    root = _fixed_part(pattern)
+    below = ((path, path.relative_to(root)) for path in found if path.is_file())
+    comes_back = cache(lambda folder: _comes_back(folder, root))
+    files = [
+        (path, name)
+        for path, name in below
+        if not any(map(_is_run_folder, name.parts)) and not comes_back(path.parent)
+    ]
+    if not files:
+        raise InputError(f"{pattern}: no file matches; check the pattern (** reaches into subfolders)")
+    folders = [path for path in found if path.is_dir()]
+    if folders and "**" not in pattern:
+        log_event(
+            f"{pattern}: matches {counted(len(folders), 'folder')} too, such as {folders[0]}, which are passed over "
+            "(** reaches into subfolders)",
+            level=logging.WARNING,
+        )
+    sources = [_source_or_none(path, name.as_posix()) for path, name in files]
+    kept = [source for source in sources if source is not None]
+    if not kept:
+        raise InputError(f"{pattern}: matches no file that can be read; supported are {SUPPORTED}")
+    return kept
+
+
+def _fixed_part(pattern: str) -> Path:
+    """Return the folders of the pattern that stand before its first wildcard."""
+    fixed: list[str] = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def _source_or_none(path: Location, name: str, listed: ObjectStat | None = None) -> Source | None:
+    stem, last = os.path.splitext(path.name.lower())  # noqa: PTH122 (".csv" alone is a hidden file, not a suffix)
+    compression = COMPRESSIONS.get(last)
+    suffix = last if compression is None else os.path.splitext(stem)[1]  # noqa: PTH122
+    kind = FORMATS.get(suffix)
+    if kind is None or (kind == "parquet" and compression is not None):
+        return None
+    return Source(
+        path=path,
+        name=_valid_text(name),
+        format=kind,
+        compression=compression,
+        partitions=partitions_of(_folder_of(path)),
+        listed=listed,
+    )
+
+
+def _folder_of(path: Location) -> str:
+    return os.fsencode(path.parent).decode("utf-8", "replace") if isinstance(path, Path) else path.parent.key
+
+
+def _told_apart(sources: list[Source]) -> list[Source]:
+    """Return the sources with the path as given for a name where different files share one."""
+    for absolute in (False, True):
+        shared = Counter(source.name for source in {source.path: source for source in sources}.values())
+        sources = [
+            replace(source, name=_valid_text(_given(source.path, absolute=absolute)))
+            if shared[source.name] > 1 and not source.is_stdin
+            else source
+            for source in sources
+        ]
+    return sources
+
+
+def _given(path: Location, *, absolute: bool) -> str:
+    return (path.absolute() if absolute and isinstance(path, Path) else path).as_posix()
+
+
+def _valid_text(name: str) -> str:
+    """Return the name with bytes that are not UTF-8 escaped: ids and messages must be valid text."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

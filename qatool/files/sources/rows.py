@@ -1,0 +1,88 @@
+"""What every format yields: rows, and what a reader can tell before reading any."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from qatool.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    import pyarrow as pa
+
+    from qatool.files.sources.paths import Source
+
+
+class Row(NamedTuple):
+    """One record of a file."""
+
+    number: int
+    """0-based, bad rows counted, blank lines not."""
+    line: int | None
+    """1-based line the row starts on; ``None`` in formats without lines."""
+    values: dict[str, Any] | None
+    """What could be read, by column; ``None``: nothing."""
+    error: str | None = None
+    """Why the row is bad, else ``None``."""
+
+
+class Reader(Protocol):
+    """One file, readable any number of times from its start."""
+
+    def columns(self) -> tuple[str, ...] | None:
+        """Return the columns, ``None`` when each record has its own.
+
+        :raises InputError: the file cannot be read
+        """
+
+    def arrow_type(self, column: str) -> pa.DataType | None:
+        """Return the type that the file declares for the column, ``None`` when it declares none.
+
+        :raises InputError: the file cannot be read
+        """
+
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
+        """Yield the rows in file order.
+
+        :param columns: the only columns needed, ``None`` for all; formats that cannot skip give more
+        :raises InputError: the file cannot be read, or breaks off
+        """
+
+
+def where(source: Source, row: Row) -> str:
+    """Return the place of a row: ``corpus.jsonl:12``, ``corpus.parquet row 11`` or ``notes/a.md``, paths as given."""
+    name = shown_name(source)
+    if row.line is not None:
+        return f"{name}:{row.line}"
+    return name if source.format == "text" else f"{name} row {row.number}"
+
+
+def shown_name(source: Source) -> str:
+    """Return the path of a file as it was given, for messages."""
+    return printable(source.name if source.is_stdin else str(source.path))
+
+
+def printable(name: str) -> str:
+    """Return the name, with control characters escaped: it may come from an archive and end on a terminal."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def bad_row(place: str, error: str | None) -> InputError:
+    """Return what tells that a row cannot be used, and what to do.
+
+    :param place: see :func:`where`
+    """
+    return InputError(f"{place}: {error}; mend the row, or add --on-error skip to set such rows aside")
+
+
+def reason_kind(reason: str) -> str:
+    """Return why a row is bad without its particulars: numbers, and what stands in brackets or behind a colon."""
+    return re.sub(r"(?<![\w-])\d+(?:,\d{3})*", "N", reason.partition(":")[0].partition(" (")[0])
+
+
+def excerpt(value: object, *, length: int = 40) -> str:
+    """Return a short one-line ASCII rendering of a value of the data, safe on any terminal."""
+    text = ascii(value[: length + 1] if isinstance(value, (str, bytes)) else value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -1,0 +1,71 @@
+"""Bytes of an input file, decompressed on the way, with failures told in the user's words."""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+
+from qatool.errors import InputError
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.stores import ChangedError, no_access
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from qatool.files.sources.paths import Source
+    from qatool.files.storage.locations import Location
+
+BUFFER_BYTES = 1 << 18
+
+
+@contextmanager
+def open_bytes(source: Source) -> Iterator[BinaryIO]:
+    """Give a buffered stream over the decompressed bytes of a file; gzip and zstd may hold several members.
+
+    :raises InputError: the file cannot be opened or read, or its archive is truncated or corrupt; also while
+        reading inside the block
+    """
+    with reading(source):
+        if source.compression is None:
+            with _opened(source.path) as stream:
+                yield stream
+            return
+        # Arrow and not gzip or zstandard: its stream notices an archive that breaks off in either format.
+        with source.path.open("rb") as raw:
+            if not source.path.stat().st_size:
+                raise InputError(f"{source.path}: is empty, not even an empty archive; fetch it again")
+            unpacked = pa.CompressedInputStream(raw, source.compression)
+            yield cast("BinaryIO", io.BufferedReader(unpacked, BUFFER_BYTES))
+
+
+def _opened(path: Location) -> BinaryIO:
+    # Of an object more is asked for at once: each time costs a request.
+    return path.open("rb") if isinstance(path, ObjectPath) else path.open("rb", buffering=BUFFER_BYTES)
+
+
+@contextmanager
+def reading(source: Source) -> Iterator[None]:
+    """Turn what the system and Arrow raise inside the block into an error that names the file.
+
+    :raises InputError: the block raised an ``OSError`` or an Arrow error
+    """
+    try:
+        yield
+    except ChangedError:
+        raise InputError(f"{source.path}: was replaced while it was read; start the same command again") from None
+    except FileNotFoundError:
+        raise InputError(f"{source.path}: no such file; check the path") from None
+    except PermissionError as error:
+        if isinstance(source.path, ObjectPath):
+            raise InputError(f"{source.path}: {no_access(error)}") from None
+        raise InputError(f"{source.path}: permission denied; change its permissions") from None
+    except (OSError, pa.ArrowException) as error:
+        kind = f"{source.compression} archive" if source.compression else f"{source.format} file"
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"{source.path}: cannot be read as a {kind} ({reason}); check that it is complete"
+        ) from error

@@ -1,0 +1,401 @@
+"""Objects in a store, named and read like files: what of ``pathlib.Path`` is used here, for URIs.
+
+An object appears whole, when its upload is completed, and there are no folders, only keys that share a beginning. So
+renames, temporary names and syncing, which make a local file appear whole, have no part in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import io
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
+
+from qatool.files.storage.stores import AZURE, WEB, ChangedError, asking, file_system
+from qatool.places import split_uri
+from qatool.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import BinaryIO
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+READ_BYTES = 8 << 20
+"""What is asked for at once where a file is read from its beginning to its end."""
+_ASKED_AT_ONCE = 32
+"""Objects; no more connections are open at a time."""
+
+
+class ObjectStat(NamedTuple):
+    """What a store tells of an object without giving it."""
+
+    st_size: int
+    """Bytes."""
+    st_mtime: float
+    """When it was completed, by the store's clock; seconds since 1970."""
+    version: str
+    """Another one whenever the content is another: the ETag, or what the store has in its place."""
+
+
+class ObjectPath:
+    """Names an object, or all objects under a prefix. Asks the store only in the methods that say so.
+
+    What a method raises is an ``OSError``, as with a local path.
+
+    :param key: with the bucket in front, as the store has it: ``bucket/folder/name``; slashes that follow each other
+        and dots make another key
+    :param query: of a signed URL, with its ``?``; part of what is asked for, never of what is shown
+    :param account: ``account.dfs.core.windows.net``, where a URI of Azure names it
+    """
+
+    __slots__ = ("_account", "_bare_key", "_query", "protocol")
+
+    def __init__(self, protocol: str, key: str, query: str = "", account: str = "") -> None:
+        self.protocol = protocol
+        self._bare_key = key
+        self._query = query
+        self._account = account
+
+    @classmethod
+    def parse(cls, uri: str) -> Self:
+        """Return the path of a URI.
+
+        :raises ValueError: it is none
+        """
+        parts = split_uri(uri)
+        if parts is None:
+            raise ValueError(f"{redacted(uri)} is no URI")
+        protocol, rest = parts
+        if protocol in WEB:
+            address = re.split(r"(?=[?#])", rest, maxsplit=1)
+            return cls(protocol, *address)
+        bucket, slash, below = rest.strip("/").partition("/")
+        container, _, account = bucket.partition("@") if protocol in AZURE else (bucket, "", "")
+        return cls(protocol, f"{container}{slash}{below}", account=account)
+
+    def __str__(self) -> str:
+        """Return the URI: of a store all that identifies the object, of a web address only what may be shown."""
+        return f"{self.protocol}://{self._address}{'?***' if self._query else ''}"
+
+    def __repr__(self) -> str:
+        return f"ObjectPath({redacted(str(self))!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectPath) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __lt__(self, other: ObjectPath) -> bool:
+        return self._identity() < other._identity()
+
+    def __truediv__(self, name: str) -> Self:
+        return self._at(f"{self._bare_key}/{name}")
+
+    def _identity(self) -> tuple[str, str, str, str]:
+        return self.protocol, self._bare_key, self._query, self._account
+
+    def _at(self, key: str) -> Self:
+        return type(self)(self.protocol, key, account=self._account)
+
+    @property
+    def _address(self) -> str:
+        if not self._account:
+            return self._bare_key
+        container, slash, below = self._bare_key.partition("/")
+        return f"{container}@{self._account}{slash}{below}"
+
+    @property
+    def uri(self) -> str:
+        """The whole URI, to be asked for again: with what a signed one is signed with. Not to be shown."""
+        return f"{self.protocol}://{self._address}{self._query}"
+
+    @property
+    def key(self) -> str:
+        """What fsspec calls the object."""
+        if self.protocol in WEB:
+            return self.uri
+        return f"/{self._bare_key}" if self.protocol == "memory" else self._bare_key
+
+    @property
+    def name(self) -> str:
+        """What follows the last slash; empty for a bucket."""
+        return self._bare_key.rpartition("/")[2] if "/" in self._bare_key else ""
+
+    @property
+    def stem(self) -> str:
+        """The name without its last suffix."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix, with its dot."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def parent(self) -> Self:
+        """What stands before the last slash."""
+        return self._at(self._bare_key.rpartition("/")[0] or self._bare_key)
+
+    @property
+    def parents(self) -> Sequence[Self]:
+        """All prefixes that end in a name, nearest first, down to the bucket."""
+        slashes = [place for place, letter in enumerate(self._bare_key) if letter == "/"]
+        prefixes = (self._bare_key[:place] for place in reversed(slashes))
+        return [self._at(prefix) for prefix in prefixes if not prefix.endswith("/")]
+
+    def with_name(self, name: str) -> Self:
+        """Return the path with another name."""
+        return self.parent / name
+
+    def with_suffix(self, suffix: str) -> Self:
+        """Return the path with another last suffix."""
+        return self.parent / f"{self.stem}{suffix}"
+
+    def relative_to(self, folder: ObjectPath) -> PurePosixPath:
+        """Return the path below a prefix of it.
+
+        :raises ValueError: it is no prefix of it
+        """
+        if not f"{self._bare_key}/".startswith(f"{folder._bare_key}/"):
+            raise ValueError(f"{self} does not lie under {folder}")
+        return PurePosixPath(self._bare_key[len(folder._bare_key) :].lstrip("/"))
+
+    def as_posix(self) -> str:
+        """Return the URI, for people: redacted."""
+        return redacted(str(self))
+
+    # What follows asks the store.
+
+    @property
+    def _store(self) -> Any:
+        return file_system(self.protocol, self._account.partition(".")[0])
+
+    def stat(self) -> ObjectStat:
+        """Return size and version."""
+        told = self._info()
+        if told is None or told["type"] == "directory":
+            raise FileNotFoundError(errno.ENOENT, "no such object", str(self))
+        return stat_of(told)
+
+    def exists(self) -> bool:
+        """Whether there is such an object, or any under this prefix."""
+        return self._info() is not None
+
+    def is_file(self) -> bool:
+        """Whether there is such an object."""
+        told = self._info()
+        return told is not None and told["type"] != "directory"
+
+    def is_dir(self) -> bool:
+        """Whether there are objects under this prefix, but none of just this name."""
+        told = self._info()
+        return told is not None and told["type"] == "directory"
+
+    def _info(self) -> dict[str, Any] | None:
+        try:
+            with asking():
+                return cast("dict[str, Any]", self._store.info(self.key))
+        except FileNotFoundError:
+            return None
+
+    def is_symlink(self) -> bool:
+        """Return that no store has links."""
+        return False
+
+    def iterdir(self) -> Iterator[Self]:
+        """Yield what stands directly under this prefix; nothing where there is no such prefix."""
+        with asking():
+            try:
+                found = self._store.ls(self.key, detail=False)
+            except FileNotFoundError:
+                return
+        # A store may list the prefix itself: an empty object that some tools leave for a folder.
+        yield from (self._of(key) for key in sorted(found) if key.strip("/") != self._bare_key)
+
+    def walk(self) -> Iterator[tuple[Self, ObjectStat]]:
+        """Yield all objects under this prefix, in order of their keys, a thousand a request."""
+        with asking():
+            found = self._store.find(self.key, detail=True)
+        for key in sorted(found):
+            told = found.pop(key)
+            if not key.endswith("/"):
+                yield self._of(key), stat_of(told)
+
+    def glob(self, pattern: str) -> Iterator[Self]:
+        """Yield what directly under this prefix matches a pattern of names, ``*.json``."""
+        yield from (path for path in self.iterdir() if PurePosixPath(path.name).match(pattern))
+
+    def open(self, mode: str = "rb") -> io.BufferedReader:
+        """Return a stream over the bytes, fetched as they are read; it fails once they are replaced."""
+        if mode != "rb":
+            raise ValueError(f"objects are opened for reading only, not {mode!r}")
+        with asking():
+            opened = self._store.open(self.key, "rb", block_size=READ_BYTES, cache_type="readahead")
+        return io.BufferedReader(_Told(opened), READ_BYTES)
+
+    def open_ranges(self) -> BinaryIO:
+        """Return a stream of which just what is read is fetched, each time by a request.
+
+        :raises OSError: also where a web server gives no ranges
+        """
+        with asking():
+            opened = self._store.open(self.key, "rb", cache_type="none")
+        if getattr(opened, "size", 0) is None:
+            opened.close()
+            raise OSError(errno.ESPIPE, "the server tells no size or gives no ranges; fetch the file and name that")
+        return cast("BinaryIO", _Told(opened))
+
+    def open_upload(self, piece: int) -> Any:
+        """Return fsspec's file of an upload in pieces of so many bytes; it is there when it is committed."""
+        return self._store.open(self.key, "wb", block_size=piece, autocommit=False)
+
+    def read_bytes(self) -> bytes:
+        """Return the whole content."""
+        with asking():
+            return cast("bytes", self._store.cat_file(self.key))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Put the whole object, in place of any other: it appears at once or not at all."""
+        with asking():
+            self._store.pipe_file(self.key, data)
+
+    def has_bucket(self) -> bool:
+        """Whether the bucket is there, or may be: not everybody who may write into it may look."""
+        try:
+            return self._at(self._bare_key.partition("/")[0]).exists()
+        except PermissionError:
+            return True
+
+    def create(self, data: bytes) -> bool:
+        """Put the whole object unless there is one; ``False`` when there is.
+
+        In S3 (``If-None-Match``) and Google's store nobody else can come in between.
+        """
+        try:
+            with asking():
+                self._store.pipe_file(self.key, data, mode="create")
+        except (FileExistsError, ChangedError):
+            return False
+        except OSError as error:
+            if "ConditionalRequestConflict" in str(error):  # S3's word for two that come at the same moment
+                return False
+            raise
+        return True
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Remove the object."""
+        with asking():
+            try:
+                self._store.rm_file(self.key)
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
+
+    def replace(self, target: Self) -> Self:
+        """Move the object, replacing any other: copied by the store itself, then removed."""
+        with asking():
+            self._store.cp_file(self.key, target.key)
+        self.unlink(missing_ok=True)
+        return target
+
+    def mkdir(self, *, exist_ok: bool = False, parents: bool = False) -> None:
+        """Do nothing: a prefix is there as soon as an object is."""
+
+    def remove_all(self) -> None:
+        """Remove every object under this prefix, a thousand a request where the store can."""
+        with asking():
+            found = self._store.find(self.key)
+            exact = [key for key in found if not _is_expanded(key)]
+            if exact:
+                self._store.rm(exact)
+            _at_once(self._remove_key, filter(_is_expanded, found))
+
+    def _remove_key(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            self._store.rm_file(key)
+
+    def _of(self, key: str) -> Self:
+        return self._at(key.strip("/"))
+
+
+class _Told(io.RawIOBase):
+    """A stream of fsspec's whose failures are told as ``OSError``."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with asking():
+            self._stream.seek(offset, whence)
+        return self.tell()
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        with asking():
+            data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        with asking():
+            return cast("bytes", self._stream.read(size))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+
+def stat_of(told: dict[str, Any]) -> ObjectStat:
+    """Return what fsspec's ``info`` tells of an object, by whichever names its store has for it."""
+    changed = next((told[name] for name in _CHANGED if told.get(name) is not None), 0.0)
+    moment = changed.timestamp() if hasattr(changed, "timestamp") else changed
+    version = next((str(told[name]) for name in _VERSION if told.get(name)), f"{moment}")
+    seconds = float(moment) if isinstance(moment, int | float) else 0.0
+    return ObjectStat(st_size=int(told.get("size") or 0), st_mtime=seconds, version=version)
+
+
+_CHANGED = ("LastModified", "mtime", "updated", "last_modified", "created")
+_VERSION = ("ETag", "etag", "generation", "md5Hash", "version_id", "LastModified", "created")
+
+
+def read_all(paths: Sequence[ObjectPath]) -> list[bytes | None]:
+    """Return the content of many small objects, asked for at once; ``None`` for those that are not there.
+
+    :raises OSError: the store does not answer, or refuses
+    """
+    # Each by itself: in a list, fsspec would take a key with brackets for a pattern.
+    return _at_once(_content, paths)
+
+
+def _content(path: ObjectPath) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _is_expanded(key: str) -> bool:
+    """Whether fsspec makes others of a key in a list: takes it for a pattern, or drops its last slash."""
+    return glob.has_magic(key) or key.endswith("/")
+
+
+def _at_once(task: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Return what a task that waits for the store makes of each item."""
+    with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="qatool-object") as pool:
+        return list(pool.map(task, items))
