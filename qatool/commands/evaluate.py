@@ -19,8 +19,9 @@ from qatool.evaluation.references import load_references
 from qatool.evaluation.windowrecall import window_recall
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.examples.labels import LABEL_FIELDS
-from qatool.files.sources.paths import STDIN, resolve, spool_stdin
+from qatool.files.sources.paths import resolve
 from qatool.files.sources.rows import excerpt
+from qatool.files.sources.stdin import STDIN, spool_stdin
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
 from qatool.models.sizes import resolve_size

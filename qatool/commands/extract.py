@@ -17,7 +17,7 @@ from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.extraction.setup import as_planned, prepare
 from qatool.files.output.targets import Target, beside, check_target, parse_target, run_folder
 from qatool.files.requested import name_problems
-from qatool.files.sources.paths import STDIN, copy_spool
+from qatool.files.sources.stdin import STDIN, copy_spool
 from qatool.files.storage.atomic import is_device
 from qatool.files.storage.locations import location
 from qatool.jobs.folder import RunFolder

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from qatool.features.maker import Report
     from qatool.files.examples.corpus import Corpus
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
     from qatool.jobs.lock import Lock
     from qatool.observers import Observer
     from qatool.options import PrepOptions

@@ -10,17 +10,17 @@ import pyarrow.compute as pc
 from qatool.errors import InputError
 from qatool.files.formats.parquet import open_parquet
 from qatool.files.formats.readers import open_reader
-from qatool.files.output.targets import SUCCESS_NAME
 from qatool.files.sources.paths import resolve
 from qatool.files.sources.rows import excerpt, where
 from qatool.files.sources.streams import reading
+from qatool.files.storage.names import SUCCESS_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.values.jsonlines import python_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
     from qatool.files.storage.locations import Location
 
 _COLUMNS = {"id", "question", "answer", "candidates", "fingerprint", "error"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 _TEXTS = ("id", "question", "answer", "error")
 _NUMBERS = ("score", "no_answer_score", "n_windows")

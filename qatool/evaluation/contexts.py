@@ -12,7 +12,7 @@ from qatool.schema import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 
 class Asked(NamedTuple):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qatool.files.examples.fields import Columns
-    from qatool.files.sources.paths import Source
     from qatool.files.sources.rows import Row
+    from qatool.files.sources.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)

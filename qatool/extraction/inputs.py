@@ -18,7 +18,8 @@ from qatool.files.examples.corpus import Corpus, open_corpus
 from qatool.files.examples.fields import parse_columns
 from qatool.files.output.own import without_own
 from qatool.files.output.targets import beside
-from qatool.files.sources.paths import STDIN, resolve
+from qatool.files.sources.paths import resolve
+from qatool.files.sources.stdin import STDIN
 from qatool.files.storage.locations import Location, location
 from qatool.files.storage.objects import ObjectPath
 from qatool.logs import log_event
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from qatool.extraction.ranking import Ranking
     from qatool.files.examples.documents import AskedDocuments
     from qatool.files.output.targets import Target
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
     from qatool.observers import Observer
     from qatool.options import ExtractOptions
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qatool.files.output.answers import open_writer
 from qatool.files.output.targets import beside, run_folder
-from qatool.files.sources.paths import RUN_FOLDER_SUFFIX
+from qatool.files.storage.names import RUN_FOLDER_SUFFIX
 from qatool.files.storage.objects import ObjectPath
 from qatool.jobs.leftovers import restore, sweep
 

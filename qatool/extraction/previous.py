@@ -16,8 +16,8 @@ import pyarrow as pa
 from qatool.errors import InputError, reason_of
 from qatool.extraction.gather import blocks, gather
 from qatool.files.formats.parquet import open_parquet
-from qatool.files.output.targets import SUCCESS_NAME
 from qatool.files.storage.locations import is_there, matching
+from qatool.files.storage.names import SUCCESS_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
 

@@ -26,7 +26,7 @@ from qatool.extraction.progress import RunProgress
 from qatool.extraction.setup import as_planned
 from qatool.extraction.summary import SpeedLog, reasons, summary
 from qatool.files.output.targets import beside
-from qatool.files.sources.paths import STDIN
+from qatool.files.sources.stdin import STDIN
 from qatool.files.storage.atomic import replacing, write_json
 from qatool.files.storage.locations import location, move
 from qatool.files.storage.objects import ObjectPath

@@ -8,8 +8,8 @@ from qatool.errors import InputError
 from qatool.features.layout import examples_schema
 from qatool.files.examples.fields import NOTHING_KEPT, Columns
 from qatool.files.formats.parquet import ParquetReader
-from qatool.files.sources.paths import Source
 from qatool.files.sources.rows import excerpt, printable
+from qatool.files.sources.source import Source
 from qatool.schema import Example, fingerprint
 
 if TYPE_CHECKING:

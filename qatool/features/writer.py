@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from qatool.features.maker import FeatureMaker, Report
     from qatool.features.shards import Shard
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 _SEED = 0
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError, reason_of
 from qatool.files.formats.parquet import open_parquet
-from qatool.files.sources.paths import SPOOL_NAME
+from qatool.files.sources.stdin import SPOOL_NAME
 from qatool.files.storage.atomic import sync_folder, temporary_name, write_bytes
 from qatool.files.storage.locations import Location, matching, move, remove_tree
 from qatool.files.storage.objects import ObjectPath

@@ -9,7 +9,9 @@ import pytest
 from filehelpers import write
 
 from qatool.errors import InputError
-from qatool.files.sources.paths import SUPPORTED, resolve, spool_stdin
+from qatool.files.sources.paths import resolve
+from qatool.files.sources.source import SUPPORTED
+from qatool.files.sources.stdin import spool_stdin
 
 
 def names(*inputs):

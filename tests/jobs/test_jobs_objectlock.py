@@ -10,7 +10,8 @@ import pytest
 
 from qatool.errors import LockedError, OutputError
 from qatool.files.storage.locations import location
-from qatool.files.storage.objects import ObjectPath, ObjectStat
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.told import ObjectStat
 from qatool.jobs.objectlock import ObjectLock
 
 

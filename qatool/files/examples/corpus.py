@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
     from qatool.options import OnError
 
 

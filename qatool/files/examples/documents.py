@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from qatool.files.sources.paths import Source
     from qatool.files.sources.rows import Row
+    from qatool.files.sources.source import Source
     from qatool.options import OnError
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from qatool.files.sources.paths import Source
     from qatool.files.sources.rows import Reader
+    from qatool.files.sources.source import Source
 
 NOTHING_KEPT: dict[str, Any] = {}
 """What all examples share that keep no columns."""

@@ -13,7 +13,7 @@ from qatool.files.storage.objects import ObjectPath
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 COUNTED_BYTES = 256 << 20
 """Lines of files that are larger together are not counted beforehand."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from typing import Any, BinaryIO
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 FIELD_CHARACTERS = 64 << 20
 """Longest field, at 4 bytes a character in memory: far above any document, far below what an unclosed quote in a huge

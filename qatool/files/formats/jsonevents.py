@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 CHUNK_BYTES = 1 << 16
 MAX_DEPTH = 100

@@ -12,7 +12,7 @@ from qatool.files.sources.streams import open_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -16,7 +16,7 @@ from qatool.files.sources.rows import Row
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 EXPECTED = (
     'expected SQuAD, {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}, or an array of records, '

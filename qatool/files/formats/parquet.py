@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
     from qatool.files.storage.locations import Location
 
 MAX_BATCH_ROWS = 1024

@@ -10,7 +10,7 @@ from qatool.files.sources.streams import open_bytes
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 
 class TextReader:

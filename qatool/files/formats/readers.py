@@ -8,14 +8,14 @@ from qatool.files.formats.delimited import DelimitedReader
 from qatool.files.formats.jsonl import JsonlReader
 from qatool.files.formats.nested import NestedReader
 from qatool.files.formats.parquet import ParquetReader
+from qatool.files.formats.partitioned import PartitionedReader
 from qatool.files.formats.plaintext import TextReader
-from qatool.files.sources.partitions import PartitionedReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from qatool.files.sources.paths import Format, Source
     from qatool.files.sources.rows import Reader, Row
+    from qatool.files.sources.source import Format, Source
 
 _READERS: dict[Format, Callable[[Source], Reader]] = {
     "parquet": ParquetReader,

@@ -24,7 +24,7 @@ from qatool.places import entry_of, is_uri, places_of, same_place
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 _LONGEST_LINE = 1 << 24
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")

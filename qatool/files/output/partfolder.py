@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow.parquet as pq
 
-from qatool.files.output.targets import SUCCESS_NAME, check_replaceable
-from qatool.files.sources.paths import UNFINISHED_NAME
+from qatool.files.output.targets import check_replaceable
 from qatool.files.storage.atomic import replacing, sync_folder, temporary_name, write_json
+from qatool.files.storage.names import SUCCESS_NAME, UNFINISHED_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
 

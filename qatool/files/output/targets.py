@@ -10,21 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 from qatool.errors import OutputError, UsageError
-from qatool.files.sources.paths import RUN_FOLDER_SUFFIX, UNFINISHED_NAME
 from qatool.files.storage.atomic import is_device
 from qatool.files.storage.locations import Location, location
+from qatool.files.storage.names import RUN_FOLDER_SUFFIX, SUCCESS_NAME, UNFINISHED_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.stores import WEB
 from qatool.files.storage.writefailures import reporting
 
 if TYPE_CHECKING:
-    from qatool.files.sources.paths import Compression
+    from qatool.files.sources.source import Compression
 
 P = TypeVar("P", bound=Location)
 Kind = Literal["parquet", "jsonl", "folder", "stdout"]
 
 STDOUT = "-"
-SUCCESS_NAME = "_SUCCESS"
 SUPPORTED = ".parquet, .jsonl or .ndjson (also with .gz or .zst behind), a folder, or - for standard output"
 
 Holds = Literal["answers", "features", "model"]

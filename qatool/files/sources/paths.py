@@ -5,76 +5,33 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import shutil
 import stat
-import sys
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from qatool.errors import InputError
-from qatool.files.sources.partitions import Partitions, partitions_of, typed
+from qatool.files.sources.partitions import typed
 from qatool.files.sources.rows import excerpt, printable
-from qatool.files.sources.streams import open_bytes
-from qatool.files.storage.atomic import replacing
+from qatool.files.sources.source import SUPPORTED, Source, source_of, source_or_none, valid_text
+from qatool.files.sources.stdin import STDIN, spool_stdin
 from qatool.files.storage.locations import Location, location
-from qatool.files.storage.objects import ObjectPath, ObjectStat
+from qatool.files.storage.names import RUN_FOLDER_SUFFIX, UNFINISHED_NAME
+from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.patterns import key_pattern
 from qatool.files.storage.stores import WEB, no_access
+from qatool.files.storage.told import ObjectStat
 from qatool.logs import log_event
 from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Format = Literal["parquet", "jsonl", "csv", "tsv", "json", "text"]
-Compression = Literal["gzip", "zstd"]
-
-FORMATS: dict[str, Format] = {
-    ".parquet": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".txt": "text",
-    ".md": "text",
-}
-COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
-SUPPORTED = f"{', '.join(FORMATS)}; all but .parquet also with {' or '.join(COMPRESSIONS)} behind"
-
-STDIN = "-"
-RUN_FOLDER_SUFFIX = ".qatool"
-"""Behind an output's name: of the folder that a run works in."""
-UNFINISHED_NAME = "_UNFINISHED"
-"""Stands in a folder of answers in a store while its parts are written, and says that it is ours."""
-SPOOL_NAME = "stdin.jsonl"
-_STDIN_NAME = "<stdin>"
 _KINDS_NAMED = 3
 """Suffixes of files that are passed over."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """One input file."""
-
-    path: Location
-    name: str
-    """For ids and messages: the file's name, or its path below the folder or the fixed part of the glob."""
-    format: Format
-    compression: Compression | None = None
-    partitions: Partitions = ()
-    """Columns that its folders name (``year=2024/``), with this file's value of each."""
-    listed: ObjectStat | None = None
-    """What a listing of the store told of it."""
-
-    @property
-    def is_stdin(self) -> bool:
-        """Whether it is the copy of standard input."""
-        return self.name == _STDIN_NAME
 
 
 def resolve(inputs: Sequence[str], *, stdin_spool: Location | None = None) -> list[Source]:
@@ -104,61 +61,9 @@ def resolve(inputs: Sequence[str], *, stdin_spool: Location | None = None) -> li
     for path, times in Counter(source.path for source in sources).items():
         if times > 1:
             log_event(f"{path}: is named {times} times, and its rows come as often", level=logging.WARNING)
-    return typed(_told_apart(sources))
-
-
-def spool_stdin(folder: Location) -> Source:
-    """Copy standard input to ``stdin.jsonl`` in the folder, which must exist, and return it as a JSONL file.
-
-    An earlier copy, which is always whole, serves again when nothing comes: standard input is closed, a terminal
-    or empty.
-
-    :raises InputError: standard input is closed, and there is no earlier copy
-    :raises OutputError: the copy cannot be written
-    """
-    source = _spool_in(folder)
-    path = source.path
-    closed = sys.stdin is None or sys.stdin.closed
-    if path.exists():
-        first = b"" if closed or sys.stdin.isatty() else sys.stdin.buffer.read(1 << 20)
-        if not first:
-            log_event("nothing on standard input: going on with what an earlier start read from it")
-            return source
-    elif closed:
-        raise InputError("standard input: is closed; pipe JSONL into it or name a file instead of -")
-    else:
-        first = b""
-    with replacing(path) as stream:
-        stream.write(first)
-        shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
-    return source
-
-
-def copy_spool(run: Location, folder: Path) -> None:
-    """Copy what a run has read from standard input, if anything: it is read again, and the run's own stays.
-
-    :raises InputError: it cannot be read
-    :raises OutputError: the copy cannot be written
-    """
-    spool = _spool_in(run)
-    if spool.path.exists():
-        with open_bytes(spool) as stream, replacing(folder / SPOOL_NAME) as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-
-
-def _spool_in(folder: Location) -> Source:
-    return Source(path=folder / SPOOL_NAME, name=_STDIN_NAME, format="jsonl")
-
-
-def source_of(path: Location, name: str, listed: ObjectStat | None = None) -> Source:
-    """Return the source at ``path``, its format told from the suffix in upper or lower case.
-
-    :raises InputError: the suffix is not a supported one
-    """
-    source = _source_or_none(path, name, listed)
-    if source is None:
-        raise InputError(f"{path}: its suffix says no format that can be read; supported are {SUPPORTED}")
-    return source
+    sources = _told_apart(sources)
+    partitions = typed({source.partitions for source in sources})
+    return [replace(source, partitions=partitions[source.partitions]) for source in sources]
 
 
 def _spooled(folder: Location | None) -> Source:
@@ -189,7 +94,7 @@ def _resolve_one(text: str, *, takes_stdin: bool) -> list[Source]:
 
 def _in_folder(folder: Path) -> list[Source]:
     found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-    sources = [_source_or_none(path, path.relative_to(folder).as_posix()) for path in found]
+    sources = [source_or_none(path, path.relative_to(folder).as_posix()) for path in found]
     kept = [source for source in sources if source is not None]
     for path in (source.path for source in kept):
         if _is_pipe(path):
@@ -214,7 +119,7 @@ def _in_store(path: ObjectPath) -> list[Source]:
             return [source_of(path, path.name, path.stat())]
         if path.protocol not in WEB and not path.has_bucket():
             raise InputError(f"{path}: no such bucket; check the URI, and the endpoint that is asked")
-        sources = [_source_or_none(*found) for found in _listed(path)]
+        sources = [source_or_none(*found) for found in _listed(path)]
     except PermissionError as error:
         raise InputError(f"{path}: {no_access(error)}") from None
     except OSError as error:
@@ -311,7 +216,7 @@ def _in_glob(pattern: str) -> list[Source]:
             "(** reaches into subfolders)",
             level=logging.WARNING,
         )
-    sources = [_source_or_none(path, name.as_posix()) for path, name in files]
+    sources = [source_or_none(path, name.as_posix()) for path, name in files]
     kept = [source for source in sources if source is not None]
     if not kept:
         raise InputError(f"{pattern}: matches no file that can be read; supported are {SUPPORTED}")
@@ -328,33 +233,12 @@ def _fixed_part(pattern: str) -> Path:
     return Path(*fixed)
 
 
-def _source_or_none(path: Location, name: str, listed: ObjectStat | None = None) -> Source | None:
-    stem, last = os.path.splitext(path.name.lower())  # noqa: PTH122 (".csv" alone is a hidden file, not a suffix)
-    compression = COMPRESSIONS.get(last)
-    suffix = last if compression is None else os.path.splitext(stem)[1]  # noqa: PTH122
-    kind = FORMATS.get(suffix)
-    if kind is None or (kind == "parquet" and compression is not None):
-        return None
-    return Source(
-        path=path,
-        name=_valid_text(name),
-        format=kind,
-        compression=compression,
-        partitions=partitions_of(_folder_of(path)),
-        listed=listed,
-    )
-
-
-def _folder_of(path: Location) -> str:
-    return os.fsencode(path.parent).decode("utf-8", "replace") if isinstance(path, Path) else path.parent.key
-
-
 def _told_apart(sources: list[Source]) -> list[Source]:
     """Return the sources with the path as given for a name where different files share one."""
     for absolute in (False, True):
         shared = Counter(source.name for source in {source.path: source for source in sources}.values())
         sources = [
-            replace(source, name=_valid_text(_given(source.path, absolute=absolute)))
+            replace(source, name=valid_text(_given(source.path, absolute=absolute)))
             if shared[source.name] > 1 and not source.is_stdin
             else source
             for source in sources
@@ -364,8 +248,3 @@ def _told_apart(sources: list[Source]) -> list[Source]:
 
 def _given(path: Location, *, absolute: bool) -> str:
     return (path.absolute() if absolute and isinstance(path, Path) else path).as_posix()
-
-
-def _valid_text(name: str) -> str:
-    """Return the name with bytes that are not UTF-8 escaped: ids and messages must be valid text."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

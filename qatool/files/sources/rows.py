@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
 
 
 class Row(NamedTuple):

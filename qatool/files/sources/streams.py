@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from qatool.files.sources.paths import Source
+    from qatool.files.sources.source import Source
     from qatool.files.storage.locations import Location
 
 BUFFER_BYTES = 1 << 18

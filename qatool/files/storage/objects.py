@@ -13,9 +13,10 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from qatool.files.storage.stores import AZURE, WEB, ChangedError, asking, file_system
+from qatool.files.storage.told import ObjectStat, stat_of, told
 from qatool.places import split_uri
 from qatool.redaction import redacted
 
@@ -30,17 +31,6 @@ READ_BYTES = 8 << 20
 """What is asked for at once where a file is read from its beginning to its end."""
 _ASKED_AT_ONCE = 32
 """Objects; no more connections are open at a time."""
-
-
-class ObjectStat(NamedTuple):
-    """What a store tells of an object without giving it."""
-
-    st_size: int
-    """Bytes."""
-    st_mtime: float
-    """When it was completed, by the store's clock; seconds since 1970."""
-    version: str
-    """Another one whenever the content is another: the ETag, or what the store has in its place."""
 
 
 class ObjectPath:
@@ -179,10 +169,10 @@ class ObjectPath:
 
     def stat(self) -> ObjectStat:
         """Return size and version."""
-        told = self._info()
-        if told is None or told["type"] == "directory":
+        info = self._info()
+        if info is None or info["type"] == "directory":
             raise FileNotFoundError(errno.ENOENT, "no such object", str(self))
-        return stat_of(told)
+        return stat_of(info)
 
     def exists(self) -> bool:
         """Whether there is such an object, or any under this prefix."""
@@ -190,13 +180,13 @@ class ObjectPath:
 
     def is_file(self) -> bool:
         """Whether there is such an object."""
-        told = self._info()
-        return told is not None and told["type"] != "directory"
+        info = self._info()
+        return info is not None and info["type"] != "directory"
 
     def is_dir(self) -> bool:
         """Whether there are objects under this prefix, but none of just this name."""
-        told = self._info()
-        return told is not None and told["type"] == "directory"
+        info = self._info()
+        return info is not None and info["type"] == "directory"
 
     def _info(self) -> dict[str, Any] | None:
         try:
@@ -224,9 +214,9 @@ class ObjectPath:
         with asking():
             found = self._store.find(self.key, detail=True)
         for key in sorted(found):
-            told = found.pop(key)
+            info = found.pop(key)
             if not key.endswith("/"):
-                yield self._of(key), stat_of(told)
+                yield self._of(key), stat_of(info)
 
     def glob(self, pattern: str) -> Iterator[Self]:
         """Yield what directly under this prefix matches a pattern of names, ``*.json``."""
@@ -238,7 +228,7 @@ class ObjectPath:
             raise ValueError(f"objects are opened for reading only, not {mode!r}")
         with asking():
             opened = self._store.open(self.key, "rb", block_size=READ_BYTES, cache_type="readahead")
-        return io.BufferedReader(_Told(opened), READ_BYTES)
+        return io.BufferedReader(told(opened), READ_BYTES)
 
     def open_ranges(self) -> BinaryIO:
         """Return a stream of which just what is read is fetched, each time by a request.
@@ -250,7 +240,7 @@ class ObjectPath:
         if getattr(opened, "size", 0) is None:
             opened.close()
             raise OSError(errno.ESPIPE, "the server tells no size or gives no ranges; fetch the file and name that")
-        return cast("BinaryIO", _Told(opened))
+        return cast("BinaryIO", told(opened))
 
     def open_upload(self, piece: int) -> Any:
         """Return fsspec's file of an upload in pieces of so many bytes; it is there when it is committed."""
@@ -323,55 +313,6 @@ class ObjectPath:
 
     def _of(self, key: str) -> Self:
         return self._at(key.strip("/"))
-
-
-class _Told(io.RawIOBase):
-    """A stream of fsspec's whose failures are told as ``OSError``."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        with asking():
-            self._stream.seek(offset, whence)
-        return self.tell()
-
-    def tell(self) -> int:
-        return int(self._stream.tell())
-
-    def readinto(self, buffer: Any) -> int:
-        with asking():
-            data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def read(self, size: int = -1) -> bytes:
-        with asking():
-            return cast("bytes", self._stream.read(size))
-
-    def close(self) -> None:
-        if not self.closed:
-            self._stream.close()
-        super().close()
-
-
-def stat_of(told: dict[str, Any]) -> ObjectStat:
-    """Return what fsspec's ``info`` tells of an object, by whichever names its store has for it."""
-    changed = next((told[name] for name in _CHANGED if told.get(name) is not None), 0.0)
-    moment = changed.timestamp() if hasattr(changed, "timestamp") else changed
-    version = next((str(told[name]) for name in _VERSION if told.get(name)), f"{moment}")
-    seconds = float(moment) if isinstance(moment, int | float) else 0.0
-    return ObjectStat(st_size=int(told.get("size") or 0), st_mtime=seconds, version=version)
-
-
-_CHANGED = ("LastModified", "mtime", "updated", "last_modified", "created")
-_VERSION = ("ETag", "etag", "generation", "md5Hash", "version_id", "LastModified", "created")
 
 
 def read_all(paths: Sequence[ObjectPath]) -> list[bytes | None]:
