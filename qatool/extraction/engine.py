@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from qatool.extraction.job import ExtractionJob
     from qatool.extraction.setup import Resolved
     from qatool.features.reader import FeaturesFolder
-    from qatool.jobs.course import Course, Store
+    from qatool.jobs.course import Course
     from qatool.jobs.crew import Crew
     from qatool.jobs.stopping import Stop
+    from qatool.jobs.work import Store
     from qatool.options import ExtractOptions
 
 _PRELOAD = (

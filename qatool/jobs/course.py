@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from qatool.jobs.markers import Marker
     from qatool.jobs.stopping import Stop
-    from qatool.jobs.work import Finished, Part, Unit
-
-
-class Store(Protocol):
-    """Where parts go."""
-
-    def finished(self, unit: Unit, /) -> Marker | None:
-        """Return the marker of a unit that needs no more work."""
-        ...
-
-    def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
-        """Make a part durable."""
-        ...
+    from qatool.jobs.work import Finished, Part
 
 
 @dataclass

@@ -22,9 +22,9 @@ from qatool.wording import counted
 
 if TYPE_CHECKING:
     from qatool.errors import QatoolError
-    from qatool.jobs.course import Course, Store
+    from qatool.jobs.course import Course
     from qatool.jobs.crew import Crew, Event
-    from qatool.jobs.work import Part
+    from qatool.jobs.work import Part, Store
 
 Q = TypeVar("Q")
 Q_co = TypeVar("Q_co", covariant=True)

@@ -16,7 +16,8 @@ from qatool.jobs.work import Finished, P, U, Work
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qatool.jobs.course import Course, Store
+    from qatool.jobs.course import Course
+    from qatool.jobs.work import Store
 
 
 @dataclass(frozen=True)

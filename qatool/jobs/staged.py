@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from qatool.errors import QatoolError
-    from qatool.jobs.course import Course, Store
+    from qatool.jobs.course import Course
+    from qatool.jobs.work import Store
 
 U = TypeVar("U", bound=Unit)
 Q = TypeVar("Q")

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from qatool.jobs.course import Store
     from qatool.jobs.markers import Marker
 
 
@@ -53,6 +52,18 @@ class Unreadable:
     """Stands where the input breaks off: what comes before is done first."""
 
     error: QatoolError
+
+
+class Store(Protocol):
+    """Where parts go."""
+
+    def finished(self, unit: Unit, /) -> Marker | None:
+        """Return the marker of a unit that needs no more work."""
+        ...
+
+    def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
+        """Make a part durable."""
+        ...
 
 
 U = TypeVar("U", bound=Unit)
