@@ -13,8 +13,9 @@ from spanhelpers import legal_spans, log_sum_exp, script_spans
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.spans.characters import ContextCharacters
-from qatool.spans.decode import Decoder, ReadWindows
+from qatool.spans.decode import Decoder
 from qatool.spans.native import LengthCost
+from qatool.spans.readwindows import ReadWindows
 from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize
 

@@ -114,13 +114,27 @@ def problems(modules: Mapping[str, str]) -> list[str]:
     return found
 
 
-def circle(modules: Mapping[str, str]) -> list[str]:
-    """Return modules that import each other in a circle, empty where there are none."""
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Return modules, or rooms, that import each other in a circle, empty where there are none."""
     try:
-        TopologicalSorter(graph_of(modules)).prepare()
+        TopologicalSorter(graph).prepare()
     except CycleError as error:
         return list(error.args[1])
     return []
+
+
+def rooms_of(modules: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return which rooms of the package each one imports from: a folder in a folder, else the module itself."""
+    folders = {name.rpartition(".")[0] for name in modules}
+
+    def room(module: str) -> str:
+        three = ".".join(module.split(".")[:3])
+        return three if three in folders else module
+
+    graph: dict[str, set[str]] = {}
+    for module, targets in graph_of(modules).items():
+        graph.setdefault(room(module), set()).update(map(room, targets))
+    return {name: targets - {name} for name, targets in graph.items()}
 
 
 def test_every_module_has_a_floor() -> None:
@@ -133,7 +147,11 @@ def test_imports_go_down() -> None:
 
 
 def test_no_circles() -> None:
-    assert circle(sources()) == []
+    assert circle(graph_of(sources())) == []
+
+
+def test_no_circles_of_rooms() -> None:
+    assert circle(rooms_of(sources())) == []
 
 
 def test_light_modules_stay_light() -> None:
@@ -158,9 +176,9 @@ def test_light_modules_stay_light() -> None:
         ("qatool.windows.cut", "try:\n    import torch\nexcept ImportError:\n    pass", False),
         ("qatool.spans.search", "from qatool.windows import cut", True),
         ("qatool.spans.search", "import torch.nn", True),
-        ("qatool.jobs.plan", "from qatool.windows.cut import Windows", False),
-        ("qatool.jobs.plan", "from qatool.schema import Example", False),
-        ("qatool.jobs.plan", "from qatool.files.storage.atomic import write", True),
+        ("qatool.jobs.runfolder.plan", "from qatool.windows.cut import Windows", False),
+        ("qatool.jobs.runfolder.plan", "from qatool.schema import Example", False),
+        ("qatool.jobs.runfolder.plan", "from qatool.files.storage.atomic import write", True),
         ("qatool.options", "from qatool.logs import Observer", False),
         ("qatool.commands.extract", "import click", False),
         ("qatool.__main__", "from qatool.cli import main", True),
@@ -178,6 +196,18 @@ def test_the_check_sees_circles() -> None:
         "qatool.spans.b": "import qatool.spans.c",
         "qatool.spans.c": "from qatool.spans.a import one",
     }
-    assert set(circle(made)) == set(made)
+    assert set(circle(graph_of(made))) == set(made)
     made["qatool.spans.c"] = "if TYPE_CHECKING:\n    from qatool.spans.a import one"
-    assert circle(made) == []
+    assert circle(graph_of(made)) == []
+
+
+def test_the_check_sees_circles_of_rooms() -> None:
+    made = {
+        "qatool.files.low": "",
+        "qatool.files.low.a": "from qatool.files.high import b",
+        "qatool.files.low.c": "",
+        "qatool.files.high": "",
+        "qatool.files.high.b": "from qatool.files.low import c",
+    }
+    assert circle(graph_of(made)) == []
+    assert set(circle(rooms_of(made))) == {"qatool.files.low", "qatool.files.high"}

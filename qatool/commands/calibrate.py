@@ -23,8 +23,8 @@ from qatool.evaluation.calibration import (
     quality,
 )
 from qatool.evaluation.scoring import expected_answers
-from qatool.extraction.setup import prepare
-from qatool.extraction.shards import cut_shards
+from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.shards import cut_shards
 from qatool.files.storage.atomic import write_json
 from qatool.logs import log_event
 from qatool.models.recorded import RecordedBackend
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from qatool.evaluation.calibration import Outcome, Quality
     from qatool.evaluation.scoring import Expected
-    from qatool.extraction.extractor import Extractor, PreparedShard
-    from qatool.extraction.shards import Shard
+    from qatool.extraction.answering.extractor import Extractor, PreparedShard
+    from qatool.extraction.answering.shards import Shard
     from qatool.observers import Observer
     from qatool.options import CalibrateOptions
     from qatool.schema import Example

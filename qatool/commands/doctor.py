@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from qatool.commands.sample import sample_corpus
 from qatool.errors import EnvironmentUnfitError, QatoolError
-from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.jobs.processes import usable_cores
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
+from qatool.jobs.workers.processes import usable_cores
 from qatool.models.arithmetic import matmul_rate, window_flops
 from qatool.models.companions import load_config
-from qatool.models.library import is_installed
 from qatool.models.named import model_name
+from qatool.models.openvino.library import is_installed
 from qatool.observers import SilentObserver
 from qatool.options import ExtractOptions
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from qatool.extraction.extractor import PreparedShard
-    from qatool.extraction.setup import Setup
+    from qatool.extraction.answering.extractor import PreparedShard
+    from qatool.extraction.answering.setup import Setup
     from qatool.models.backend import Backend
-    from qatool.models.packed import PackedBatch
+    from qatool.models.pytorch.packed import PackedBatch
     from qatool.observers import Observer
     from qatool.options import DoctorOptions
     from qatool.windows.assemble import WindowBatch
@@ -116,7 +116,7 @@ def _extras() -> dict[str, str | None]:
 def _devices() -> dict[str, Any]:
     import torch
 
-    from qatool.models.torch_backend import cpu_has_bf16
+    from qatool.models.pytorch.torch_backend import cpu_has_bf16
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if sys.platform != "win32" else None
     cards = []
@@ -135,7 +135,7 @@ def _devices() -> dict[str, Any]:
 
 def _loaded(options: DoctorOptions, *, backend: str, precision: str) -> tuple[Setup, float]:
     """Return everything an extraction needs, and the seconds it took to load."""
-    from qatool.extraction.setup import prepare
+    from qatool.extraction.answering.setup import prepare
 
     began = time.perf_counter()
     asked: Any = {"backend": backend, "precision": precision}
@@ -195,7 +195,7 @@ def _speed(options: DoctorOptions, setup: Setup, observer: Observer) -> dict[str
     """Measure the machine, every way to run the model on it, and where the time of the fastest goes."""
     import torch
 
-    from qatool.models.torch_backend import cpu_has_bf16
+    from qatool.models.pytorch.torch_backend import cpu_has_bf16
 
     on_cpu = setup.extractor.backend.device == "cpu"
     device = torch.device(setup.extractor.backend.device)

@@ -17,16 +17,16 @@ from qatool.commands.sample import sample_questions
 from qatool.errors import EnvironmentUnfitError, QualityGateError
 from qatool.evaluation.calibration import decided
 from qatool.evaluation.scoring import expected_answers, score
-from qatool.extraction.setup import prepare
-from qatool.extraction.shards import cut_shards
+from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.shards import cut_shards
 from qatool.files.examples.labels import LABEL_FIELDS
 from qatool.files.output.partfolder import publish
 from qatool.files.output.targets import Target, check_target, run_folder
 from qatool.files.storage.atomic import write_bytes, write_json
 from qatool.files.storage.locations import on_disk
 from qatool.files.storage.writefailures import reporting
-from qatool.jobs.claim import locked_folder
-from qatool.jobs.leftovers import restore
+from qatool.jobs.runfolder.claim import locked_folder
+from qatool.jobs.runfolder.leftovers import restore
 from qatool.models.companions import load_config, save_tokenizer
 from qatool.models.identity import is_exported
 from qatool.models.loading import load_backend
@@ -37,8 +37,8 @@ from qatool.options import ExtractOptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qatool.extraction.extractor import Extractor
-    from qatool.extraction.setup import Setup
+    from qatool.extraction.answering.extractor import Extractor
+    from qatool.extraction.answering.setup import Setup
     from qatool.observers import Observer
     from qatool.options import ExportOptions
     from qatool.schema import Example
@@ -110,14 +110,14 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
 
 def _export(options: ExportOptions, output: Path, staging: Path, observer: Observer) -> ExportResult:
     """Make the model in ``staging``, inside the locked run folder, and let it take its name."""
-    from qatool.models.conversion import convert, save_graph
+    from qatool.models.openvino.conversion import convert, save_graph
 
     for_ranges, asked, on, left_out = _questions(options)
     setup = prepare(_reading(options), planned={}, kept={})
     observer.message("converting")
     graph = convert(options.model, allow_pickle=options.allow_pickle, trust_remote_code=options.trust_remote_code)
     if options.int8:
-        from qatool.models.quantization import quantize
+        from qatool.models.openvino.quantization import quantize
 
         observer.message("quantising")
         graph = quantize(graph, _calibration_batches(setup, for_ranges), limit=setup.extractor.backend.max_length)
@@ -167,7 +167,7 @@ def _reading(options: ExportOptions) -> ExtractOptions:
 
 def _calibration_batches(setup: Setup, examples: Sequence[Example]) -> list[WindowBatch]:
     """Return windows of the questions, each a batch of its own, spread evenly over all there are."""
-    from qatool.models.quantization import CALIBRATION_WINDOWS
+    from qatool.models.openvino.quantization import CALIBRATION_WINDOWS
 
     shards = [setup.extractor.prepare(shard).examples for shard in cut_shards(examples, setup.shard_limits)]
     places = [(shard, window) for shard in shards for window in range(len(shard.windows))]

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import QatoolError, UsageError
-from qatool.extraction.inputs import open_input
-from qatool.extraction.output import recover, workplace
-from qatool.extraction.run import COMMAND, ExtractionRun, ExtractResult
-from qatool.extraction.setup import as_planned, prepare
+from qatool.extraction.answering.setup import as_planned, prepare
+from qatool.extraction.runs.inputs import open_input
+from qatool.extraction.runs.output import recover, workplace
+from qatool.extraction.runs.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.files.output.targets import Target, beside, check_target, parse_target, run_folder
 from qatool.files.requested import name_problems
 from qatool.files.sources.stdin import STDIN, copy_spool
 from qatool.files.storage.atomic import is_device
 from qatool.files.storage.locations import location
-from qatool.jobs.folder import RunFolder
-from qatool.jobs.plan import Plan
-from qatool.jobs.runlog import log_handler
+from qatool.jobs.runfolder.folder import RunFolder
+from qatool.jobs.runfolder.plan import Plan
+from qatool.jobs.runfolder.runlog import log_handler
 from qatool.jobs.stopping import Stop
 from qatool.logs import log_event, logging_also_to
 from qatool.observers import SilentObserver
@@ -65,8 +65,8 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Ma
     :param observer: is told how the ranking of documents goes on, where there is one
     :raises QatoolError: what would also keep the run from starting
     """
-    from qatool.extraction.engine import local_places
-    from qatool.extraction.forecast import forecast_of, spread
+    from qatool.extraction.engines.engine import local_places
+    from qatool.extraction.runs.forecast import forecast_of, spread
 
     observer = observer or SilentObserver()
     target = _checked_target(options)

@@ -25,9 +25,9 @@ from qatool.files.output.targets import Target, check_target, run_folder
 from qatool.files.storage.atomic import temporaries_in
 from qatool.files.storage.cache import cache_folder
 from qatool.files.storage.locations import on_disk
-from qatool.jobs.claim import locked_folder
-from qatool.jobs.leftovers import restore
-from qatool.jobs.plan import PLAN_NAME, Plan
+from qatool.jobs.runfolder.claim import locked_folder
+from qatool.jobs.runfolder.leftovers import restore
+from qatool.jobs.runfolder.plan import PLAN_NAME, Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import log_event
 from qatool.models.identity import model_fingerprint

@@ -25,7 +25,7 @@ from qatool.spans.decode import decoder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from qatool.extraction.extractor import Extractor, PreparedShard
+    from qatool.extraction.answering.extractor import Extractor, PreparedShard
     from qatool.options import FinetuneOptions, RowOptions
     from qatool.schema import Example
     from qatool.spans.calibration import Calibration

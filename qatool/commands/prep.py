@@ -31,12 +31,12 @@ from qatool.files.sources.rows import bad_row
 from qatool.files.storage.atomic import write_bytes, write_json
 from qatool.files.storage.locations import on_disk
 from qatool.files.storage.writefailures import reporting
-from qatool.jobs.claim import locked_folder
-from qatool.jobs.inorder import in_order
-from qatool.jobs.leftovers import restore
-from qatool.jobs.plan import PLAN_NAME
-from qatool.jobs.processes import usable_cores
+from qatool.jobs.runfolder.claim import locked_folder
+from qatool.jobs.runfolder.leftovers import restore
+from qatool.jobs.runfolder.plan import PLAN_NAME
 from qatool.jobs.stopping import Stop
+from qatool.jobs.workers.inorder import in_order
+from qatool.jobs.workers.processes import usable_cores
 from qatool.logs import log_event
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings, longest_input
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from qatool.features.maker import Report
     from qatool.files.examples.corpus import Corpus
     from qatool.files.sources.source import Source
-    from qatool.jobs.lock import Lock
+    from qatool.jobs.runfolder.lock import Lock
     from qatool.observers import Observer
     from qatool.options import PrepOptions
     from qatool.schema import Example

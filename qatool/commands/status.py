@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qatool.errors import EXIT_DONE, InputError, RowsRejected, UsageError
 from qatool.files.output.targets import parse_target, run_folder
 from qatool.files.storage.locations import check_readable, is_there
-from qatool.jobs.state import RunState, read_state
+from qatool.jobs.runfolder.state import RunState, read_state
 from qatool.wording import counted, duration
 
 if TYPE_CHECKING:

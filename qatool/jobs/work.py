@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from qatool.jobs.markers import Marker
+    from qatool.jobs.runfolder.markers import Marker
 
 
 class Unit(Protocol):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from qatool.models.lanes import Lane
-    from qatool.models.packed import PackedBatch
+    from qatool.models.pytorch.lanes import Lane
+    from qatool.models.pytorch.packed import PackedBatch
     from qatool.windows.assemble import WindowBatch
 
 

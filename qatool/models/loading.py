@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qatool.errors import EnvironmentUnfitError
 from qatool.logs import log_event
 from qatool.models.identity import is_exported
-from qatool.models.library import is_installed
+from qatool.models.openvino.library import is_installed
 
 if TYPE_CHECKING:
     from qatool.models.backend import Backend
@@ -45,7 +45,7 @@ def load_backend(
         return ConstantBackend(max_length=tokenizer_limit)
     import torch
 
-    from qatool.models.torch_backend import TorchBackend, resolve_device
+    from qatool.models.pytorch.torch_backend import TorchBackend, resolve_device
 
     on_cpu = resolve_device(device).type == "cpu"
     exported = is_exported(model)
@@ -64,7 +64,7 @@ def load_backend(
     streams = torch.get_num_threads()
     is_chosen = exported or backend == "openvino" or precision == "int8"
     if is_chosen or (backend == "auto" and on_cpu and is_installed()):
-        from qatool.models.openvino_backend import OpenVINOBackend
+        from qatool.models.openvino.openvino_backend import OpenVINOBackend
 
         try:
             return OpenVINOBackend(

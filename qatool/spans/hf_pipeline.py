@@ -19,7 +19,7 @@ from qatool.windows.ragged import offsets_of
 from qatool.windows.tokenizer import NO_WORD
 
 if TYPE_CHECKING:
-    from qatool.spans.decode import ReadWindows
+    from qatool.spans.readwindows import ReadWindows
 
 
 class _Merged(NamedTuple):

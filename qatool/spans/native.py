@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qatool.spans.calibration import Calibration
-    from qatool.spans.decode import ReadWindows
+    from qatool.spans.readwindows import ReadWindows
 
 FREE_SHARE = 0.4
 """Share of the longest answer that costs nothing."""

@@ -16,7 +16,7 @@ from qatool.spans.search import SCRIPT_N_BEST, SpanSearch
 from qatool.windows.ragged import offsets_of
 
 if TYPE_CHECKING:
-    from qatool.spans.decode import ReadWindows
+    from qatool.spans.readwindows import ReadWindows
 
 
 class ScriptDecoder:

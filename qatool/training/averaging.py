@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from qatool.errors import UsageError
-from qatool.models.torch_backend import load_weights
+from qatool.models.pytorch.torch_backend import load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

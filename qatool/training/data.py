@@ -16,7 +16,7 @@ from qatool.training.windows import TrainingBatch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from qatool.extraction.extractor import PreparedShard
+    from qatool.extraction.answering.extractor import PreparedShard
     from qatool.training.windows import TrainingWindows
 
 _LOADER_WORKERS = 4

@@ -17,8 +17,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from qatool.errors import EnvironmentUnfitError, UsageError, reason_of
 from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
-from qatool.models.memory import telling_too_large
-from qatool.models.torch_backend import cpu_has_bf16, has_bf16
+from qatool.models.pytorch.memory import telling_too_large
+from qatool.models.pytorch.torch_backend import cpu_has_bf16, has_bf16
 from qatool.training.callbacks import Checkpoints, Entry, OwnSignals, PlainLines, Record
 from qatool.training.checkpoints import WholeCheckpoints
 from qatool.training.module import NotFiniteError

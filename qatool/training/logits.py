@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from qatool.models.ways import PaddedWay, fastest_way
+from qatool.models.pytorch.ways import PaddedWay, fastest_way
 
 if TYPE_CHECKING:
     from torch import Tensor

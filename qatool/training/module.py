@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from qatool.models.ways import compiled
+from qatool.models.pytorch.ways import compiled
 from qatool.training.adversarial import Adversary
 from qatool.training.dropout import CheapDropout, rereads
 from qatool.training.graphs import StepGraphs
@@ -23,7 +23,7 @@ from qatool.training.teachers import TEMPERATURE
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from qatool.extraction.extractor import PreparedShard
+    from qatool.extraction.answering.extractor import PreparedShard
     from qatool.training.teachers import Teachers
     from qatool.training.validation import Figures, Validator
     from qatool.training.windows import TrainingBatch

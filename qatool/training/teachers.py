@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from qatool.models.torch_backend import load_weights
+from qatool.models.pytorch.torch_backend import load_weights
 from qatool.training.logits import masked_logits, takes_ready_mask
 
 if TYPE_CHECKING:

@@ -11,20 +11,20 @@ import torch.distributed
 from qatool.evaluation.calibration import Outcome, fit_threshold, quality
 from qatool.evaluation.references import accepted_texts
 from qatool.evaluation.scoring import expected_answers
-from qatool.extraction.answers import Decision
-from qatool.extraction.extractor import Extractor
-from qatool.extraction.oncard import CardReader, CardShard, device_backend
-from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.extraction.answering.answers import Decision
+from qatool.extraction.answering.extractor import Extractor
+from qatool.extraction.answering.oncard import CardReader, CardShard, device_backend
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.examples.labels import LABEL_FIELDS
-from qatool.models.torch_backend import ModelInMemory
+from qatool.models.pytorch.torch_backend import ModelInMemory
 from qatool.options import DECODE_PRESETS
 from qatool.spans.decode import decoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qatool.extraction.extractor import PreparedShard
-    from qatool.extraction.oncard import Launched
+    from qatool.extraction.answering.extractor import PreparedShard
+    from qatool.extraction.answering.oncard import Launched
     from qatool.jobs.work import Part
     from qatool.models.backend import DeviceBackend
     from qatool.schema import Example

@@ -42,7 +42,7 @@ from qatool.cli import look_less_for_garbage
 from qatool.commands.extract import run
 from qatool.models.arithmetic import window_flops
 from qatool.models.companions import load_config
-from qatool.models.torch_backend import ModelInMemory
+from qatool.models.pytorch.torch_backend import ModelInMemory
 from qatool.options import ExtractOptions
 from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize

@@ -16,9 +16,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from qatool.extraction.oncard import CardReader, CardShard, _Uploaded, device_backend
-from qatool.extraction.setup import prepare
-from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.extraction.answering.oncard import CardReader, CardShard, _Uploaded, device_backend
+from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.sources.paths import resolve
 from qatool.models.arithmetic import window_flops

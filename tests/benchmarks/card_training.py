@@ -17,7 +17,7 @@ import torch
 from card_stages import timed
 from transformers import AutoModelForQuestionAnswering
 
-from qatool.models.ways import compiled
+from qatool.models.pytorch.ways import compiled
 from qatool.training.graphs import StepGraphs
 from qatool.training.logits import takes_ready_mask
 from qatool.training.module import QuestionAnsweringModule, Recipe

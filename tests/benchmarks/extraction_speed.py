@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from common import MODEL, Labelled, alternate, load, machine, report
 
-from qatool.extraction.setup import prepare
-from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.options import ExtractOptions
 from qatool.schema import Example
 from qatool.windows.build import build_windows

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from common import MODEL, Labelled, alternate, data, load, machine, report, whole_articles
 
-from qatool.extraction.setup import prepare
-from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.options import ExtractOptions
 from qatool.schema import Example
 from qatool.squad import best
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.answering.extractor import Extractor
     from qatool.models.backend import Backend
     from qatool.windows.assemble import WindowBatch
 

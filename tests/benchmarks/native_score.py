@@ -17,8 +17,8 @@ import numpy as np
 from common import MODEL, Labelled, load, machine, whole_articles
 from numpy.typing import NDArray
 
-from qatool.extraction.reading import WindowReader
-from qatool.models.torch_backend import TorchBackend
+from qatool.extraction.answering.reading import WindowReader
+from qatool.models.pytorch.torch_backend import TorchBackend
 from qatool.spans.candidates import Candidates, best_of_each
 from qatool.spans.characters import ContextCharacters
 from qatool.spans.search import SpanSearch

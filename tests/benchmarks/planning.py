@@ -24,19 +24,19 @@ import pyarrow as pa
 from common import machine
 from growth import write_rows
 
-from qatool.extraction.answering import Task
-from qatool.extraction.columns import Columns
-from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.part import Task
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.output.answers import open_writer
 from qatool.files.output.targets import parse_target
 from qatool.files.sources.paths import resolve
-from qatool.jobs.course import Course
-from qatool.jobs.crew import Event, Outcome, Returned, Roster
-from qatool.jobs.distributed import run_distributed
-from qatool.jobs.folder import RunFolder
+from qatool.jobs.engines.course import Course
+from qatool.jobs.engines.distributed import run_distributed
+from qatool.jobs.runfolder.folder import RunFolder
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
+from qatool.jobs.workers.crew import Event, Outcome, Returned, Roster
 
 COLUMNS = Columns(documents=False, snippet=None, kept={})
 CONTEXT_WORDS = 130

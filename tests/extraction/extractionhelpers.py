@@ -8,9 +8,9 @@ import pytest
 from backendhelpers import ArithmeticBackend
 from tokenizerhelpers import pair_tokenizer
 
-from qatool.extraction.answers import Decision
-from qatool.extraction.extractor import Extractor
-from qatool.extraction.shards import Shard, ShardLimits, cut_shards
+from qatool.extraction.answering.answers import Decision
+from qatool.extraction.answering.extractor import Extractor
+from qatool.extraction.answering.shards import Shard, ShardLimits, cut_shards
 from qatool.schema import Example
 from qatool.spans.decode import decoder
 from qatool.windows.cut import WindowSize

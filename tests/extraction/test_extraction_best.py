@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatool.extraction.best import best_per_question
-from qatool.extraction.ranking import Ranking
+from qatool.extraction.best.best import best_per_question
+from qatool.extraction.best.ranking import Ranking
 from qatool.schema import candidate_type
 from qatool.spans.calibration import Calibration
 from qatool.spans.joint import JointScores
@@ -158,9 +158,9 @@ def test_in_small_blocks_and_tables(monkeypatch) -> None:
     """As in large ones: rows wait in tables of one row, in blocks, and come out some at a time."""
     rows = [answered(f"q{row % 50}", row * 37 % 101 / 101) for row in range(300)] + [BAD] * 20
     whole = best(rows, top_k=3, part=300)
-    monkeypatch.setattr("qatool.extraction.gather.BLOCK_ROWS", 11)
-    monkeypatch.setattr("qatool.extraction.gather.SMALL_TABLES", 3)
-    monkeypatch.setattr("qatool.extraction.best.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("qatool.extraction.answering.gather.BLOCK_ROWS", 11)
+    monkeypatch.setattr("qatool.extraction.answering.gather.SMALL_TABLES", 3)
+    monkeypatch.setattr("qatool.extraction.best.best.ROWS_AT_ONCE", 7)
     assert len(whole) == 50 * 3 + 20
     assert best(rows, top_k=3, part=2) == whole
 

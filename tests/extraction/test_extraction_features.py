@@ -127,7 +127,7 @@ def test_a_question_length_beyond_what_fits_is_the_same(place, tiny_model) -> No
 KILL = """
 import os, sys
 from qatool import cli
-from qatool.jobs.folder import RunFolder
+from qatool.jobs.runfolder.folder import RunFolder
 plain = RunFolder.mark
 def mark(self, unit, part, **more):
     if unit.index == 4:

@@ -26,7 +26,7 @@ contexts = st.text(alphabet, max_size=60)
 
 @pytest.fixture(scope="module")
 def backends(tiny_model) -> dict[str, object]:
-    from qatool.models.torch_backend import TorchBackend
+    from qatool.models.pytorch.torch_backend import TorchBackend
 
     return {
         "constant": ConstantBackend(max_length=512),

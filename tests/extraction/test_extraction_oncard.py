@@ -13,9 +13,9 @@ from extractionhelpers import about, answers, extractor, shard_of
 from test_extraction_reading import BAD, PAIRS, marked, token_of_mark
 from tokenizerhelpers import pair_tokenizer
 
-from qatool.extraction.extractor import MODEL_FAILED
-from qatool.extraction.oncard import CardReader, CardShard, _Uploaded
-from qatool.models.lanes import HostLane, lane_of
+from qatool.extraction.answering.extractor import MODEL_FAILED
+from qatool.extraction.answering.oncard import CardReader, CardShard, _Uploaded
+from qatool.models.pytorch.lanes import HostLane, lane_of
 from qatool.spans.search import SpanTable
 from qatool.windows.assemble import WindowBatch
 from qatool.windows.pieces import WindowPieces
@@ -23,7 +23,7 @@ from qatool.windows.pieces import WindowPieces
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from qatool.models.packed import PackedBatch
+    from qatool.models.pytorch.packed import PackedBatch
 
 MODES = ["native", "squad-script", "hf-pipeline"]
 

@@ -10,7 +10,7 @@ from backendhelpers import ArithmeticBackend
 from extractionhelpers import extractor, shard_of
 from tokenizerhelpers import FAMILIES, pair_tokenizer, questions, texts
 
-from qatool.extraction import setup
+from qatool.extraction.answering import setup
 from qatool.options import ExtractOptions
 from qatool.windows.choose import AUTO_PASSAGES, SHORT_WINDOWS
 from qatool.windows.passages import WHOLE_TOKENS

@@ -15,8 +15,8 @@ from support import FIXTURES
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.errors import InputError, RowsRejected
-from qatool.extraction import ranking
-from qatool.extraction.ranking import rank_documents
+from qatool.extraction.best import ranking
+from qatool.extraction.best.ranking import rank_documents
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.sources.paths import resolve
 from qatool.windows.choose import PRIOR_WEIGHT
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from qatool.extraction.ranking import Ranking
+    from qatool.extraction.best.ranking import Ranking
     from qatool.files.examples.documents import AskedDocuments
 
 DOCUMENTS = [

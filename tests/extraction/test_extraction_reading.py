@@ -17,9 +17,9 @@ from extractionhelpers import about, answers, extractor, shard_of
 from support import FIXTURES
 from tokenizerhelpers import pair_tokenizer, questions, texts
 
-from qatool.extraction.extractor import MODEL_FAILED
-from qatool.extraction.reading import WindowReader
-from qatool.models.conversion import converted
+from qatool.extraction.answering.extractor import MODEL_FAILED
+from qatool.extraction.answering.reading import WindowReader
+from qatool.models.openvino.conversion import converted
 from qatool.spans.search import SpanTable
 
 PAIRS = [(questions()[i], text[: 40 + 17 * i]) for i, text in enumerate(texts()[8:30])]

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizerhelpers import FAMILIES, pair_tokenizer
 
-from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.extraction.stored import FeatureWindows
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
+from qatool.extraction.answering.stored import FeatureWindows
 from qatool.features import reader
 from qatool.features.examples import StoredExamples
 from qatool.features.layout import Manifest

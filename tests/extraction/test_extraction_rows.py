@@ -56,7 +56,7 @@ def test_more_text_than_a_part_can_hold_is_told(monkeypatch) -> None:
             made = pa.array(values, kind, **more)
             return pa.chunked_array([made]) if kind == pa.string() else made
 
-    monkeypatch.setattr("qatool.extraction.answers.pa", Arrow())
+    monkeypatch.setattr("qatool.extraction.answering.answers.pa", Arrow())
     with pytest.raises(
         InputError, match="questions of a shard hold more than 2 GiB of text, which no part can; lower --shard"
     ):

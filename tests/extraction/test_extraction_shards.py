@@ -10,8 +10,8 @@ from extractionhelpers import example
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatool.extraction.setup import _limits
-from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.extraction.answering.setup import _limits
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.options import ExtractOptions
 from qatool.schema import Example, fingerprint
 

@@ -21,23 +21,23 @@ from test_extraction_reading import PAIRS
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.errors import InputError, OutputError
-from qatool.extraction import staged
-from qatool.extraction.answering import Answerer
-from qatool.extraction.job import ExtractionJob, WorkHere
-from qatool.extraction.keeper import ShardKeeper
-from qatool.extraction.shards import ShardLimits
-from qatool.extraction.staged import LAUNCHED, StagedExtraction, _Line, card_reader, default_workers
-from qatool.jobs.course import Course, Totals
-from qatool.jobs.keepers import LocalKeeper
-from qatool.jobs.staged import run_staged
+from qatool.extraction.answering.part import Answerer
+from qatool.extraction.answering.shards import ShardLimits
+from qatool.extraction.engines import staged
+from qatool.extraction.engines.job import ExtractionJob, WorkHere
+from qatool.extraction.engines.keeper import ShardKeeper
+from qatool.extraction.engines.staged import LAUNCHED, StagedExtraction, _Line, card_reader, default_workers
+from qatool.jobs.engines.course import Course, Totals
+from qatool.jobs.engines.staged import run_staged
 from qatool.jobs.stopping import Stop
+from qatool.jobs.workers.keepers import LocalKeeper
 from qatool.observers import SilentObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from qatool.extraction.extractor import Extractor
-    from qatool.jobs.staged import Made
+    from qatool.extraction.answering.extractor import Extractor
+    from qatool.jobs.engines.staged import Made
     from qatool.schema import Example
 
 ROWS = [*PAIRS, ("who", " "), *PAIRS[:5]]
@@ -283,7 +283,7 @@ def test_a_stop_ends_the_processes() -> None:
     ],
 )
 def test_processes_are_begun_before_the_model_is_loaded(monkeypatch, there, options, expected) -> None:
-    from qatool.extraction import engine
+    from qatool.extraction.engines import engine
     from qatool.options import ExtractOptions
 
     begun: list[str] = []
@@ -426,7 +426,7 @@ def test_nothing_is_written_behind_a_part_that_failed() -> None:
 
 
 def test_progress_never_tells_more_examples_than_there_are() -> None:
-    from qatool.extraction.progress import RunProgress
+    from qatool.extraction.runs.progress import RunProgress
 
     class Counting(SilentObserver):
         shown, most = 0, 0

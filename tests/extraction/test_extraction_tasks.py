@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from extractionhelpers import answers, example, extractor, shard_of
 
-from qatool.extraction.answering import Answerer, Task
-from qatool.extraction.columns import Columns
-from qatool.extraction.previous import TakenAnswers
-from qatool.extraction.setup import Resolved
-from qatool.extraction.workers import AnswererMaker
+from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.part import Answerer, Task
+from qatool.extraction.answering.previous import TakenAnswers
+from qatool.extraction.answering.setup import Resolved
+from qatool.extraction.engines.workers import AnswererMaker
 from qatool.options import ExtractOptions
 
 CONTEXT = "Ada wrote the first program for a machine that was never built."

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from filehelpers import corpus_of
 
-from qatool.extraction.shards import ShardLimits, cut_shards
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.values.jsonlines import _singles, encode_lines, python_values
 from qatool.files.values.kept import conform, kept_array, unify
 

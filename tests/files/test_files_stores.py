@@ -82,7 +82,7 @@ def test_what_grants_nothing_stays(text) -> None:
 
 
 def test_logs_show_no_secret(tmp_path) -> None:
-    from qatool.jobs.runlog import log_handler
+    from qatool.jobs.runfolder.runlog import log_handler
     from qatool.logs import log_event, logging_also_to
 
     log = tmp_path / "log.jsonl"

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.jobs.course import Course, Totals
-from qatool.jobs.crew import IN_HAND
+from qatool.jobs.engines.course import Course, Totals
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
+from qatool.jobs.workers.crew import IN_HAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +117,7 @@ class NumberJob:
         return part_of(-unit.index)
 
     def finished(self, unit: Numbered, /) -> Any:
-        from qatool.jobs.markers import Marker
+        from qatool.jobs.runfolder.markers import Marker
 
         if unit.index not in self.done_before:
             return None
@@ -131,7 +131,7 @@ class NumberJob:
 
 def run_numbers(job: NumberJob, crew: Any, *, in_order: bool = False, stop: Stop | None = None, done=None) -> Totals:
     """Run a job by a crew that is started here."""
-    from qatool.jobs.distributed import run_distributed
+    from qatool.jobs.engines.distributed import run_distributed
 
     totals, ticked = Totals(), Counter()
     with crew:

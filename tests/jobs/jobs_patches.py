@@ -9,7 +9,7 @@ from pathlib import Path
 
 def slow() -> None:
     """Let every shard take ``SLOW`` seconds longer."""
-    from qatool.extraction.answering import Answerer
+    from qatool.extraction.answering.part import Answerer
 
     plain = Answerer.finish
 
@@ -32,7 +32,7 @@ def small_parts() -> None:
 
 def hold() -> None:
     """Wait when ``HOLD`` shards are answered and another is in hand, until the test says so; hear signals."""
-    from qatool.extraction.answering import Answerer
+    from qatool.extraction.answering.part import Answerer
 
     plain, others = Answerer.finish, []
 
@@ -55,7 +55,7 @@ def _wait_to_go_on(meanwhile=lambda: None) -> None:
 
 def count() -> None:
     """Append the shard to the file ``COUNT`` whenever the model begins one; go a little slower."""
-    from qatool.extraction.answering import Answerer
+    from qatool.extraction.answering.part import Answerer
 
     plain = Answerer.finish
 
@@ -70,7 +70,7 @@ def count() -> None:
 
 def time_commits() -> None:
     """Write to the file ``COSTS`` what a shard costs in ms, and what two synced files of its sizes cost, in turns."""
-    from qatool.jobs.folder import RunFolder
+    from qatool.jobs.runfolder.folder import RunFolder
 
     plain = RunFolder.commit
 
@@ -101,7 +101,7 @@ def pause_before_marker() -> None:
     """Stop the process by itself (SIGSTOP) when the second marker is about to take its name."""
     import signal
 
-    from qatool.jobs.folder import RunFolder
+    from qatool.jobs.runfolder.folder import RunFolder
 
     plain = RunFolder.mark
 
@@ -117,7 +117,7 @@ def pause_before_part() -> None:
     """Stop the process by itself (SIGSTOP) when it has answered the second shard and is to write its part."""
     import signal
 
-    from qatool.jobs.folder import RunFolder
+    from qatool.jobs.runfolder.folder import RunFolder
 
     plain = RunFolder.commit
 
@@ -182,7 +182,7 @@ def slow_model_load() -> None:
 
 def slow_tokenizer() -> None:
     """Take long to tokenise the third shard, as with a huge document."""
-    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.answering.extractor import Extractor
 
     plain = Extractor.prepare
 
@@ -197,7 +197,7 @@ def slow_tokenizer() -> None:
 
 def slow_assembly() -> None:
     """Take long to write the output."""
-    from qatool.jobs.folder import RunFolder
+    from qatool.jobs.runfolder.folder import RunFolder
 
     plain = RunFolder.tables
 
@@ -212,14 +212,14 @@ def slow_assembly() -> None:
 
 def killed_between_output_and_clean_up() -> None:
     """Die when the output has its name and the run folder still stands."""
-    from qatool.extraction import run
+    from qatool.extraction.runs import run
 
     run.ExtractionRun._sum_up = lambda *_args, **_more: os._exit(99)
 
 
 def deaf() -> None:
     """Never come to a point where signals are asked for."""
-    from qatool.extraction.answering import Answerer
+    from qatool.extraction.answering.part import Answerer
 
     def finish(self, begun, tick):
         Path("working").touch()
@@ -261,7 +261,7 @@ def no_flock_and_hold() -> None:
 
 def no_flock_and_hold_assembly() -> None:
     """Wait when all shards are done and the output is to be written."""
-    from qatool.jobs.folder import RunFolder
+    from qatool.jobs.runfolder.folder import RunFolder
 
     no_flock()
     plain = RunFolder.tables
@@ -294,7 +294,7 @@ def troubled_workers() -> None:
     """Let workers in other processes do what files in the folder say; see ``troubles``."""
     from troubles import TroubledMaker
 
-    from qatool.extraction import engine
+    from qatool.extraction.engines import engine
 
     engine.AnswererMaker = TroubledMaker
 
@@ -303,7 +303,7 @@ def card_workers() -> None:
     """Let each worker of ``--devices`` be given its batches as a card is, with processes beside it."""
     from troubles import CardMaker
 
-    from qatool.extraction import engine
+    from qatool.extraction.engines import engine
 
     engine.AnswererMaker = CardMaker
 
@@ -324,9 +324,9 @@ def staged() -> None:
 
     import torch
 
-    from qatool.extraction.oncard import CardReader
+    from qatool.extraction.answering.oncard import CardReader
     from qatool.models.constant import ConstantBackend
-    from qatool.models.lanes import HostLane
+    from qatool.models.pytorch.lanes import HostLane
 
     def packed_logits(self, batch):
         zeros = torch.zeros(len(batch), batch.longest)
@@ -348,8 +348,8 @@ def staged() -> None:
 
 def early_output() -> None:
     """Write the output while parts are made, as where a card reads; note in ``early`` when it was of use."""
-    from qatool.extraction import run
-    from qatool.extraction.earlyoutput import EarlyOutput
+    from qatool.extraction.runs import run
+    from qatool.extraction.runs.earlyoutput import EarlyOutput
 
     plain = EarlyOutput.take
 
@@ -376,7 +376,7 @@ def early_output_of_a_damaged_part() -> None:
     """Damage a part before it is read back."""
     from jobs_tools import flip_byte
 
-    from qatool.jobs.folder import RunFolder
+    from qatool.jobs.runfolder.folder import RunFolder
 
     early_output()
     plain = RunFolder.table
@@ -390,7 +390,7 @@ def early_output_of_a_damaged_part() -> None:
 
 
 def early_output_with_little_room() -> None:
-    from qatool.extraction import earlyoutput
+    from qatool.extraction.runs import earlyoutput
 
     early_output()
     earlyoutput.ROOM_BYTES = 1 << 60

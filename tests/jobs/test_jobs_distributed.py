@@ -11,9 +11,9 @@ import pytest
 from crewtools import NumberJob, NumberMaker, begun, run_numbers
 
 from qatool.errors import EnvironmentUnfitError, InputError, Interrupted, OutOfTime
-from qatool.jobs.crew import IN_HAND, Roster
-from qatool.jobs.processcrew import ProcessCrew
 from qatool.jobs.stopping import Stop
+from qatool.jobs.workers.crew import IN_HAND, Roster
+from qatool.jobs.workers.processcrew import ProcessCrew
 
 
 def crew(folder, *, workers: int = 2, **more) -> ProcessCrew:

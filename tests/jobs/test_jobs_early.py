@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jobs_tools import flip_byte, killing, rows, write_rows
 
 from qatool.errors import Interrupted, OutputError
-from qatool.extraction.earlyoutput import EarlyOutput
+from qatool.extraction.runs.earlyoutput import EarlyOutput
 
 
 def told(runner) -> str:
@@ -176,7 +176,7 @@ def test_with_a_part_missing_it_is_given_up() -> None:
 @pytest.mark.parametrize("patience", [20, 0.1])
 def test_whoever_waits_can_be_stopped(monkeypatch, patience: float) -> None:
     """Also while a part takes longer to read than leaving waits for it."""
-    monkeypatch.setattr("qatool.extraction.earlyoutput._LEAVE_S", patience)
+    monkeypatch.setattr("qatool.extraction.runs.earlyoutput._LEAVE_S", patience)
     begun, going_on = threading.Event(), threading.Event()
     kept = Kept()
 

@@ -16,14 +16,14 @@ import pytest
 from support import PROJECT, processes_gone
 
 from qatool.errors import EnvironmentUnfitError, InputError
-from qatool.jobs.keepers import ProcessKeepers
+from qatool.jobs.workers.keepers import ProcessKeepers
 
 
 def test_processes_come_from_what_was_begun_early() -> None:
     code = (
         "import os\n"
         "from multiprocessing import forkserver\n"
-        "from qatool.jobs.keepers import ProcessKeepers, begin_early\n"
+        "from qatool.jobs.workers.keepers import ProcessKeepers, begin_early\n"
         "if __name__ == '__main__':\n"
         "    begin_early(['wave'])\n"
         "    server = forkserver._forkserver._forkserver_pid\n"
@@ -43,7 +43,7 @@ def test_processes_have_what_was_imported_here_of_the_package(tmp_path) -> None:
         "    return list(sys.modules)\n"
         "if __name__ == '__main__':\n"
         "    import qatool.cli\n"
-        "    from qatool.jobs.keepers import ProcessKeepers\n"
+        "    from qatool.jobs.workers.keepers import ProcessKeepers\n"
         "    keepers = ProcessKeepers(int, 1, preload=['wave'])\n"
         "    there = keepers.call(0, modules).result()\n"
         "    keepers.close()\n"

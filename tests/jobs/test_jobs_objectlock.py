@@ -12,7 +12,7 @@ from qatool.errors import LockedError, OutputError
 from qatool.files.storage.locations import location
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.told import ObjectStat
-from qatool.jobs.objectlock import ObjectLock
+from qatool.jobs.runfolder.objectlock import ObjectLock
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def path(monkeypatch):
     import fsspec
 
     fsspec.filesystem("memory").store.clear()
-    monkeypatch.setattr("qatool.jobs.lock._process_table", lambda: os.urandom(4).hex())
-    monkeypatch.setattr("qatool.jobs.objectlock._SETTLE_S", 0.01)
+    monkeypatch.setattr("qatool.jobs.runfolder.lock._process_table", lambda: os.urandom(4).hex())
+    monkeypatch.setattr("qatool.jobs.runfolder.objectlock._SETTLE_S", 0.01)
     yield location("memory://lake/run/lock")
     fsspec.filesystem("memory").store.clear()
 
@@ -70,7 +70,7 @@ def test_a_stale_one_is_taken_over(path, monkeypatch, seconds, is_stale) -> None
 
 
 def test_one_whose_owner_is_known_to_be_dead_is_taken_over(path, monkeypatch) -> None:
-    monkeypatch.setattr("qatool.jobs.lock._process_table", lambda: "the same")
+    monkeypatch.setattr("qatool.jobs.runfolder.lock._process_table", lambda: "the same")
     owner = {"pid": 2**22 + 1, "host": "here", "since": "then", "token": "t", "processes": "the same"}
     path.write_bytes(json.dumps(owner).encode())
     with ObjectLock(path) as lock:
@@ -78,7 +78,7 @@ def test_one_whose_owner_is_known_to_be_dead_is_taken_over(path, monkeypatch) ->
 
 
 def test_the_heart_beats(path, monkeypatch) -> None:
-    monkeypatch.setattr("qatool.jobs.objectlock.HEARTBEAT_S", 0.02)
+    monkeypatch.setattr("qatool.jobs.runfolder.objectlock.HEARTBEAT_S", 0.02)
     with ObjectLock(path):
         before = path.stat().st_mtime
         end = time.monotonic() + 20

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.jobs import processes
-from qatool.jobs.inorder import in_order
+from qatool.jobs.workers import processes
+from qatool.jobs.workers.inorder import in_order
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def inverse(number: int) -> float:
 def test_a_script_is_told_that_processes_read_it_again(tmp_path) -> None:
     """Without the guard each of them would start the work once more, and end."""
     script = tmp_path / "mine.py"
-    text = "from test_jobs_processes import die_at_once\nfrom qatool.jobs.inorder import in_order\n"
+    text = "from test_jobs_processes import die_at_once\nfrom qatool.jobs.workers.inorder import in_order\n"
     script.write_text(text + "list(in_order(die_at_once, [1, 2], workers=2, check=lambda: None))\n")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=50)

@@ -14,8 +14,8 @@ import pytest
 from jobs_tools import rows, write_rows
 from processes import qatool
 
-from qatool.extraction.forecast import spread
-from qatool.files.sources.source import SUPPORTED
+from qatool.extraction.runs.forecast import spread
+from qatool.files.output.targets import SUPPORTED
 
 NO_FORMAT = (
     f"its suffix says no format that can be written; supported are {SUPPORTED} (end the name of a folder with /)"

@@ -14,10 +14,10 @@ import pytest
 from crewtools import NumberJob, NumberMaker
 from jobs_tools import rows, write_rows
 
-from qatool.jobs.course import Course
-from qatool.jobs.distributed import run_distributed
-from qatool.jobs.processcrew import ProcessCrew
+from qatool.jobs.engines.course import Course
+from qatool.jobs.engines.distributed import run_distributed
 from qatool.jobs.stopping import Stop
+from qatool.jobs.workers.processcrew import ProcessCrew
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -86,7 +86,7 @@ def test_cost_a_shard(runner) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_scheduling_ten_thousand_small_shards_by_ray(tmp_path, cluster) -> None:
-    from qatool.jobs.raycrew import ClusterOptions, RayCrew
+    from qatool.jobs.workers.raycrew import ClusterOptions, RayCrew
 
     _scheduled(RayCrew(NumberMaker(tmp_path), ClusterOptions(address=cluster.address)))
 

@@ -21,14 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qatool.errors import InputError, Interrupted, LockedError, OutOfTime, OutputError, ResumeRefusedError, Terminated
-from qatool.extraction.previous import PreviousAnswers
+from qatool.extraction.answering.previous import PreviousAnswers
 from qatool.jobs.ahead import ahead, ahead_if_ready
-from qatool.jobs.claim import locked_folder
-from qatool.jobs.folder import RunFolder
-from qatool.jobs.lock import Lock, is_held
-from qatool.jobs.plan import Plan
-from qatool.jobs.seal import sealed, unsealed
-from qatool.jobs.state import read_state
+from qatool.jobs.runfolder.claim import locked_folder
+from qatool.jobs.runfolder.folder import RunFolder
+from qatool.jobs.runfolder.lock import Lock, is_held
+from qatool.jobs.runfolder.plan import Plan
+from qatool.jobs.runfolder.seal import sealed, unsealed
+from qatool.jobs.runfolder.state import read_state
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
 
@@ -110,7 +110,7 @@ def no_flock(monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", flock)
     # Owners in this very process must not be known to be alive or dead.
-    monkeypatch.setattr("qatool.jobs.lock._process_table", lambda: os.urandom(4).hex())
+    monkeypatch.setattr("qatool.jobs.runfolder.lock._process_table", lambda: os.urandom(4).hex())
 
 
 @pytest.mark.parametrize("age", [0, 599, -599])
@@ -145,7 +145,7 @@ def test_a_stale_heartbeat_lock_is_taken_over(tmp_path, no_flock, age) -> None:
 
 
 def test_the_heart_beats(tmp_path, no_flock, monkeypatch) -> None:
-    monkeypatch.setattr("qatool.jobs.lock.HEARTBEAT_S", 0.02)
+    monkeypatch.setattr("qatool.jobs.runfolder.lock.HEARTBEAT_S", 0.02)
     with Lock(tmp_path / "lock") as lock:
         os.utime(lock.path, (0, 0))
         time.sleep(0.2)
@@ -278,7 +278,7 @@ def test_a_folder_that_may_not_be_listed_is_told_of(monkeypatch, tmp_path) -> No
     def refusing(*_: object) -> None:
         raise PermissionError(errno.EACCES, "403 Forbidden")
 
-    monkeypatch.setattr("qatool.jobs.state.matching", refusing)
+    monkeypatch.setattr("qatool.jobs.runfolder.state.matching", refusing)
     with pytest.raises(InputError, match=r"x\.qatool: "):
         read_state(tmp_path / "x.qatool")
 
@@ -431,7 +431,7 @@ def test_previous_answers(tmp_path) -> None:
 @pytest.mark.parametrize("folder", [True, False])
 def test_previous_answers_in_any_order(tmp_path, monkeypatch, folder) -> None:
     """Row groups are read three times at most, and the copy that is then made leaves no file behind."""
-    monkeypatch.setattr("qatool.extraction.previous.BLOCK_BYTES", 500)
+    monkeypatch.setattr("qatool.extraction.answering.previous.BLOCK_BYTES", 500)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     numbers = list(range(60))
     path = answers(tmp_path / "a.parquet", numbers)

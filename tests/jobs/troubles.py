@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.extraction.answering import Answerer
-from qatool.extraction.workers import AnswererMaker, CardWorker
+from qatool.extraction.answering.part import Answerer
+from qatool.extraction.engines.workers import AnswererMaker, CardWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class CardMaker(AnswererMaker):
     def __call__(self, place: str) -> Any:
         from jobs_patches import staged
 
-        from qatool.extraction import workers
+        from qatool.extraction.engines import workers
 
         staged()
         workers.Answerer = DeadlyAnswerer

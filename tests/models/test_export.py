@@ -14,7 +14,7 @@ from qatool import cli
 from qatool.commands import export as command
 from qatool.commands.export import Comparison, run
 from qatool.errors import EnvironmentUnfitError, QualityGateError, UsageError
-from qatool.jobs.claim import locked_folder
+from qatool.jobs.runfolder.claim import locked_folder
 from qatool.options import ExportOptions
 
 if TYPE_CHECKING:

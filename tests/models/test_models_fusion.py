@@ -17,9 +17,9 @@ from transformers import (
     RobertaConfig,
 )
 
-from qatool.models import fusion
-from qatool.models.fusion import Fusion, activated_product, is_fused, normalised_sum
-from qatool.models.ways import fastest_way
+from qatool.models.pytorch import fusion
+from qatool.models.pytorch.fusion import Fusion, activated_product, is_fused, normalised_sum
+from qatool.models.pytorch.ways import fastest_way
 
 LAYERS = 2
 SIZES = {

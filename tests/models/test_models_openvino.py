@@ -19,11 +19,12 @@ from tokenizerhelpers import questions, texts
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.models import conversion, library, loading
-from qatool.models.flatness import FlatLogits
+from qatool.models import loading
 from qatool.models.identity import EXPORTED_GRAPH, is_exported, model_fingerprint
 from qatool.models.loading import load_backend
-from qatool.models.openvino_backend import inputs_of, resolve_precision
+from qatool.models.openvino import conversion, library
+from qatool.models.openvino.flatness import FlatLogits
+from qatool.models.openvino.openvino_backend import inputs_of, resolve_precision
 from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize
 from qatool.windows.tokenizer import PairTokenizer
@@ -279,7 +280,8 @@ os.kill(os.getpid(), signal.SIGUSR1)
 def test_nothing_is_reported_to_the_makers() -> None:
 
     code = (
-        "import sys\nfrom qatool.models.library import import_extra\nimport_extra('openvino'); import_extra('nncf')\n"
+        "import sys\nfrom qatool.models.openvino.library import import_extra\n"
+        "import_extra('openvino'); import_extra('nncf')\n"
         "from openvino.tools.ovc.telemetry_utils import tm\nfrom nncf.telemetry.wrapper import telemetry\n"
         "print(sys.modules['openvino_telemetry'], tm.__name__, type(telemetry).__name__)"
     )

@@ -19,12 +19,12 @@ from transformers import (
 )
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.models import ways
 from qatool.models.backend import BatchTooLargeError
-from qatool.models.memory import CUDA_BATCH_TOKENS, card_batch_tokens, telling_too_large, unless_full
-from qatool.models.packed import packed
-from qatool.models.torch_backend import ModelInMemory
-from qatool.models.ways import PackedWay, PaddedWay, compiled, distance, fastest_way, probe
+from qatool.models.pytorch import ways
+from qatool.models.pytorch.memory import CUDA_BATCH_TOKENS, card_batch_tokens, telling_too_large, unless_full
+from qatool.models.pytorch.packed import packed
+from qatool.models.pytorch.torch_backend import ModelInMemory
+from qatool.models.pytorch.ways import PackedWay, PaddedWay, compiled, distance, fastest_way, probe
 from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize
 from qatool.windows.tokenizer import PairTokenizer

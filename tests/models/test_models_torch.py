@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from tokenizerhelpers import questions, texts
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.models import torch_backend
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.constant import ConstantBackend
-from qatool.models.memory import CUDA_BATCH_TOKENS
-from qatool.models.torch_backend import TorchBackend, resolve_device, resolve_precision
+from qatool.models.pytorch import torch_backend
+from qatool.models.pytorch.memory import CUDA_BATCH_TOKENS
+from qatool.models.pytorch.torch_backend import TorchBackend, resolve_device, resolve_precision
 from qatool.windows.build import build_windows
 from qatool.windows.cut import WindowSize
 from qatool.windows.tokenizer import PairTokenizer

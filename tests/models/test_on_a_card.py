@@ -16,11 +16,11 @@ from tokenizerhelpers import questions, texts
 from torch.nn import functional
 
 from qatool.commands.extract import run
-from qatool.extraction.oncard import CardReader, CardShard, device_backend
-from qatool.extraction.setup import prepare
-from qatool.extraction.shards import ShardLimits, cut_shards
-from qatool.models.fusion import Fusion, _NormalisedSum, activated_product, normalised_sum
-from qatool.models.lanes import CardLane
+from qatool.extraction.answering.oncard import CardReader, CardShard, device_backend
+from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.shards import ShardLimits, cut_shards
+from qatool.models.pytorch.fusion import Fusion, _NormalisedSum, activated_product, normalised_sum
+from qatool.models.pytorch.lanes import CardLane
 from qatool.options import ExtractOptions
 from qatool.schema import Example
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from qatool.extraction.extractor import Extractor
+    from qatool.extraction.answering.extractor import Extractor
 
 pytestmark = [
     pytest.mark.gpu,

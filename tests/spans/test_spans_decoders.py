@@ -13,8 +13,9 @@ from tokenizerhelpers import texts
 from qatool.spans.calibration import Calibration
 from qatool.spans.candidates import RankedSpans
 from qatool.spans.characters import ContextCharacters
-from qatool.spans.decode import ReadWindows, decoder
+from qatool.spans.decode import decoder
 from qatool.spans.native import LengthCost
+from qatool.spans.readwindows import ReadWindows
 from qatool.spans.search import SpanTable
 
 ASKED = ["who", "what is it", "where"]

@@ -14,7 +14,7 @@ from qatool import cli
 from qatool.errors import InputError
 from qatool.files.formats.readers import open_reader
 from qatool.files.sources.paths import resolve
-from qatool.jobs.objectlock import ObjectLock
+from qatool.jobs.runfolder.objectlock import ObjectLock
 
 ROWS = [{"question": "Who?", "context": "Ada."}, {"question": "When?", "context": "1843."}]
 SIGNED = "fields=a,b&sig=sE'CrET,more;t=sE)CrET"
@@ -127,7 +127,7 @@ def test_a_live_lock_is_held_whatever_the_local_clock_says(ahead, monkeypatch) -
 
     plain = time.time
     with ObjectLock(location("memory://lake/run/lock")) as lock:
-        monkeypatch.setattr("qatool.jobs.objectlock.time.time", lambda: plain() + ahead)
+        monkeypatch.setattr("qatool.jobs.runfolder.objectlock.time.time", lambda: plain() + ahead)
         assert lock.is_held()
         assert [path.name for path in lock.path.parent.iterdir()] == ["lock"]
     fsspec.filesystem("memory").store.clear()

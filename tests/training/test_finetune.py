@@ -28,8 +28,8 @@ from qatool.errors import (
     ResumeRefusedError,
     UsageError,
 )
-from qatool.jobs.claim import locked_folder
-from qatool.jobs.plan import Plan
+from qatool.jobs.runfolder.claim import locked_folder
+from qatool.jobs.runfolder.plan import Plan
 from qatool.options import ExtractOptions, FinetuneOptions, PrepOptions
 from qatool.training import fit
 

@@ -1,0 +1,1 @@
+"""One shard of examples becomes one part of answers, whoever asks for it."""

@@ -1,0 +1,86 @@
+"""A shard becomes a part: the one thing that every engine has done, in whatever process, on whatever machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from qatool.extraction.answering.oncard import device_backend
+from qatool.jobs.workers.crew import IN_HAND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
+
+    from qatool.extraction.answering.extractor import Extractor, PreparedShard
+    from qatool.extraction.answering.previous import TakenAnswers
+    from qatool.extraction.answering.reading import Launched, WindowReader
+    from qatool.extraction.answering.setup import Resolved, Setup
+    from qatool.extraction.answering.shards import Shard
+    from qatool.jobs.work import Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Everything that answering a shard takes, besides the model."""
+
+    shard: Shard
+    taken: TakenAnswers | None
+    """What of it was answered before."""
+    kept: Mapping[str, pa.DataType | None]
+    """The ``--keep`` columns and their declared types, which standard input tells late."""
+
+
+class Begun(NamedTuple):
+    """A shard that the model has begun to read, or that waits for its turn."""
+
+    prepared: PreparedShard
+    launched: Launched | None
+    """``None`` where the device is told to read when the shard is finished."""
+
+
+class Answerer:
+    """Answers shards with a model that it holds; see :class:`qatool.jobs.workers.crew.Worker`."""
+
+    hands = IN_HAND
+
+    def __init__(self, setup: Setup) -> None:
+        self.about: Resolved = setup.resolved()
+        """What it came to; all workers of a run must come to the same."""
+        self.extractor: Extractor = setup.extractor
+        self._reader: WindowReader | None = None
+
+    def cut(self, task: Task) -> PreparedShard:
+        """Tokenise and cut a shard.
+
+        :raises InputError: its features cannot be read
+        """
+        # The same for all shards of a run, but not known when the model is loaded: standard input is read later.
+        if task.kept != self.extractor.kept:
+            self.extractor = replace(self.extractor, kept=task.kept)
+        return self.extractor.prepare(task.shard, task.taken)
+
+    def prepare(self, task: Task) -> Begun:
+        """Tokenise and cut a shard, and queue it for the model behind those that were prepared before.
+
+        :raises InputError: its features cannot be read
+        """
+        prepared = self.cut(task)
+        if device_backend(self.extractor.backend) is not None:
+            return Begun(prepared, None)
+        if self._reader is None:
+            self._reader = self.extractor.reader()
+        return Begun(prepared, self._reader.launch(prepared.examples, self.extractor.searched_characters(prepared)))
+
+    def finish(self, begun: Begun, tick: Callable[[int], None]) -> Part:
+        """Wait until the model has read a shard, and decide every example."""
+        if begun.launched is None or self._reader is None:
+            return self.extractor.answer(begun.prepared, tick)
+        return self.extractor.decide(begun.prepared, *self._reader.collect(begun.launched, tick))
+
+    def close(self) -> None:
+        """Drop what was prepared and is not finished; what is still being prepared is not read any more."""
+        if self._reader is None:
+            self._reader = self.extractor.reader()
+        self._reader.close()

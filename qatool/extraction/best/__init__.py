@@ -1,0 +1,1 @@
+"""``--best-per question``: which documents are asked, and which answer is the best of all."""

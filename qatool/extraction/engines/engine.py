@@ -1,0 +1,240 @@
+"""Who answers the shards of a run: this process, processes of this machine, or workers of a Ray cluster.
+
+Which of them does changes no answer, so it is no part of the plan, and a run may be continued by another.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qatool.errors import EnvironmentUnfitError
+from qatool.extraction.answering.oncard import device_backend
+from qatool.extraction.answering.part import Answerer
+from qatool.extraction.answering.setup import prepare
+from qatool.extraction.engines.job import WorkHere
+from qatool.extraction.engines.staged import MOST_WORKERS, PRELOAD, StagedExtraction, default_workers
+from qatool.extraction.engines.workers import AnswererMaker
+from qatool.jobs.engines.distributed import run_distributed
+from qatool.jobs.engines.local import run_local
+from qatool.jobs.engines.staged import run_staged
+from qatool.jobs.workers.keepers import begin_early
+from qatool.jobs.workers.processcrew import ProcessCrew
+from qatool.jobs.workers.processes import usable_cores
+from qatool.models.named import model_name
+from qatool.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
+
+    from qatool.extraction.answering.part import Task
+    from qatool.extraction.answering.setup import Resolved
+    from qatool.extraction.engines.job import ExtractionJob
+    from qatool.features.reader import FeaturesFolder
+    from qatool.jobs.engines.course import Course
+    from qatool.jobs.stopping import Stop
+    from qatool.jobs.work import Store
+    from qatool.jobs.workers.crew import Crew
+    from qatool.options import ExtractOptions
+
+_PRELOAD = (
+    "qatool.extraction.answering.setup", "qatool.models.pytorch.torch_backend", "qatool.models.identity",
+    "qatool.spans.native", "transformers.models.auto.modeling_auto",
+)  # fmt: skip
+"""What every worker of this machine imports, done once for all."""
+
+
+class Engine(Protocol):
+    """Answers the shards of a job; its workers are ready."""
+
+    @property
+    def resolved(self) -> Resolved:
+        """What the options come to where the work is done."""
+        ...
+
+    @property
+    def devices(self) -> str:
+        """What answers, in words."""
+        ...
+
+    def run(
+        self,
+        job: ExtractionJob,
+        store: Store,
+        course: Course,
+        *,
+        in_order: bool,
+    ) -> None:
+        """Answer all shards; see :func:`qatool.jobs.engines.distributed.run_distributed`."""
+        ...
+
+
+def open_engine(
+    options: ExtractOptions,
+    *,
+    planned: Mapping[str, Any],
+    features: FeaturesFolder | None,
+    stop: Stop,
+    stack: ExitStack,
+) -> Engine:
+    """Return the engine that was asked for, when a model is loaded.
+
+    :param planned: limits of the plan that is being continued, empty for a new one
+    :param features: what holds the windows, ``None`` where they are cut from the texts
+    :param stack: ends the workers
+    :raises EnvironmentUnfitError: a device is absent, Ray cannot be had, or the model does not load
+    :raises InputError: the features were made for another model
+    :raises UsageError: window sizes that the model cannot read, or that the features do not have
+    """
+    places = local_places(options) if options.engine == "local" else []
+    each = replace(options, devices=None, engine="local", ray_address=None, gpus_per_worker=None, cpus_per_worker=1.0)
+    if len(places) == 1:
+        return _Here(replace(each, device=places[0]), planned=planned, features=features)
+    threads = options.workers or max(1, usable_cores() // max(1, len(places)))
+    if options.engine == "ray":
+        threads = options.workers or max(1, int(options.cpus_per_worker))
+    maker = AnswererMaker(
+        options=replace(each, model=_anywhere(model_name(options.model)), workers=threads),
+        planned=planned,
+        features=None if features is None else features.path.absolute(),
+        # One core tells the card what to do. A worker of a cluster is one process.
+        beside=0 if options.engine == "ray" else options.workers or min(threads - 1, MOST_WORKERS),
+    )
+    crew: Crew[Task]
+    if options.engine == "ray":
+        with stop.at_once():
+            crew = stack.enter_context(_ray_crew(maker, options))
+    else:
+        crew = stack.enter_context(ProcessCrew(maker, places, preload=_PRELOAD))
+    return _Crew(crew, crew.about(lambda: stop.check(may_run_out=False)), len(places) or None)
+
+
+def local_places(options: ExtractOptions) -> Sequence[str]:
+    """Return the devices of this machine to use, as ``--device`` names them.
+
+    :raises EnvironmentUnfitError: there are not so many
+    """
+    asked = options.devices
+    if asked is None or asked == "1":
+        return [options.device]
+    if options.device == "cpu" or options.backend in {"constant", "openvino"}:
+        cores = usable_cores()
+        count = 1 if asked == "all" else int(asked)
+        if count > cores:
+            raise EnvironmentUnfitError(
+                f"--devices {asked}: this machine has {counted(cores, 'core')}; use {cores} or fewer"
+            )
+        return ["cpu"] * count
+    import torch
+
+    cards = torch.cuda.device_count()
+    if not cards and asked == "all":
+        return [options.device]
+    if not cards:
+        raise EnvironmentUnfitError(
+            f"--devices {asked}: this machine has no CUDA card; drop it, or add --device cpu for processes that "
+            "share its cores"
+        )
+    count = cards if asked == "all" else int(asked)
+    if count > cards:
+        raise EnvironmentUnfitError(
+            f"--devices {asked}: this machine has {counted(cards, 'CUDA card')}; use --devices {cards} or all"
+        )
+    return [f"cuda:{number}" for number in range(count)]
+
+
+def _ray_crew(maker: AnswererMaker, options: ExtractOptions) -> Any:
+    from qatool.jobs.workers.raycrew import ClusterOptions, RayCrew
+
+    # A card is asked for where one is needed, and not where none can be used.
+    on_cpu = options.device == "cpu" or options.backend in {"constant", "openvino"}
+    needs = 0.0 if on_cpu else 1.0 if options.device == "cuda" else None
+    return RayCrew(
+        maker,
+        ClusterOptions(
+            address=options.ray_address,
+            cpus=options.cpus_per_worker,
+            gpus=needs if options.gpus_per_worker is None else options.gpus_per_worker,
+            workers=None if options.devices in {None, "all"} else int(options.devices or 1),
+        ),
+    )
+
+
+def _anywhere(model: str) -> str:
+    """Return what names the model in a process that works in another folder."""
+    return str(Path(model).absolute()) if Path(model).exists() else model
+
+
+def _is_for_card(options: ExtractOptions) -> bool:
+    """Whether a model will be read by a card, and by nothing else."""
+    if options.device == "cpu" or options.backend not in {"auto", "torch"}:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+class _Here:
+    """This process: one device."""
+
+    def __init__(
+        self, options: ExtractOptions, *, planned: Mapping[str, Any], features: FeaturesFolder | None
+    ) -> None:
+        if _is_for_card(options):
+            # What takes seconds to import is there when the model is loaded.
+            begin_early(PRELOAD)
+        setup = prepare(options, planned=planned, kept={}, features=features)
+        self._answerer = Answerer(setup)
+        self.resolved: Resolved = self._answerer.about
+        self.devices = setup.device
+        self._workers = options.workers or default_workers()
+
+    def run(
+        self,
+        job: ExtractionJob,
+        store: Store,
+        course: Course,
+        *,
+        in_order: bool,
+    ) -> None:
+        """Answer all shards, one after the other; for a card, several at once at different stages.
+
+        :param in_order: whether parts go to whoever reads them; they always come in their order
+        """
+        if device_backend(self._answerer.extractor.backend) is None:
+            with closing(self._answerer):
+                run_local(WorkHere(job, self._answerer), store, course)
+        else:
+            staged = StagedExtraction(job, self._answerer, workers=self._workers)
+            run_staged(staged, store, course, write_beside=not in_order)
+
+
+class _Crew:
+    """Workers in other processes.
+
+    :param count: of workers, ``None`` where it changes
+    """
+
+    def __init__(self, crew: Crew[Task], resolved: Resolved, count: int | None) -> None:
+        self._crew = crew
+        self.resolved = resolved
+        self._count = count
+
+    @property
+    def devices(self) -> str:
+        """The kind of device, and how many there are just now."""
+        return f"{self.resolved.limits['device_kind']} x {self._count or self._crew.size}"
+
+    def run(
+        self,
+        job: ExtractionJob,
+        store: Store,
+        course: Course,
+        *,
+        in_order: bool,
+    ) -> None:
+        """Answer all shards, as many at once as there are workers."""
+        run_distributed(job, self._crew, store, course, in_order=in_order)

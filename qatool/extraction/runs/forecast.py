@@ -1,0 +1,173 @@
+"""``--dry-run``: how much work there is and what it will take, from a count of the input and a measured probe."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qatool.extraction.answering.shards import Shard, cut_shards
+from qatool.jobs.runfolder.markers import read_marker
+from qatool.jobs.workers.processes import peak_memory_bytes
+from qatool.wording import counted, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qatool.extraction.answering.extractor import Extractor
+    from qatool.extraction.answering.setup import Setup
+    from qatool.files.examples.corpus import Corpus
+    from qatool.jobs.runfolder.folder import RunFolder
+    from qatool.schema import Example
+
+SAMPLE = 256
+"""Examples, drawn evenly from all, that are tokenised; and read as far as the time for it goes."""
+PROBE_SECONDS = 3.0
+_BYTES_A_CONTEXT_BYTE = 40
+"""Memory of a tokenised and answered shard for each byte of its contexts: a rough guide."""
+_SHARDS_HELD = 2
+"""The one in hand and the one prepared ahead."""
+
+
+@dataclass
+class _Counts:
+    examples: int = 0
+    rejected: int = 0
+    first_reject: str | None = None
+    shards: int = 0
+    done_shards: int = 0
+    done_examples: int = 0
+    largest_shard: int = 0
+    """In bytes of context."""
+    sample: list[Example] = field(default_factory=list)
+    usable: int = 0
+
+
+def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None) -> dict[str, Any]:
+    """Count the input and measure the work on a sample of it.
+
+    :param folder: of an unfinished run that would be continued; it is only looked at
+    :returns: ``examples``, ``rejected`` and ``first_reject``, ``unseen_columns`` (to be kept, but in no row),
+        ``shards``; of them ``done_examples`` and ``done_shards``; ``windows``, ``tokens`` and ``seconds`` for the
+        rest, estimated from the sample unless ``exact``; ``memory_bytes`` and ``disk_bytes``
+    """
+    counts = _count(setup, corpus, folder)
+    left = counts.examples - counts.done_examples
+    scale = left / max(1, counts.examples) * counts.usable / max(1, len(counts.sample))
+    # The sample is drawn from everywhere: cutting its windows is quicker than looking for them in features.
+    extractor = replace(setup.extractor, stored=None)
+    lengths = extractor.prepare(_shard(counts.sample)).examples.lengths
+    seconds_each, bytes_each = _probe(extractor, counts.sample)
+    bytes_held = _SHARDS_HELD * _BYTES_A_CONTEXT_BYTE * counts.largest_shard
+    return {
+        "examples": counts.examples,
+        "rejected": counts.rejected,
+        "first_reject": counts.first_reject,
+        "unseen_columns": corpus.unseen_columns() if counts.examples else [],
+        "shards": counts.shards,
+        "done_examples": counts.done_examples,
+        "done_shards": counts.done_shards,
+        "windows": round(len(lengths) * scale),
+        "tokens": round(int(lengths.sum()) * scale),
+        "exact": len(counts.sample) == counts.usable and counts.done_examples == 0,
+        "seconds": None if seconds_each is None else round(seconds_each * len(lengths) * scale, 1),
+        "memory_bytes": peak_memory_bytes() + bytes_held,
+        # Parts and the output, both there until the run folder goes.
+        "disk_bytes": None if bytes_each is None else round(2 * bytes_each * counts.examples),
+        "device": setup.extractor.backend.device,
+    }
+
+
+def spread(told: dict[str, Any], *, workers: int | None, before: float = 0.0) -> dict[str, Any]:
+    """Return a forecast for one device as one for all that will share the work.
+
+    :param workers: devices of this machine, ``None`` where a cluster has yet to tell
+    :param before: seconds of what is done once, before any of it
+    """
+    seconds = told["seconds"]
+    if seconds is not None:
+        # Processes that share the cores of a CPU are no faster together than one alone.
+        shares = 1 if workers is None or told["device"] == "cpu" else workers
+        seconds = round(seconds / shares + before, 1)
+    return {**told, "seconds": seconds, "workers": workers}
+
+
+def forecast_lines(told: Mapping[str, Any]) -> list[str]:
+    """Return a forecast in words."""
+    about = "" if told["exact"] else "about "
+    lines = [f"{counted(told['examples'], 'example')} in {counted(told['shards'], 'shard')}"]
+    if told["done_shards"]:
+        lines.append(f"{told['done_examples']:,} of them, in {counted(told['done_shards'], 'shard')}, are done")
+    if told["rejected"]:
+        lines.append(f"{counted(told['rejected'], 'bad row')}; the first: {told['first_reject']}")
+    lines += [f"--keep {name}: no row has this column" for name in told["unseen_columns"]]
+    lines.append(f"{about}{counted(told['windows'], 'window')}, {counted(told['tokens'], 'token')} to read")
+    if told["seconds"] is not None:
+        lines.append(f"about {duration(told['seconds'])} on {_devices(told)}")
+    lines.append(f"about {told['memory_bytes'] / 1e9:.1f} GB of memory")
+    if told["disk_bytes"] is not None:
+        lines.append(f"about {told['disk_bytes'] / 1e6:,.1f} MB of disk while running, half of it after")
+    return lines
+
+
+def _devices(told: Mapping[str, Any]) -> str:
+    if told["workers"] is None:
+        return f"one {told['device']} like this machine's, to be shared by the cluster's workers"
+    return f"{told['device']} x {told['workers']}" if told["workers"] > 1 else str(told["device"])
+
+
+def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None) -> _Counts:
+    """Cut the input into shards and draw a sample (reservoir sampling, Vitter's algorithm R)."""
+    counts = _Counts()
+    draw = random.Random(0)  # noqa: S311 (a sample, not a secret)
+    for shard in cut_shards(corpus.examples(), setup.shard_limits, columns=setup.extractor.columns.name):
+        counts.shards += 1
+        counts.examples += len(shard.examples)
+        size = sum(len((example.context or "").encode("utf-8", "replace")) for example in shard.examples)
+        counts.largest_shard = max(counts.largest_shard, size)
+        if folder is not None:
+            marker = read_marker(folder.marker(shard.index))
+            if marker is not None and (marker.identity, marker.content_hash) == (folder.identity, shard.content_hash):
+                counts.done_shards += 1
+                counts.done_examples += len(shard.examples)
+        for example in shard.examples:
+            if example.error is not None:
+                counts.rejected += 1
+                counts.first_reject = counts.first_reject or f"{example.where}: {example.error}"
+                continue
+            counts.usable += 1
+            if len(counts.sample) < SAMPLE:
+                counts.sample.append(example)
+            elif (place := draw.randrange(counts.usable)) < SAMPLE:
+                counts.sample[place] = example
+    return counts
+
+
+def _probe(extractor: Extractor, sample: list[Example]) -> tuple[float | None, float | None]:
+    """Answer growing parts of the sample until the time is up.
+
+    :returns: seconds a window and bytes of output an example, ``None`` without any
+    """
+    if not sample:
+        return None, None
+    size, spent, written = 1, 0.0, 0
+    extractor.answer(extractor.prepare(_shard(sample[:1])))  # the first is slow and tells nothing
+    while True:
+        began = time.monotonic()
+        part = extractor.answer(extractor.prepare(_shard(sample[:size])))
+        spent = time.monotonic() - began
+        sink = pa.BufferOutputStream()
+        pq.write_table(part.table, sink, compression="zstd")
+        written = sink.getvalue().size
+        if size == len(sample) or spent > PROBE_SECONDS / 4:
+            windows = part.counts["windows_read"]
+            return spent / windows if windows else None, written / size
+        size = min(4 * size, len(sample))
+
+
+def _shard(sample: list[Example]) -> Shard:
+    return Shard(index=0, first_row=0, examples=tuple(sample))

@@ -1,0 +1,70 @@
+"""What is shown and logged of a run while it goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qatool.logs import log_event
+
+if TYPE_CHECKING:
+    from qatool.extraction.engines.job import ExtractionJob
+    from qatool.jobs.engines.course import Step, Totals
+    from qatool.observers import Observer
+
+
+class RunProgress:
+    """Keeps the display and the log in step with a run.
+
+    :param totals: what the run has done so far, filled in by whoever does it
+    :param total: examples there are, ``None`` if that cannot be told
+    """
+
+    def __init__(self, job: ExtractionJob, totals: Totals, *, total: int | None, observer: Observer) -> None:
+        self._job = job
+        self._totals = totals
+        self._total = total
+        self._observer = observer
+        self._began = False
+        self._read = 0
+        """Windows of the shard in hand that were read."""
+        self._shown = 0
+        """Examples of it that the display counts as done."""
+
+    def begin(self) -> None:
+        """Start the display, unless it was: when it is known how much earlier starts have done."""
+        if self._began:
+            return
+        self._began = True
+        resumed = self._totals.resumed["examples"]
+        if self._totals.resumed_units:
+            log_event("resumed", shards=self._totals.resumed_units, examples=resumed)
+        self._observer.started(None if self._total is None else max(0, self._total - resumed), "answering")
+
+    def tick(self, windows: int) -> None:
+        """Take note of windows that were read."""
+        if windows:
+            self.begin()
+        self._read += windows
+        step = self._job.in_hand.examples_at(self._read) - self._shown
+        self._shown += step
+        self._observer.advanced(step, windows)
+
+    def done(self, step: Step) -> None:
+        """Take note of a shard that is done; those of earlier starts come first and are not shown."""
+        if not step.resumed:
+            self.begin()
+        if not self._began:
+            return
+        self._observer.advanced(step.counts["examples"] - self._shown, 0)
+        self._read = self._shown = 0
+        log_event(
+            "shard done",
+            routine=True,
+            shard=step.index,
+            examples=step.counts["examples"],
+            windows=step.counts["windows_read"],
+            taken_over=step.counts["taken_over"],
+            rejected=step.counts["rejected"],
+            resumed=step.resumed,
+            seconds=round(step.seconds, 3),
+        )

@@ -1,0 +1,363 @@
+"""One run of an extraction inside its locked run folder: set up, answer, assemble, sum up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
+from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.previous import is_whole, made_by, parquet_files
+from qatool.extraction.answering.setup import as_planned
+from qatool.extraction.engines.engine import open_engine
+from qatool.extraction.engines.job import ExtractionJob
+from qatool.extraction.runs.assembly import Assembly
+from qatool.extraction.runs.earlyoutput import EarlyOutput
+from qatool.extraction.runs.inputs import open_input
+from qatool.extraction.runs.output import StreamingStore
+from qatool.extraction.runs.progress import RunProgress
+from qatool.extraction.runs.summary import SpeedLog, reasons, summary
+from qatool.files.output.targets import beside
+from qatool.files.sources.stdin import STDIN
+from qatool.files.storage.atomic import replacing, write_json
+from qatool.files.storage.locations import location, move
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.writefailures import reporting
+from qatool.jobs.engines.course import Course, Totals
+from qatool.jobs.runfolder.plan import Plan
+from qatool.logs import log_event
+from qatool.models.named import model_name
+from qatool.places import same_place
+from qatool.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from qatool.extraction.answering.setup import Resolved
+    from qatool.extraction.engines.engine import Engine
+    from qatool.extraction.runs.inputs import ExtractionInput
+    from qatool.files.output.targets import Target
+    from qatool.files.storage.locations import Location
+    from qatool.jobs.engines.course import Step
+    from qatool.jobs.runfolder.folder import RunFolder
+    from qatool.jobs.stopping import Stop
+    from qatool.observers import Observer
+    from qatool.options import ExtractOptions
+    from qatool.screen import Sample
+
+COMMAND = "extract"
+"""Whose work is in the run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractResult:
+    """What an extraction made."""
+
+    summary: Mapping[str, Any]
+    """As in ``<output>.summary.json``."""
+    samples: Sequence[Sample]
+    """A few answers with their contexts."""
+
+
+class ExtractionRun:
+    """One run of ``qatool extract`` inside its locked run folder."""
+
+    def __init__(
+        self, options: ExtractOptions, target: Target, folder: RunFolder, stop: Stop, observer: Observer
+    ) -> None:
+        self._options = options
+        self._target = target
+        self._folder = folder
+        self._observer = observer
+        self._stop = stop
+        self._streams = target.kind == "stdout" and options.best_per is None
+        self._done: list[int] = []
+        """The shards whose parts are there; not always the first ones, before the end."""
+
+    def run(self) -> ExtractResult:
+        """Do it all: read, answer, assemble, sum up."""
+        with ExitStack() as outputs:
+            return self._run(outputs)
+
+    def _run(self, outputs: ExitStack) -> ExtractResult:
+        """Do it, with an engine that ends before the output does, which may be begun while it works.
+
+        :param outputs: puts away an output that is begun and not finished
+        """
+        began = time.monotonic()
+        totals = Totals()
+        with ExitStack() as stack:
+            with self._stop.at_once():
+                source, engine = self._set_up(stack)
+                setup = engine.resolved
+                reusable = self._reusable(setup)
+                total = source.corpus.total()
+            if self._options.restart:
+                self._folder.start_over()
+            self._save_plan(setup, total)
+            columns = self._columns(source)
+            job = ExtractionJob(
+                source.corpus,
+                columns,
+                setup.shard_limits,
+                earlier=lambda: [*self._folder.previous_parts(), *reusable],
+                spool=self._folder.staging,
+                skip_errors=self._options.on_error == "skip",
+            )
+            load_seconds = time.monotonic() - began
+            log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
+            speed = SpeedLog()
+            assembly = Assembly(self._options, self._target, self._folder, self._stop, setup, totals)
+            tell = partial(self._told, setup, totals, speed, assembly, load_seconds)
+            early = self._early_output(setup, assembly)
+            if early is not None:
+                outputs.enter_context(early)
+            with self._telling_of_a_stop(lambda code: tell(engine.devices, code)):
+                self._answer(engine, job, speed, totals, early, total=total)
+            devices = engine.devices
+        if totals.counts["examples"]:
+            for name in source.corpus.unseen_columns():
+                log_event(f"--keep {name}: no row has this column, so it is null throughout", level=logging.WARNING)
+        self._observer.message("writing the output")
+        with self._telling_of_a_stop(lambda code: tell(devices, code)):
+            if not self._streams and not (early is not None and assembly.take(early)):
+                assembly.write(columns.empty_schema(), source.ranking)
+        told = tell(devices, RowsRejected.exit_code if totals.counts["rejected"] else EXIT_DONE)
+        self._sum_up(told)
+        return ExtractResult(summary=told, samples=assembly.samples or job.samples)
+
+    def _columns(self, source: ExtractionInput) -> Columns:
+        options = self._options
+        return Columns(documents=options.asks_documents, snippet=options.snippet, kept=source.corpus.kept_fields())
+
+    def _set_up(self, stack: ExitStack) -> tuple[ExtractionInput, Engine]:
+        """Open the input and load the model, as planned where there is a plan; changes nothing but the spool.
+
+        :param stack: ends what is started for it
+        """
+        folder = self._folder
+        # Standard input is copied over what an earlier start has read of it, which only the same work may do.
+        source = (
+            None
+            if STDIN in self._options.inputs
+            else open_input(self._options, self._target, folder.path, self._observer)
+        )
+        plan = None if self._options.restart else Plan.load(folder.plan)
+        engine = open_engine(
+            as_planned(self._options, plan),
+            planned=plan.limits if plan else {},
+            features=source.features if source else None,
+            stop=self._stop,
+            stack=stack,
+        )
+        setup = engine.resolved
+        folder.identity = setup.answer_fingerprint
+        if plan is not None:
+            plan.check_same_work(setup.identity, folder=folder.path)
+            if changes := plan.overridden(setup.limits):
+                log_event(
+                    f"limits changed: {_what_differs(plan.limits, setup.limits)} from those of an uninterrupted run",
+                    level=logging.WARNING,
+                    changes=", ".join(changes),
+                )
+        elif not self._options.restart and folder.other_identity():
+            raise ResumeRefusedError(
+                f"{folder.path}: holds unfinished work of another model or other options (its plan.json cannot be "
+                "read to say which); start the earlier command again, or start over with --restart"
+            )
+        if source is None:
+            source = self._open_input()
+        return source, engine
+
+    def _open_input(self) -> ExtractionInput:
+        return open_input(self._options, self._target, self._folder.path, self._observer)
+
+    def _save_plan(self, setup: Resolved, total: int | None) -> None:
+        plan = Plan(
+            identity=setup.identity,
+            limits=setup.limits,
+            output=self._target.path.name,
+            examples=total,
+            command=COMMAND,
+        )
+        plan.save(self._folder.plan, confirm=self._folder.lock.check)
+
+    def _reusable(self, setup: Resolved) -> list[Location]:
+        """Return the earlier output to take answers from, when it was made the same way."""
+        if self._options.reuse is None:
+            return []
+        path = location(self._options.reuse)
+        if same_place(self._options.reuse, self._options.output) and not is_whole(path):
+            return []  # the first of many runs that each reuse the last one's output
+        earlier = made_by(path)
+        if earlier == (setup.answer_fingerprint, None):
+            return parquet_files(path)
+        why = (
+            "the earlier output holds the best answers of --best-per only, with scores over all documents"
+            if earlier.best_per
+            else "the earlier answers were made by another model or other options"
+        )
+        log_event(
+            f"nothing is reused: {why}",
+            level=logging.WARNING,
+            reuse=str(path),
+        )
+        return []
+
+    def _early_output(self, setup: Resolved, assembly: Assembly) -> EarlyOutput | None:
+        """Return what writes the output while parts are made, ``None`` where that gains nothing or cannot be.
+
+        Where no card reads, it would take from those that read what it saves in the end.
+        """
+        target = self._target
+        if target.kind != "parquet" or isinstance(target.path, ObjectPath):
+            return None
+        if self._options.best_per is not None or not _has_a_card(setup):
+            return None
+        return EarlyOutput(self._folder.table, assembly.writer, folder=target.path.parent)
+
+    def _answer(
+        self,
+        engine: Engine,
+        job: ExtractionJob,
+        speed: SpeedLog,
+        totals: Totals,
+        early: EarlyOutput | None,
+        *,
+        total: int | None,
+    ) -> None:
+        """Answer all shards; each ends up as a part in the run folder, or on standard output."""
+        progress = RunProgress(job, totals, total=total, observer=self._observer)
+
+        def done(step: Step) -> None:
+            self._done.append(step.index)
+            if early is not None:
+                early.committed(step.index)
+            progress.done(step)
+            if not step.resumed:
+                speed.add(totals)
+            self._check_rejects(step, totals)
+
+        store = StreamingStore(self._folder, self._target) if self._streams else self._folder
+        try:
+            course = Course(stop=self._stop, tick=progress.tick, done=done, totals=totals)
+            engine.run(job, store, course, in_order=self._streams)
+        except QatoolError:
+            with suppress(QatoolError):
+                self._write_rejects(totals)
+            raise
+        progress.begin()
+        self._write_rejects(totals)
+
+    def _check_rejects(self, step: Step, totals: Totals) -> None:
+        """Stop at the first rejected row, or at one too many.
+
+        :raises InputError: with ``--on-error fail``, for a row that an earlier start had set aside
+        """
+        options = self._options
+        if options.on_error == "fail" and step.rejects:
+            first = step.rejects[0]
+            raise InputError(f"{first['where']}: {first['reason']}; add --on-error skip to set such rows aside")
+        limit, rejected = options.max_errors, totals.counts["rejected"]
+        if limit is not None and rejected > limit:
+            see = "" if self._target.kind == "stdout" else f"see {self._folder.rejects}, "
+            raise InputError(
+                f"{rejected} rows were rejected, more than --max-errors {limit}; {see}mend them or raise --max-errors"
+            )
+
+    def _write_rejects(self, totals: Totals) -> None:
+        """List the rejected rows in the run folder; from there they move beside the output."""
+        if not totals.counts["rejected"] or not self._folder.lock.is_ours():
+            return
+        with replacing(self._folder.rejects, confirm=self._folder.lock.check) as stream:
+            for marker in self._folder.markers(sorted(self._done)):
+                for reject in marker.rejects:
+                    line = json.dumps(reject, ensure_ascii=False) + "\n"
+                    stream.write(line.encode("utf-8", "backslashreplace"))
+
+    def _told(
+        self,
+        setup: Resolved,
+        totals: Totals,
+        speed: SpeedLog,
+        assembly: Assembly,
+        load_seconds: float,
+        devices: str,
+        exit_code: int,
+    ) -> dict[str, Any]:
+        """Return the summary, as yet without the place of the rejects."""
+        rejected = totals.counts["rejected"]
+        return summary(
+            setup=setup,
+            model=model_name(self._options.model),
+            totals=totals,
+            speed=speed,
+            reject_reasons=reasons(self._folder.markers(sorted(self._done))) if rejected else Counter[str](),
+            output=redacted(self._options.output),
+            load_seconds=load_seconds,
+            devices=devices,
+            rows_written=totals.counts["examples"] if self._streams else assembly.rows,
+            of_questions=assembly.of_questions,
+            exit_code=exit_code,
+        )
+
+    def _sum_up(self, told: dict[str, Any]) -> None:
+        """Write the summary, leave the rejects beside the output and remove the run folder."""
+        target = self._target
+        if target.kind != "stdout":
+            told["rejects"] = self._leave_rejects(are_any=told["rejected"] > 0)
+            write_json(beside(target.path, ".summary.json"), told)
+        self._give_summary(told)
+        log_event("finished", routine=True, examples=told["examples"], exit_code=told["exit_code"])
+        if self._options.keep_run:
+            self._folder.forget_previous()
+        else:
+            self._folder.remove()
+
+    @contextmanager
+    def _telling_of_a_stop(self, tell: Callable[[int], dict[str, Any]]) -> Iterator[None]:
+        """Write the summary where it is wanted when the block ends early, with why.
+
+        :param tell: returns the summary for an exit code
+        """
+        try:
+            yield
+        except QatoolError as error:
+            with suppress(QatoolError, OSError):
+                self._give_summary({**tell(error.exit_code), "stopped": str(error)})
+            raise
+
+    def _give_summary(self, told: Mapping[str, Any]) -> None:
+        """Write the summary where ``--summary`` says."""
+        if self._options.summary == "-":
+            sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        elif self._options.summary is not None:
+            write_json(location(self._options.summary), told)
+
+    def _leave_rejects(self, *, are_any: bool) -> str | None:
+        """Move the list of rejected rows beside the output, or remove an earlier run's; return where it stands."""
+        listed = beside(self._target.path, ".rejects.jsonl")
+        with reporting(listed):
+            if not are_any:
+                listed.unlink(missing_ok=True)
+                return None
+            move(self._folder.rejects, listed)
+            return str(listed)
+
+
+def _what_differs(planned: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if planned.get("precision") == now["precision"]:
+        return "the same answers, but their scores may differ in the last bits"
+    return "the same rows, but their scores differ in the third digit, and an answer in a hundred may, too,"
+
+
+def _has_a_card(setup: Resolved) -> bool:
+    return bool(setup.limits["device_kind"] != "cpu")

@@ -1,0 +1,134 @@
+"""What is told of an extraction when it ends: beside the output, and on the screen."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from qatool import __version__
+from qatool.files.sources.rows import reason_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from qatool.extraction.answering.setup import Resolved
+    from qatool.jobs.engines.course import Totals
+    from qatool.jobs.runfolder.markers import Marker
+
+IN_METADATA = ("examples", "answered", "no_answer", "odd", "rejected", "windows")
+"""Counts that depend on the input and the options only, not on how the run went."""
+_IN_SUMMARY = ("windows_read", "repeated", "taken_over", "truncated_questions")
+_KEPT_SPEEDS = 500
+
+
+class SpeedLog:
+    """Speed over time: one entry a shard, thinned to some hundred."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self._entries: list[dict[str, float]] = []
+        self._every = 1
+        self._shards = 0
+
+    def add(self, totals: Totals) -> None:
+        """Note how far the run is after another shard."""
+        self._shards += 1
+        if self._shards % self._every:
+            return
+        examples = totals.counts["examples"] - totals.resumed["examples"]
+        windows = totals.counts["windows_read"] - totals.resumed["windows_read"]
+        entry = {"seconds": round(self.seconds, 3), "examples": examples, "windows": windows}
+        self._entries.append(entry)
+        if len(self._entries) == _KEPT_SPEEDS:
+            self._entries = self._entries[1::2]
+            self._every *= 2
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.began
+
+    def entries(self) -> list[dict[str, float]]:
+        """Return ``seconds`` since the start with the examples and windows done until then."""
+        return list(self._entries)
+
+
+def metadata(
+    setup: Resolved, counts: Mapping[str, int], *, best_per: str | None, max_documents: int | None
+) -> dict[bytes, bytes]:
+    """Return the file metadata: what the answers are made of, and nothing of when, where or how fast.
+
+    :param best_per: ``question`` where only each question's best answers are kept
+    :param max_documents: most that each question was asked of, ``None`` for all
+    """
+    about = {
+        "version": __version__,
+        "model": setup.identity["model"],
+        "tokenizer": setup.identity["tokenizer"],
+        "options": {k: v for k, v in setup.identity.items() if k not in {"model", "tokenizer"}},
+        "answer_fingerprint": setup.answer_fingerprint,
+        "counts": {name: counts.get(name, 0) for name in IN_METADATA},
+        **({"best_per": best_per} if best_per else {}),
+        **({"max_documents": max_documents} if max_documents else {}),
+    }
+    return {b"qatool": json.dumps(about, sort_keys=True).encode()}
+
+
+def summary(
+    *,
+    setup: Resolved,
+    model: str,
+    totals: Totals,
+    speed: SpeedLog,
+    reject_reasons: Counter[str],
+    output: str,
+    load_seconds: float,
+    devices: str,
+    rows_written: int,
+    of_questions: Mapping[str, int],
+    exit_code: int,
+) -> dict[str, Any]:
+    """Return the summary of a run; where its rejected rows are listed is for the caller to add.
+
+    :param load_seconds: spent before the first example was read
+    :param devices: what answered, in words
+    :param of_questions: ``questions`` and ``questions_answered`` where only each question's best answers are kept
+    """
+    counts, identity = totals.counts, setup.identity
+    new = counts["examples"] - totals.resumed["examples"]
+    read = counts["windows_read"] - totals.resumed["windows_read"]
+    seconds = speed.seconds
+    answerable = counts["examples"] - counts["rejected"]
+    return {
+        "version": __version__,
+        "exit_code": exit_code,
+        "output": output,
+        "rows_written": rows_written,
+        **of_questions,
+        **{name: counts[name] for name in (*IN_METADATA, *_IN_SUMMARY)},
+        "answered_share": round(counts["answered"] / answerable, 4) if answerable else None,
+        "reject_reasons": dict(reject_reasons.most_common()),
+        "rejects": None,
+        "shards": totals.units,
+        "resumed_shards": totals.resumed_units,
+        "seconds": round(seconds, 3),
+        "load_seconds": round(load_seconds, 3),
+        "examples_per_second": round(new / seconds, 2) if seconds else None,
+        "windows_per_second": round(read / seconds, 2) if seconds else None,
+        "stages_seconds": {name: round(spent, 3) for name, spent in sorted(totals.stages.items())},
+        "speed": speed.entries(),
+        "model": model,
+        "backend": setup.backend,
+        "device": devices,
+        "precision": setup.precision,
+        "no_answer_threshold": None if identity["always_answer"] else identity["no_answer_threshold"],
+        "limits": dict(setup.limits),
+        "answer_fingerprint": setup.answer_fingerprint,
+    }
+
+
+def reasons(markers: Iterable[Marker]) -> Counter[str]:
+    """Count the reasons rows were rejected for; data quoted in them does not tell them apart."""
+    return Counter(reason_kind(reject["reason"]) for marker in markers for reject in marker.rejects)

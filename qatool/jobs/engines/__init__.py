@@ -1,0 +1,1 @@
+"""Engines: they take units through their stages and make parts durable, in this process or elsewhere."""

@@ -1,0 +1,210 @@
+"""The engine for many workers: units go out to a crew, parts come back in any order and are made durable here.
+
+This process reads the input and writes all parts and markers, so that there is one lock holder and one writer, as on
+one device. A worker that dies costs what it had in hand, which is tried again by itself: so a unit that kills its
+worker is told from one that happened to be there. Only a bounded number of units is under way at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from qatool.errors import EnvironmentUnfitError
+from qatool.jobs.ahead import ahead
+from qatool.jobs.work import Finished, HandingOut, U, Unreadable, handed_out
+from qatool.jobs.workers.crew import IN_HAND, Advanced, Failure, Lost, Outcome, Returned
+from qatool.logs import log_event
+from qatool.wording import counted
+
+if TYPE_CHECKING:
+    from qatool.errors import QatoolError
+    from qatool.jobs.engines.course import Course
+    from qatool.jobs.work import Part, Store
+    from qatool.jobs.workers.crew import Crew, Event
+
+Q = TypeVar("Q")
+Q_co = TypeVar("Q_co", covariant=True)
+
+TRIES = 3
+"""How many workers a unit may take with it before it is given up."""
+MACHINES = 10
+"""How many machines that went may have been at work on it: hardly its own doing."""
+POLL_S = 0.1
+_PROBLEMS_TOLD = 5
+_BEHIND = 4
+"""With parts in order, how many more units than hands may wait for an earlier one."""
+
+
+class DistributedWork(HandingOut[U, Q_co], Protocol[U, Q_co]):
+    """A job as its run sees it; the work itself is done by :class:`~qatool.jobs.workers.crew.Worker` elsewhere.
+
+    What is handed out holds all that a worker needs, as it may be on another machine.
+    """
+
+    def received(self, unit: U, part: Part) -> None:
+        """Look at a part that came back, before it is written; may raise to stop."""
+        ...
+
+    def give_up(self, unit: U, reason: str) -> Part:
+        """Return what stands for a unit that nobody could do.
+
+        :raises EnvironmentUnfitError: nothing may; says what to do
+        """
+        ...
+
+
+@dataclass
+class _UnderWay(Generic[U, Q]):
+    """A unit between reading and writing."""
+
+    unit: U
+    task: Q
+    tries: int = 0
+    """Workers that died with it in hand."""
+    machines: int = 0
+    """Machines that went meanwhile."""
+    ticked: int = 0
+
+
+def run_distributed(
+    work: DistributedWork[U, Q], crew: Crew[Q], store: Store, course: Course, *, in_order: bool = False
+) -> None:
+    """Do all the work there is, by a crew that is ready.
+
+    :param in_order: parts must reach the store in the order of their units
+    :raises EnvironmentUnfitError: units were given up; everything else is done
+    """
+    _Run(work, crew, store, course, in_order=in_order).go()
+
+
+class _Run(Generic[U, Q]):
+    """One run; see :func:`run_distributed`."""
+
+    def __init__(
+        self, work: DistributedWork[U, Q], crew: Crew[Q], store: Store, course: Course, *, in_order: bool
+    ) -> None:
+        self._work, self._crew, self._store, self._course = work, crew, store, course
+        self._in_order = in_order
+        self._out: dict[int, _UnderWay[U, Q]] = {}
+        """In some worker's hand."""
+        self._again: deque[_UnderWay[U, Q]] = deque()
+        """Came back undone."""
+        self._early: dict[int, tuple[U, Part]] = {}
+        """Done, and waiting for an earlier one."""
+        self._next = 0
+        self._problems: list[str] = []
+        self._began = self._last = time.monotonic()
+
+    def go(self) -> None:
+        unreadable: QatoolError | None = None
+        with ahead(handed_out(self._work, self._store), poll=lambda: self._look(0)) as items:
+            for item in items:
+                self._look(0)
+                if isinstance(item, Finished):
+                    self._course.resumed(item)
+                elif isinstance(item, Unreadable):
+                    # As on one device: what stands before it is done first.
+                    unreadable = item.error
+                    break
+                else:
+                    self._give(_UnderWay(item.unit, item.task))
+            while self._out or self._again:
+                self._look(POLL_S)
+        if unreadable is not None:
+            raise unreadable
+        if self._problems:
+            told, more = self._problems[:_PROBLEMS_TOLD], len(self._problems) - _PROBLEMS_TOLD
+            raise EnvironmentUnfitError(*told, *([f"and {counted(more, 'more shard')}"] if more > 0 else []))
+
+    def _give(self, one: _UnderWay[U, Q]) -> None:
+        """Hand a unit out as soon as somebody has a hand free; those that came back go first."""
+        while self._again or self._is_far_ahead() or not self._handed(one, alone=False):
+            self._look(POLL_S)
+
+    def _handed(self, one: _UnderWay[U, Q], *, alone: bool) -> bool:
+        if not self._crew.give(one.unit.index, one.task, alone=alone):
+            return False
+        self._out[one.unit.index] = one
+        return True
+
+    def _is_far_ahead(self) -> bool:
+        return len(self._early) > _BEHIND * max(IN_HAND, self._crew.hands)
+
+    def _look(self, timeout: float) -> None:
+        """Take in what has happened, waiting for it at most ``timeout`` seconds."""
+        self._course.check()
+        while self._again and self._handed(self._again[0], alone=True):
+            self._again.popleft()
+        for event in self._crew.events(timeout):
+            # Of processes that are terminated together, the others may go first: that is no loss to tell of.
+            self._course.stop.check(may_run_out=False)
+            self._take(event)
+        self._course.tick(0)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Advanced(index, amount):
+                self._out[index].ticked += amount
+                self._course.tick(amount)
+            case Lost(indices, reason, with_machine):
+                for index in indices:
+                    self._lost(self._out.pop(index), reason, with_machine=with_machine)
+            case Returned(index, Failure(error)):
+                raise error
+            case Returned(index, Outcome() as outcome):
+                one = self._out.pop(index)
+                self._course.tick(max(0, outcome.amount - one.ticked))
+                self._course.totals.stages["prepare"] += outcome.prepare_seconds
+                self._course.totals.stages["read"] += outcome.finish_seconds
+                self._store_part(one.unit, outcome.part)
+
+    def _lost(self, one: _UnderWay[U, Q], reason: str, *, with_machine: bool) -> None:
+        one.ticked = 0
+        if with_machine:
+            one.machines += 1
+        else:
+            one.tries += 1
+        if one.tries < TRIES and one.machines < MACHINES:
+            self._again.append(one)
+            log_event(
+                "a worker was lost; its shard is tried again",
+                level=logging.WARNING,
+                shard=one.unit.index,
+                reason=reason,
+            )
+            return
+        times = f"{one.tries + one.machines} times"
+        try:
+            part = self._work.give_up(one.unit, f"its worker was lost {times} (the last time: {reason})")
+        except EnvironmentUnfitError as error:
+            if self._in_order:
+                raise
+            log_event("a shard is given up", level=logging.ERROR, shard=one.unit.index, reason=reason)
+            self._problems += error.problems
+            return
+        log_event("a shard is given up", level=logging.WARNING, shard=one.unit.index, reason=reason)
+        self._store_part(one.unit, part)
+
+    def _store_part(self, unit: U, part: Part) -> None:
+        """Write a part, or keep it until those before it are written."""
+        self._work.received(unit, part)
+        if not self._in_order:
+            self._commit(unit, part)
+            return
+        self._early[unit.index] = unit, part
+        while self._next in self._early:
+            self._commit(*self._early.pop(self._next))
+            self._next += 1
+
+    def _commit(self, unit: U, part: Part) -> None:
+        began = time.monotonic()
+        self._store.commit(unit, part, seconds=began - self._began)
+        now = time.monotonic()
+        self._course.totals.stages["write"] += now - began
+        # Shards overlap: each counts the time since the one before, and all together the run's.
+        since, self._last = self._last, now
+        self._course.committed(unit.index, part, seconds=now - since)

@@ -1,0 +1,62 @@
+"""The local engine: one process; the next unit is prepared while one is worked on.
+
+A part is durable before the next unit is finished, so a kill costs the unit in hand, and what little of the next one
+was begun ahead.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic
+
+from qatool.jobs.ahead import ahead
+from qatool.jobs.work import Finished, P, U, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qatool.jobs.engines.course import Course
+    from qatool.jobs.work import Store
+
+
+@dataclass(frozen=True)
+class _Ready(Generic[U, P]):
+    unit: U
+    prepared: P
+
+
+def run_local(work: Work[U, P], store: Store, course: Course) -> None:
+    """Do all the work there is."""
+    began = time.monotonic()
+    stages = course.totals.stages
+
+    def units() -> Iterator[_Ready[U, P] | Finished]:
+        for unit in work.units():
+            marker = store.finished(unit)
+            if marker is not None:
+                yield Finished(unit.index, marker)
+                continue
+            started = time.monotonic()
+            prepared = work.prepare(unit)
+            stages["prepare"] += time.monotonic() - started
+            yield _Ready(unit, prepared)
+
+    def checked(amount: int = 0) -> None:
+        course.check()
+        course.tick(amount)
+
+    with ahead(units(), poll=checked) as items:
+        for item in items:
+            checked()
+            if isinstance(item, Finished):
+                course.resumed(item)
+                continue
+            started = time.monotonic()
+            part = work.finish(item.prepared, checked)
+            read = time.monotonic()
+            store.commit(item.unit, part, seconds=read - began)
+            written = time.monotonic()
+            stages["read"] += read - started
+            stages["write"] += written - read
+            course.committed(item.unit.index, part, seconds=written - started)

@@ -1,0 +1,173 @@
+"""The staged engine: several units are on their way at a time, each at another stage; parts become durable in order.
+
+For a device so fast that the host must prepare, decide and write beside it. A kill costs the units on their way, some
+seconds of work, where :mod:`qatool.jobs.engines.local` loses the one in hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+from qatool.jobs.ahead import ahead_if_ready
+from qatool.jobs.work import Finished, HandedOut, HandingOut, Part, Unit, Unreadable, handed_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from qatool.errors import QatoolError
+    from qatool.jobs.engines.course import Course
+    from qatool.jobs.work import Store
+
+U = TypeVar("U", bound=Unit)
+Q = TypeVar("Q")
+
+
+WRITTEN_BESIDE = 2
+"""Parts that may be on their way to the disk while more are made."""
+_MOMENT_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A unit that has become its part."""
+
+    index: int
+    content_hash: str
+    part: Part
+    amount: int
+    """Work that was done for it, as progress is told."""
+    stages: dict[str, float]
+    """Seconds by stage; they overlap with those of other units."""
+
+
+class StagedWork(HandingOut[U, Q], Protocol[U, Q]):
+    """Work that several units share a device and processes for."""
+
+    def parts(self, tasks: Iterator[Q | None], *, check: Callable[[], None]) -> Generator[Made]:
+        """Turn units that were handed out into their parts, in order; closing the iterator leaves nothing behind.
+
+        :param tasks: ``None`` where the next has not been read yet
+        :param check: called often; may raise to stop
+        """
+        ...
+
+
+def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_beside: bool = True) -> None:
+    """Do all the work there is.
+
+    :param write_beside: make parts durable in a thread, while others are made; not where whoever reads them may keep
+        the writer waiting, as an interruption would have to wait, too
+    """
+    unreadable: list[QatoolError] = []
+
+    def unfinished(items: Iterator[HandedOut[U, Q] | Finished | Unreadable | None]) -> Iterator[Q | None]:
+        for item in items:
+            checked()
+            if item is None:
+                yield None
+                continue
+            if isinstance(item, HandedOut):
+                yield item.task
+                continue
+            if isinstance(item, Unreadable):
+                # As in the other engines: what stands before it is done first.
+                unreadable.append(item.error)
+                return
+            course.resumed(item)
+
+    with ExitStack() as stack:
+        writer = stack.enter_context(_Writer(store, course, beside=write_beside))
+
+        def checked() -> None:
+            writer.settle()
+            course.check()
+            course.tick(0)
+
+        items = stack.enter_context(ahead_if_ready(handed_out(work, store)))
+        # Closed here: an error while a part is written must not leave processes behind.
+        for made in stack.enter_context(closing(work.parts(unfinished(items), check=checked))):
+            writer.write(made)
+            while writer.is_full:
+                writer.wait()
+                checked()
+        while not writer.is_through:
+            writer.wait()
+            writer.settle()
+            course.stop.check(may_run_out=False)
+    for error in unreadable:
+        raise error
+
+
+class _Writer:
+    """Makes parts durable in their order, and takes note of those that are.
+
+    :param beside: in a thread
+    """
+
+    def __init__(self, store: Store, course: Course, *, beside: bool) -> None:
+        self._store, self._course = store, course
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="qatool-writer") if beside else None
+        self._writing: deque[tuple[Made, Future[float]]] = deque()
+        self._began = self._last = time.monotonic()
+        self._has_failed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # After an error those behind are made again by the next start: better than a hole, or a wait.
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough parts are on their way."""
+        return len(self._writing) > WRITTEN_BESIDE
+
+    @property
+    def is_through(self) -> bool:
+        """Whether none is."""
+        return not self._writing
+
+    def write(self, made: Made) -> None:
+        """Begin to make a part durable."""
+        if self._pool is not None:
+            written = self._pool.submit(self._commit, made)
+        else:
+            written = Future()
+            written.set_result(self._commit(made))
+        self._writing.append((made, written))
+        self.settle()
+
+    def wait(self) -> None:
+        """Wait a moment for the part that is being made durable."""
+        wait([self._writing[0][1]], timeout=_MOMENT_S)
+
+    def settle(self) -> None:
+        """Take note of the parts that are durable; raise what kept one from it."""
+        while self._writing and self._writing[0][1].done():
+            made, written = self._writing.popleft()
+            totals = self._course.totals
+            totals.stages["write"] += written.result()
+            for stage, seconds in made.stages.items():
+                totals.stages[stage] += seconds
+            now = time.monotonic()
+            self._course.tick(made.amount)
+            self._course.committed(made.index, made.part, seconds=now - self._last)
+            self._last = now
+
+    def _commit(self, made: Made) -> float:
+        if self._has_failed:
+            return 0.0  # never noted: the part that failed comes before, and is told
+        began = time.monotonic()
+        try:
+            self._store.commit(made, made.part, seconds=began - self._began)
+        except BaseException:
+            self._has_failed = True
+            raise
+        return time.monotonic() - began

@@ -1,0 +1,392 @@
+"""The run folder: parts on disk and the markers that say a part is whole.
+
+A part is written to a temporary file, flushed, synced, renamed and read back; only then its marker is written the
+same way. Whatever the moment a run is killed at, a marker never stands without its whole part.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError, reason_of
+from qatool.files.formats.parquet import open_parquet
+from qatool.files.sources.stdin import SPOOL_NAME
+from qatool.files.storage.atomic import sync_folder, temporary_name, write_bytes
+from qatool.files.storage.locations import Location, matching, move, remove_tree
+from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.writefailures import reporting
+from qatool.files.values.kept import conform, unify
+from qatool.jobs.runfolder.claim import refuse_foreign, refuse_others
+from qatool.jobs.runfolder.leftovers import empty_folder, sweep_folder
+from qatool.jobs.runfolder.lock import Lock
+from qatool.jobs.runfolder.markers import Marker, read_marker, read_markers
+from qatool.jobs.runfolder.objectlock import ObjectLock
+from qatool.jobs.runfolder.partstate import hash_of, read_back, version_of
+from qatool.jobs.runfolder.plan import PLAN_NAME
+from qatool.jobs.runfolder.seal import blake2b, sealed
+from qatool.logs import log_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from qatool.jobs.work import Part, Unit
+
+
+MARKERS_AT_ONCE = 256
+"""Markers that are asked for together in a store."""
+_NOTHING = re.compile(r"parts|done|previous|plan\.json|log(\.jsonl)?|lock(\..*)?|\..*")
+"""What may stand in a folder in which nothing is that a later start could use."""
+
+
+class RunFolder:
+    """The folder ``<output>.qatool`` of a run; as a context manager, holds its lock.
+
+    What runs that were killed left half written in it is removed on entering.
+
+    :param path: made on entering when it is missing
+    :param command: whose work it is to hold; empty for whoever only looks at it
+    :raises OutputError: it cannot be made
+    :raises LockedError: another live run holds it
+    :raises ResumeRefusedError: it holds unfinished work of another command
+    """
+
+    def __init__(self, path: Location, *, command: str = "") -> None:
+        self.path = path
+        self.command = command
+        self.identity = ""
+        """Hash of what decides the output; parts of another identity are not ours. Set once it is known."""
+        self.parts = path / "parts"
+        self.done = path / "done"
+        self.previous = path / "previous"
+        self.lock = (
+            ObjectLock(path / "lock", command=command)
+            if isinstance(path, ObjectPath)
+            else Lock(path / "lock", command=command)
+        )
+        self.is_removed = False
+        """Whether nothing is to be left in it any more."""
+        self._previous_parts: list[Location] | None = None
+        self._known: dict[int, Marker | None] = {}
+
+    def __enter__(self) -> Self:
+        refuse_foreign(self.path)
+        with ExitStack() as undone:
+            undone.enter_context(self.lock)
+            self.refuse_others()
+            with reporting(self.path):
+                self.parts.mkdir(exist_ok=True)
+                self.done.mkdir(exist_ok=True)
+                for folder in (self.path, self.parts, self.done, self.previous):
+                    sweep_folder(folder)
+            undone.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What failed for its input or options before anything was done leaves nothing; what was stopped, its plan.
+        refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError)
+        if self._holds_nothing(plan_counts=not refused):
+            self.remove()
+        elif isinstance(error, ResumeRefusedError):
+            with suppress(OSError):
+                self.lock.disown()
+        self.lock.__exit__(kind, error, trace)
+
+    def refuse_others(self) -> None:
+        """Make sure that the work in the folder is not another command's.
+
+        :raises ResumeRefusedError: it is
+        """
+        if self.command:
+            refuse_others(self.path, self.lock, command=self.command)
+
+    @property
+    def plan(self) -> Location:
+        """Where the plan stands."""
+        return self.path / PLAN_NAME
+
+    @property
+    def rejects(self) -> Location:
+        """Where the rejected rows are listed."""
+        return self.path / "rejects.jsonl"
+
+    @property
+    def log(self) -> Location:
+        """Where every event is logged."""
+        return self.path / "log.jsonl"
+
+    def staging(self) -> Path | None:
+        """Return a fresh place for the output while it is written; in a store none is needed."""
+        return None if isinstance(self.path, ObjectPath) else temporary_name(self.path / "final")
+
+    def start_over(self) -> None:
+        """Forget all work done so far.
+
+        :raises OutputError: it cannot be removed
+        """
+        self.lock.check()
+        with reporting(self.path):
+            self.plan.unlink(missing_ok=True)
+            # Markers first: one must never stand without its part.
+            for folder in (self.done, self.parts, self.previous):
+                if folder.exists():
+                    remove_tree(folder)
+            self.parts.mkdir()
+            self.done.mkdir()
+        self._known.clear()
+
+    def _holds_nothing(self, *, plan_counts: bool) -> bool:
+        """Whether nothing is in the folder that a later start could use; not so where that cannot be told."""
+        try:
+            if plan_counts and self.plan.exists():
+                return False
+            kept = [*matching(self.done, "*.json"), *self.previous_parts()]
+            return not kept and all(_NOTHING.fullmatch(entry.name) for entry in self.path.iterdir())
+        except (OSError, OutputError):
+            return False
+
+    def other_identity(self) -> bool:
+        """Whether a finished part is of another identity than :attr:`identity`."""
+        return any(
+            marker.identity != self.identity
+            for marker in read_markers(self._there(self.done, "*.json"))
+            if marker is not None
+        )
+
+    def _there(self, folder: Location, pattern: str) -> list[Location]:
+        """Return what matches in a folder.
+
+        :raises OutputError: a store does not answer, or refuses
+        """
+        with reporting(folder):
+            return matching(folder, pattern)
+
+    def part(self, index: int) -> Location:
+        """Return where part ``index`` stands."""
+        return self.parts / f"part-{index:05d}.parquet"
+
+    def marker(self, index: int) -> Location:
+        """Return where the marker of part ``index`` stands."""
+        return self.done / f"part-{index:05d}.json"
+
+    def finished(self, unit: Unit, /) -> Marker | None:
+        """Return the marker of the unit's part when that is whole and was made of the same input.
+
+        At the first part made of other input, it and all later ones are set aside.
+        """
+        marker = self._marker_of(unit.index)
+        if marker is None or marker.identity != self.identity:
+            return None
+        if marker.content_hash != unit.content_hash:
+            self._set_aside(unit.index)
+            return None
+        if self._is_whole(unit.index, marker):
+            return marker
+        log_event("a part is gone or damaged, and is computed again", level=logging.WARNING, part=unit.index)
+        return None
+
+    def _marker_of(self, index: int) -> Marker | None:
+        """Return a marker; in a store many are asked for at once, as each costs a request's time."""
+        if not isinstance(self.path, ObjectPath):
+            return read_marker(self.marker(index))
+        if index not in self._known:
+            following = range(index, index + MARKERS_AT_ONCE)
+            self._known = dict(zip(following, read_markers([self.marker(one) for one in following]), strict=True))
+        return self._known.pop(index)
+
+    def _is_whole(self, index: int, marker: Marker) -> bool:
+        part = self.part(index)
+        # An object is there whole or not at all, and is another version once it was touched.
+        if marker.part_version and isinstance(part, ObjectPath):
+            return version_of(part) == marker.part_version
+        return hash_of(part) == marker.part_hash
+
+    def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
+        """Write a part and then its marker.
+
+        The folders are not synced: a power cut may then take back the last names, which are missed on resume (a
+        marker holds the hash of its part), and two waits for the disk a shard are saved.
+
+        :param seconds: since the run was started
+        :raises OutputError: the part cannot be written
+        :raises LockedError: the folder is no longer ours
+        """
+        self.lock.check()
+        sink = pa.BufferOutputStream()
+        pq.write_table(part.table, sink, compression="zstd", row_group_size=max(1, part.table.num_rows))
+        data = sink.getvalue().to_pybytes()
+        path = self.part(unit.index)
+        write_bytes(path, data, confirm=self.lock.check, sync_name=False)
+        version = read_back(path, rows=part.table.num_rows, size=len(data))
+        self.mark(unit, part, part_hash=blake2b(data), seconds=seconds, part_version=version)
+
+    def mark(self, unit: Unit, part: Part, *, part_hash: str, seconds: float, part_version: str = "") -> None:
+        """Write the marker of a part that is whole.
+
+        :param part_version: the store's name for just this content of the part
+        :raises OutputError: the marker cannot be written
+        :raises LockedError: the folder is no longer ours
+        """
+        marker = Marker(
+            identity=self.identity,
+            content_hash=unit.content_hash,
+            part_hash=part_hash,
+            part_version=part_version,
+            counts=dict(part.counts),
+            rejects=list(part.rejects),
+            seconds=round(seconds, 3),
+        )
+        body = {name: value for name, value in asdict(marker).items() if value or name != "part_version"}
+        data = json.dumps(sealed(body)).encode()
+        write_bytes(self.marker(unit.index), data, confirm=self.lock.check, sync_name=False)
+
+    def previous_parts(self) -> list[Location]:
+        """Return the parts that were set aside and are still as they were written."""
+        if self._previous_parts is None:
+            whole = []
+            for path in self._there(self.previous, "*.parquet"):
+                marker = read_marker(path.with_suffix(".json"))
+                if marker is None or marker.identity != self.identity or hash_of(path) != marker.part_hash:
+                    log_event("passing over a damaged part", level=logging.WARNING, part=str(path))
+                else:
+                    whole.append(path)
+            self._previous_parts = whole
+        return self._previous_parts
+
+    def _set_aside(self, first: int) -> None:
+        """Move the parts from ``first`` on to ``previous/``, where finished rows can be taken over from.
+
+        Killed at any point, it leaves parts with markers (found again), parts without (done again) and parts in
+        ``previous/``.
+        """
+        found = (path for path in matching(self.parts, "part-*.parquet") if path.stem[5:].isdigit())
+        stale = [path for path in found if _index(path) >= first]
+        log_event("shards have other rows than before: finished rows are taken over", shard=first, parts=len(stale))
+        self._previous_parts = None
+        self._known.clear()
+        with reporting(self.previous):
+            self.previous.mkdir(exist_ok=True)
+            generation = 1 + max((int(path.name[:5]) for path in matching(self.previous, "*.parquet")), default=-1)
+            for path in stale:
+                self.lock.check()
+                aside = self.previous / f"{generation:05d}-{path.name}"
+                marker = self.marker(_index(path))
+                if marker.exists():
+                    move(marker, aside.with_suffix(".json"))
+                    move(path, aside)
+                else:
+                    path.unlink()
+            sync_folder(self.previous)
+            sync_folder(self.done)
+
+    def markers(self, indices: Iterable[int]) -> Iterator[Marker]:
+        """Yield the markers of parts.
+
+        :raises OutputError: one has vanished or is broken
+        """
+        ordered = list(indices)
+        for index, marker in zip(ordered, read_markers([self.marker(index) for index in ordered]), strict=True):
+            if marker is None:
+                raise OutputError(f"{self.marker(index)}: has vanished; start the same command again")
+            yield marker
+
+    def schema(self, count: int) -> pa.Schema:
+        """Return the schema that all of the first ``count`` parts can take.
+
+        :raises OutputError: a part has vanished or is broken
+        """
+        schemas: list[pa.Schema] = []
+        for index in range(count):
+            with self._reading(index), open_parquet(self.part(index)) as part:
+                schema = part.schema_arrow
+            if schema not in schemas:
+                schemas.append(schema)
+        return unify(schemas)
+
+    def tables(self, count: int, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Yield the tables of the first ``count`` parts, cast to ``schema``.
+
+        :raises OutputError: a part has vanished or is broken
+        """
+        for index, marker in enumerate(self.markers(range(count))):
+            yield conform(self._table(index, marker), schema)
+
+    def table(self, index: int) -> pa.Table:
+        """Return the table of a part.
+
+        :raises OutputError: the part has vanished or is broken
+        """
+        return self._table(index, next(self.markers([index])))
+
+    def _table(self, index: int, marker: Marker) -> pa.Table:
+        with self._reading(index):
+            data = self.part(index).read_bytes()
+            if blake2b(data) != marker.part_hash:
+                raise OSError("its bytes are not those written")
+            return pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
+
+    @contextmanager
+    def _reading(self, index: int) -> Iterator[None]:
+        """Turn what can go wrong while a part is read back into an error that says what to do."""
+        try:
+            yield
+        except MemoryError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(
+                f"{self.part(index)}: was damaged while the run was under way ({reason_of(error)}); "
+                "start the same command again: it is computed anew"
+            ) from error
+
+    def forget_previous(self) -> None:
+        """Remove the parts that finished rows were taken over from; in a folder that is kept they would pile up."""
+        if self.lock.is_ours():
+            with suppress(OSError):
+                remove_tree(self.previous)
+        self._previous_parts = None
+
+    def remove(self) -> None:
+        """Remove the whole folder; that it stays behind would harm nobody.
+
+        It steps aside first, all at once: a run that is just starting must not find half of it.
+        """
+        if not self.lock.is_ours():
+            return
+        self.is_removed = True
+        if isinstance(self.path, ObjectPath):
+            self._remove_objects()
+            return
+        if self.path.is_symlink():
+            # Somebody let it lead to another disk, and it shall do so the next time.
+            with suppress(OSError):
+                # Markers first: one must never stand without its part.
+                empty_folder(self.path, first=self.path / "done", last=self.path / "lock")
+            return
+        gone = temporary_name(self.path)
+        with suppress(OSError):
+            self.path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _remove_objects(self) -> None:
+        """Remove the objects, those first that say that the others are whole; the lock goes when it is left."""
+        with suppress(OSError):
+            for folder in (self.done, self.parts, self.previous, self.log.with_suffix("")):
+                remove_tree(folder)
+            for path in (self.plan, self.rejects, self.path / SPOOL_NAME):
+                path.unlink(missing_ok=True)
+
+
+def _index(part: Location) -> int:
+    return int(part.stem.rpartition("-")[2])

@@ -1,0 +1,86 @@
+"""Processes that work on a stream of items: results in order, a bounded number of items under way."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import TimeoutError as NotYet
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, TypeVar
+
+from qatool.jobs.workers.keepers import ProcessKeepers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 2
+"""Items under way for each process."""
+_POLL_S = 0.1
+
+
+def in_order(
+    task: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int,
+    check: Callable[[], None],
+    preload: Sequence[str] = (),
+) -> Iterator[R]:
+    """Yield ``task(item)`` for every item, in order, computed by processes.
+
+    The task is sent to each process once, by pickling. One worker, or a single item, needs no process.
+
+    :param check: called often; may raise to stop, and what is under way is then given up
+    :param preload: modules the task needs: imported once for all processes
+    :raises EnvironmentUnfitError: a process died
+    """
+    stream = iter(items)
+    first = list(islice(stream, 2))
+    stream = chain(first, stream)
+    if workers == 1 or len(first) < 2:
+        for item in stream:
+            check()
+            yield task(item)
+        return
+    keepers = ProcessKeepers(partial(_itself, task), workers, preload=preload)
+    waiting: deque[tuple[int, Future[R]]] = deque()
+    try:
+        for item in stream:
+            check()
+            number = _least_busy(waiting, workers)
+            waiting.append((number, keepers.call(number, _apply, item)))
+            while len(waiting) > AHEAD * workers or (waiting and waiting[0][1].done()):
+                yield _result(waiting.popleft()[1], check)
+        while waiting:
+            yield _result(waiting.popleft()[1], check)
+    finally:
+        keepers.close()
+
+
+def _itself(task: Callable[[T], R]) -> Callable[[T], R]:
+    """Return the task: it is all that a process keeps."""
+    return task
+
+
+def _apply(task: Callable[[T], R], item: T) -> R:
+    return task(item)
+
+
+def _least_busy(waiting: Iterable[tuple[int, Future[R]]], workers: int) -> int:
+    """Return the process with the fewest items still to do."""
+    busy = [number for number, future in waiting if not future.done()]
+    return min(range(workers), key=busy.count)
+
+
+def _result(future: Future[R], check: Callable[[], None]) -> R:
+    while True:
+        check()
+        try:
+            return future.result(timeout=_POLL_S)
+        except NotYet:
+            if future.done():
+                return future.result()

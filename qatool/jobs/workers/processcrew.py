@@ -1,0 +1,253 @@
+"""A crew of processes of this machine, one for each device."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from qatool.jobs.workers.crew import (
+    STARTS,
+    Advanced,
+    Failure,
+    Logged,
+    Lost,
+    Returned,
+    Roster,
+    Station,
+    leave_out,
+    log_through,
+)
+from qatool.jobs.workers.processes import end_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from qatool.jobs.workers.crew import Event, Maker
+
+Q = TypeVar("Q")
+
+POLL_S = 0.1
+_TELL_EVERY_S = 0.5
+"""How often a worker tells how far it is."""
+_END_S = 5.0
+
+
+@dataclass(frozen=True)
+class _Ready:
+    about: Any
+    hands: int
+
+
+@dataclass(eq=False)
+class _Process:
+    """A worker's process, from its start on."""
+
+    place: str
+    process: Any
+    pipe: connection.Connection
+    starts: int
+    """How often one was started at this place since the last that got ready, this one included."""
+
+
+class ProcessCrew(Generic[Q]):
+    """Processes that share nothing with this one, whose threads a fork would not survive.
+
+    :param maker: makes the worker of each
+    :param places: of the workers, one each
+    :param preload: modules that workers need: imported once for all
+    """
+
+    def __init__(self, maker: Maker[Q], places: Sequence[str], *, preload: Sequence[str] = ()) -> None:
+        self._maker = maker
+        self._places = places
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._members: list[_Process] = []
+        self._roster: Roster[_Process] = Roster(maker.difference)
+
+    def __enter__(self) -> Self:
+        try:
+            for place in self._places:
+                self._start(place)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    @property
+    def size(self) -> int:
+        """How many workers are ready."""
+        return len(self._roster)
+
+    @property
+    def hands(self) -> int:
+        """How many tasks they can hold."""
+        return self._roster.hands
+
+    def about(self, check: Callable[[], None]) -> Any:
+        """Return what is known of the first worker that is ready; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        while not len(self._roster):
+            check()
+            self.events(POLL_S)
+        return self._roster.about
+
+    def give(self, index: int, task: Q, *, alone: bool) -> bool:
+        """Hand out a task; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        worker = self._roster.assign(index, alone=alone)
+        if worker is None:
+            return False
+        # One that has just died is found out when it is listened to.
+        with suppress(OSError):
+            worker.pipe.send((index, task))
+        return True
+
+    def events(self, timeout: float) -> list[Event]:
+        """Return what has happened; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        by_pipe = {worker.pipe: worker for worker in self._members}
+        found: list[Event] = []
+        for pipe in connection.wait(list(by_pipe), timeout):
+            worker = by_pipe[pipe]  # type: ignore[index]
+            try:
+                message = worker.pipe.recv()
+            except (EOFError, OSError):
+                found += self._died(worker)
+                continue
+            found += self._heard(worker, message)
+        return found
+
+    def _heard(self, worker: _Process, message: object) -> list[Event]:
+        match message:
+            case Returned(index, _) as returned:
+                self._roster.release(worker, index)
+                return [returned]
+            case Advanced() as advanced:
+                return [advanced]
+            case Logged() as logged:
+                logged.log(worker.place)
+            case _Ready(about, hands):
+                worker.starts = 0
+                if (difference := self._roster.join(worker, about, hands=hands)) is not None:
+                    self._leave_out(worker, difference)
+            case Failure(error):
+                if len(self._members) == 1:
+                    raise error
+                self._leave_out(worker, str(error))
+        return []
+
+    def _start(self, place: str, *, starts: int = 1) -> None:
+        ours, theirs = self._context.Pipe()
+        # No daemon: a worker may have processes of its own.
+        process = self._context.Process(target=_serve, args=(theirs, self._maker, place), name=f"qatool {place}")
+        process.start()
+        theirs.close()
+        self._members.append(_Process(place, process, ours, starts))
+
+    def _died(self, worker: _Process) -> list[Event]:
+        """Take note of a death and start another in its place."""
+        worker.process.join(_END_S)
+        reason = _ending(worker.process.exitcode)
+        self._members.remove(worker)
+        worker.pipe.close()
+        held = self._roster.leave(worker)
+        if worker.starts >= STARTS:
+            reason = f"its process died {worker.starts} times before it was ready (the last time: {reason})"
+            leave_out(worker.place, reason, others=len(self._members))
+        else:
+            self._start(worker.place, starts=worker.starts + 1)
+        return [Lost(held, reason)] if held else []
+
+    def _leave_out(self, worker: _Process, reason: str) -> None:
+        self._members.remove(worker)
+        _end(worker)
+        leave_out(worker.place, reason, others=len(self._members))
+
+    def _end(self) -> None:
+        for worker in self._members:
+            worker.process.kill()
+        for worker in self._members:
+            _end(worker)
+        self._members.clear()
+
+
+def _end(worker: _Process) -> None:
+    # What it is at is of no use any more, and it has nothing to put in order.
+    worker.process.kill()
+    worker.process.join(_END_S)
+    worker.pipe.close()
+
+
+def _ending(code: int | None) -> str:
+    """Return in words how a process ended."""
+    if code is None or code >= 0:
+        return f"its process ended by itself with code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"its process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
+
+
+def _serve(pipe: connection.Connection, maker: Maker[Any], place: str) -> None:
+    """Be a worker: make it, then do what comes until the run closes the pipe. Ctrl-C is no reason to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, name="qatool-parent", daemon=True).start()
+    line = _Line(pipe)
+    log_through(line.send)
+    try:
+        worker = maker(place)
+        line.send(_Ready(worker.about, worker.hands))
+    except Exception as error:  # noqa: BLE001 (handed to the run)
+        line.send(Failure.of(error))
+        return
+    station: Station[Any, Any] = Station(worker)
+    with ThreadPoolExecutor(worker.hands) as pool:
+        while True:
+            try:
+                index, task = pipe.recv()
+            except (EOFError, OSError):
+                os._exit(0)
+            pool.submit(line.answer, station, index, task)
+
+
+class _Line:
+    """A pipe that several threads speak into."""
+
+    def __init__(self, pipe: connection.Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, message: object) -> None:
+        try:
+            data = pickle.dumps(message)
+        except Exception as error:  # it cannot be sent, and is told as one that can
+            if not isinstance(message, Failure | Returned):
+                raise
+            failure = Failure(RuntimeError(f"{error}: {message}"))
+            data = pickle.dumps(failure if isinstance(message, Failure) else Returned(message.index, failure))
+        with self._lock, suppress(OSError):
+            self._pipe.send_bytes(data)
+
+    def answer(self, station: Station[Any, Any], index: int, task: Any) -> None:
+        """Do a task and send what became of it, and now and then how far it is."""
+        told, since = 0, time.monotonic()
+
+        def tick(amount: int) -> None:
+            nonlocal told, since
+            told += amount
+            if (now := time.monotonic()) - since >= _TELL_EVERY_S and told:
+                self.send(Advanced(index, told))
+                told, since = 0, now
+
+        self.send(Returned(index, station.do(task, tick)))

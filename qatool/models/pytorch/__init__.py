@@ -1,0 +1,1 @@
+"""The PyTorch backend, and what makes it fast on a card."""
