@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qatool.commands.calibrate import CalibrateResult
-    from qatool.evaluation.calibration import Quality
+    from qatool.evaluation.measures.calibration import Quality
 
 
 _FEW = 100
@@ -50,7 +50,7 @@ def calibrate(options: CalibrateOptions) -> None:
 
 
 def _lines(result: CalibrateResult) -> Iterator[str]:
-    from qatool.evaluation.curves import shown
+    from qatool.evaluation.measures.curves import shown
 
     left_out = f", {counted(result.left_out, 'bad row')} left out" if result.left_out else ""
     yield f"{counted(result.questions, 'question')}{left_out}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from qatool.commands.labelled import accepted, calibrated, outcome_of, read_questions
 from qatool.errors import InputError, UsageError
-from qatool.evaluation.calibration import (
+from qatool.evaluation.measures.calibration import (
     UnreachableError,
     fit_answerable,
     fit_precision,
@@ -22,7 +22,7 @@ from qatool.evaluation.calibration import (
     likelihood,
     quality,
 )
-from qatool.evaluation.scoring import expected_answers
+from qatool.evaluation.measures.scoring import expected_answers
 from qatool.extraction.answering.setup import prepare
 from qatool.extraction.answering.shards import cut_shards
 from qatool.files.storage.atomic import write_json
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qatool.evaluation.calibration import Outcome, Quality
-    from qatool.evaluation.scoring import Expected
+    from qatool.evaluation.measures.calibration import Outcome, Quality
+    from qatool.evaluation.measures.scoring import Expected
     from qatool.extraction.answering.extractor import Extractor, PreparedShard
     from qatool.extraction.answering.shards import Shard
     from qatool.observers import Observer

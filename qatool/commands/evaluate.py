@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError, UsageError
-from qatool.evaluation.answers import load_answers, made_of
-from qatool.evaluation.comparison import compare
-from qatool.evaluation.figures import figures
-from qatool.evaluation.judging import judge
-from qatool.evaluation.perquestion import QUESTION_ID, best_of_each
-from qatool.evaluation.references import load_references
-from qatool.evaluation.windowrecall import window_recall
+from qatool.evaluation.measures.comparison import compare
+from qatool.evaluation.measures.figures import figures
+from qatool.evaluation.measures.judging import judge
+from qatool.evaluation.measures.windowrecall import window_recall
+from qatool.evaluation.reading.answers import load_answers, made_of
+from qatool.evaluation.reading.perquestion import QUESTION_ID, best_of_each
+from qatool.evaluation.reading.references import load_references
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.examples.labels import LABEL_FIELDS
 from qatool.files.sources.paths import resolve
@@ -31,9 +31,9 @@ from qatool.windows.tokenizer import PairTokenizer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from qatool.evaluation.answers import AnswerSet
-    from qatool.evaluation.judging import Judged
-    from qatool.evaluation.references import References
+    from qatool.evaluation.measures.judging import Judged
+    from qatool.evaluation.reading.answers import AnswerSet
+    from qatool.evaluation.reading.references import References
     from qatool.options import EvaluateOptions
 
 

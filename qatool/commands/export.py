@@ -15,8 +15,8 @@ import qatool
 from qatool.commands.labelled import accepted, outcome_of, read_questions
 from qatool.commands.sample import sample_questions
 from qatool.errors import EnvironmentUnfitError, QualityGateError
-from qatool.evaluation.calibration import decided
-from qatool.evaluation.scoring import expected_answers, score
+from qatool.evaluation.measures.calibration import decided
+from qatool.evaluation.measures.scoring import expected_answers, score
 from qatool.extraction.answering.setup import prepare
 from qatool.extraction.answering.shards import cut_shards
 from qatool.files.examples.labels import LABEL_FIELDS

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qatool.errors import InputError
-from qatool.evaluation.calibration import Outcome
-from qatool.evaluation.references import accepted_texts
+from qatool.evaluation.measures.calibration import Outcome
+from qatool.evaluation.reading.references import accepted_texts
 from qatool.features.examples import StoredExamples
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder

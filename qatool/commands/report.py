@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qatool.errors import InputError, OutputError
-from qatool.evaluation.answerrows import answers_at, is_answers
-from qatool.evaluation.answers import check_row, load_answers
-from qatool.evaluation.contexts import Asked, find_contexts
-from qatool.evaluation.figures import figures
 from qatool.evaluation.highlight import pieces
-from qatool.evaluation.judging import judge
-from qatool.evaluation.references import load_references
+from qatool.evaluation.measures.figures import figures
+from qatool.evaluation.measures.judging import judge
+from qatool.evaluation.reading.answerrows import answers_at, is_answers
+from qatool.evaluation.reading.answers import check_row, load_answers
+from qatool.evaluation.reading.contexts import Asked, find_contexts
+from qatool.evaluation.reading.references import load_references
 from qatool.evaluation.report.charts import (
     length_chart,
     precision_recall_chart,
@@ -36,8 +36,8 @@ from qatool.logs import log_event
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qatool.evaluation.answers import AnswerSet
-    from qatool.evaluation.judging import Judged
+    from qatool.evaluation.measures.judging import Judged
+    from qatool.evaluation.reading.answers import AnswerSet
     from qatool.evaluation.report.choice import Group
     from qatool.files.storage.locations import Location
     from qatool.options import ReportOptions

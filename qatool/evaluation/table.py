@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qatool.evaluation.curves import shown
+from qatool.evaluation.measures.curves import shown
 from qatool.wording import counted
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _LONGEST_LABEL = 32
 
 
 def table_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return what :func:`~qatool.evaluation.figures.figures` found as lines of text.
+    """Return what :func:`~qatool.evaluation.measures.figures.figures` found as lines of text.
 
     :param found: also with ``compare``, if there was a comparison
     """

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import torch.distributed
 
-from qatool.evaluation.calibration import Outcome, fit_threshold, quality
-from qatool.evaluation.references import accepted_texts
-from qatool.evaluation.scoring import expected_answers
+from qatool.evaluation.measures.calibration import Outcome, fit_threshold, quality
+from qatool.evaluation.measures.scoring import expected_answers
+from qatool.evaluation.reading.references import accepted_texts
 from qatool.extraction.answering.answers import Decision
 from qatool.extraction.answering.extractor import Extractor
 from qatool.extraction.answering.oncard import CardReader, CardShard, device_backend

@@ -12,7 +12,7 @@ import pytest
 from support import FIXTURES
 
 from qatool import cli
-from qatool.evaluation.calibration import (
+from qatool.evaluation.measures.calibration import (
     Outcome,
     UnreachableError,
     fit_answerable,
@@ -22,8 +22,8 @@ from qatool.evaluation.calibration import (
     likelihood,
     quality,
 )
-from qatool.evaluation.curves import between
-from qatool.evaluation.scoring import expected_answers
+from qatool.evaluation.measures.curves import between
+from qatool.evaluation.measures.scoring import expected_answers
 
 
 @pytest.fixture

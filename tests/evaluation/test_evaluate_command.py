@@ -15,7 +15,7 @@ from evalhelpers import answer, reference, write_answers, write_json, write_refe
 from support import FIXTURES
 
 from qatool import cli
-from qatool.evaluation.references import load_references
+from qatool.evaluation.reading.references import load_references
 from qatool.files.sources.paths import resolve
 from qatool.files.values.jsonlines import encode_lines
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support import needs_shared
 
 from qatool.commands.evaluate import run
-from qatool.evaluation.bootstrap import interval, resampled_means
-from qatool.evaluation.curves import applicable_threshold, best_threshold, precision_recall, thinned
-from qatool.evaluation.reliability import calibration_error, reliability_bins
-from qatool.evaluation.scoring import expected_answers, hit_ranks, score
-from qatool.evaluation.slices import answer_lengths, by_number, question_words, sliced, window_counts
+from qatool.evaluation.measures.bootstrap import interval, resampled_means
+from qatool.evaluation.measures.curves import applicable_threshold, best_threshold, precision_recall, thinned
+from qatool.evaluation.measures.reliability import calibration_error, reliability_bins
+from qatool.evaluation.measures.scoring import expected_answers, hit_ranks, score
+from qatool.evaluation.measures.slices import answer_lengths, by_number, question_words, sliced, window_counts
 from qatool.options import EvaluateOptions
 
 EDGES = [

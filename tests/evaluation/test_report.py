@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qatool import cli
-from qatool.evaluation.answers import load_answers
+from qatool.evaluation.reading.answers import load_answers
 from qatool.evaluation.report.charts import length_chart, score_chart, speed_chart
 from qatool.evaluation.report.choice import choose
 from qatool.evaluation.report.markup import isolated, shown

@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qatool.evaluation.answers import AnswerSet
-    from qatool.evaluation.judging import Judged
+    from qatool.evaluation.measures.judging import Judged
+    from qatool.evaluation.reading.answers import AnswerSet
 
 SEED = 20261122
 

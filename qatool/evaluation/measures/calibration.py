@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qatool.evaluation.curves import Threshold, applicable_threshold, between
-from qatool.evaluation.reliability import Bin, calibration_error, reliability_bins
-from qatool.evaluation.scoring import score
+from qatool.evaluation.measures.curves import Threshold, applicable_threshold, between
+from qatool.evaluation.measures.reliability import Bin, calibration_error, reliability_bins
+from qatool.evaluation.measures.scoring import score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from qatool.evaluation.scoring import Expected, Scores
+    from qatool.evaluation.measures.scoring import Expected, Scores
 
 LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 0.1, 10.0
 _STEPS = 14

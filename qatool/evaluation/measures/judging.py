@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qatool.errors import InputError
-from qatool.evaluation.scoring import Scores, expected_answers, score
+from qatool.evaluation.measures.scoring import Scores, expected_answers, score
 from qatool.files.sources.rows import excerpt
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qatool.evaluation.answers import AnswerSet
-    from qatool.evaluation.references import References
-    from qatool.evaluation.scoring import Expected
+    from qatool.evaluation.measures.scoring import Expected
+    from qatool.evaluation.reading.answers import AnswerSet
+    from qatool.evaluation.reading.references import References
     from qatool.options import Rules
 
 

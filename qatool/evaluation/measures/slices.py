@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qatool.evaluation.bootstrap import interval
+from qatool.evaluation.measures.bootstrap import interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from qatool.evaluation.scoring import Scores
+    from qatool.evaluation.measures.scoring import Scores
 
 LARGEST = 20
 """Values of a column that get a line of their own; the rest share one."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qatool.errors import InputError
-from qatool.evaluation.bootstrap import interval, resampled_means
+from qatool.evaluation.measures.bootstrap import interval, resampled_means
 from qatool.files.sources.rows import excerpt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qatool.evaluation.judging import Judged
+    from qatool.evaluation.measures.judging import Judged
 
 
 def compare(first: Judged, other: Judged, *, resamples: int, partial: bool) -> dict[str, Any]:

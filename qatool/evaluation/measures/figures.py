@@ -6,18 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qatool.evaluation.bootstrap import interval
-from qatool.evaluation.curves import best_threshold, precision_recall, thinned
-from qatool.evaluation.reliability import calibration_error, reliability_bins
-from qatool.evaluation.scoring import hit_ranks
-from qatool.evaluation.slices import answer_lengths, by_number, column_values, question_words, sliced, window_counts
+from qatool.evaluation.measures.bootstrap import interval
+from qatool.evaluation.measures.curves import best_threshold, precision_recall, thinned
+from qatool.evaluation.measures.reliability import calibration_error, reliability_bins
+from qatool.evaluation.measures.scoring import hit_ranks
+from qatool.evaluation.measures.slices import (
+    answer_lengths,
+    by_number,
+    column_values,
+    question_words,
+    sliced,
+    window_counts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from qatool.evaluation.judging import Judged
+    from qatool.evaluation.measures.judging import Judged
 
 CURVE_POINTS = 101
 RECALL_RANKS = (1, 2, 3, 5, 10, 20, 50, 100)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qatool.errors import InputError
-from qatool.evaluation.answers import holds_best_only
+from qatool.evaluation.reading.answers import holds_best_only
 from qatool.files.sources.rows import excerpt
 from qatool.logs import log_event
 from qatool.wording import counted
@@ -17,7 +17,7 @@ from qatool.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from qatool.evaluation.answers import AnswerSet
+    from qatool.evaluation.reading.answers import AnswerSet
 
 QUESTION_ID = "question_id"
 """Column of the answers, to be read as well."""

@@ -1,0 +1,1 @@
+"""Figures of answers: EM and F1 and what they depend on, curves, calibration, comparison."""
