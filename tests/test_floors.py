@@ -19,7 +19,7 @@ FLOORS = (
     ("errors",),
     ("options", "schema", "logs"),
     ("observers",),
-    ("files", "squad", "screen"),
+    ("files", "squad"),
     # Spans are found in windows, so they lie above them; a job knows of neither.
     ("windows", "jobs"),
     ("spans",),

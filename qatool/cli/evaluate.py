@@ -14,8 +14,8 @@ from qatool.options import EvaluateOptions
 
 def evaluate(options: EvaluateOptions) -> None:
     """Import what the work needs only now, so that help and errors come at once."""
+    from qatool.cli.show.figures import table_lines
     from qatool.commands.evaluate import run
-    from qatool.evaluation.table import table_lines
 
     result = run(options)
     if options.json:

@@ -36,7 +36,7 @@ def extract(options: ExtractOptions) -> None:
 
 def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
     """Print what a run would take: for people, or with ``--summary`` as JSON."""
-    from qatool.extraction.runs.forecast import forecast_lines
+    from qatool.cli.show.forecast import forecast_lines
 
     if options.summary is None:
         for line in forecast_lines(told):

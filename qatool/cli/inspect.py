@@ -6,11 +6,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from qatool.cli.command import OptionsCommand
-from qatool.cli.inspectanswer import show_answer
+from qatool.cli.show.console import console_on
+from qatool.cli.show.inspectedanswer import show_answer
 from qatool.logs import harmless
 from qatool.observers import is_terminal
 from qatool.options import InspectOptions
-from qatool.screen import console_on
 
 if TYPE_CHECKING:
     from rich.text import Text

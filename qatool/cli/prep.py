@@ -11,8 +11,8 @@ from qatool.wording import duration
 def prep(options: PrepOptions) -> None:
     """Import what the work needs only now, so that help and errors come at once."""
     with at_work(options) as observer:
+        from qatool.cli.show.audit import audit_lines
         from qatool.commands.prep import run
-        from qatool.features.audit import audit_lines
 
         result = run(options, observer=observer)
     audit = result.audit

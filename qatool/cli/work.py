@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from qatool.cli.command import OptionsCommand
+from qatool.cli.show.summary import show_summary
 from qatool.errors import RowsRejected
 from qatool.logs import harmless, log_event, setup_logging
 from qatool.observers import make_observer
-from qatool.screen import show_summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from qatool.extraction.answering.sample import Sample
     from qatool.observers import Observer
     from qatool.options import ScreenOptions
-    from qatool.screen import Sample
 
 
 _LOGGED = (
@@ -36,7 +36,7 @@ class Result(Protocol):
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """Counts, speeds and paths; see :func:`qatool.screen.show_summary`."""
+        """Counts, speeds and paths; see :func:`qatool.cli.show.summary.show_summary`."""
 
     @property
     def samples(self) -> Sequence[Sample]:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from qatool.extraction.answering.sample import Sample
     from qatool.observers import Observer
     from qatool.options import ExtractOptions
-    from qatool.screen import Sample
 
 SUMMARY: dict[str, Any] = {
     "examples": 200,

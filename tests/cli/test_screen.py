@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qatool.cli.show.sample import AROUND, excerpt, sample_texts
+from qatool.cli.show.summary import show_summary, summary_lines
+from qatool.extraction.answering.sample import Sample
 from qatool.logs import harmless
-from qatool.screen import AROUND, Sample, excerpt, sample_texts, show_summary, summary_lines
 
 
 class Terminal(io.StringIO):

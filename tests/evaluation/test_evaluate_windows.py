@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from qatool.cli.show.figures import table_lines
 from qatool.commands import evaluate, extract
 from qatool.evaluation.measures.windowrecall import READ, window_recall
-from qatool.evaluation.table import table_lines
 from qatool.options import EvaluateOptions, ExtractOptions
 from qatool.schema import Example
 from qatool.windows.cut import WindowSize

@@ -167,7 +167,7 @@ def test_lines_that_lack_what_is_shown(files, capsys, change, told) -> None:
 def test_a_terminal_without_columns(files, capsys, monkeypatch, columns) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr("qatool.cli.inspectanswer.is_terminal", lambda _: True)
+    monkeypatch.setattr("qatool.cli.show.inspectedanswer.is_terminal", lambda _: True)
     lines = shown(capsys, "answers.parquet", "--corpus", "corpus.jsonl")
     assert lines[0] == "answer q1 (row 0)"
     assert lines[-1].strip() == "The cat sat. The \\x1b[31mdog\\x1b[0m barked at the owl."

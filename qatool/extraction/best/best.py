@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from qatool.extraction.answering.gather import PickedRows
-from qatool.screen import Sample
+from qatool.extraction.answering.sample import Sample
 from qatool.windows.ragged import offsets_of
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from qatool.errors import EnvironmentUnfitError, InputError
 from qatool.extraction.answering.part import Task
 from qatool.extraction.answering.previous import PreviousAnswers
+from qatool.extraction.answering.sample import Sample
 from qatool.extraction.answering.shards import cut_shards
 from qatool.files.sources.rows import bad_row
-from qatool.screen import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

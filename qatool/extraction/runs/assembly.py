@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from qatool.extraction.answering.sample import Sample
     from qatool.extraction.answering.setup import Resolved
     from qatool.extraction.best.ranking import Ranking
     from qatool.extraction.runs.earlyoutput import EarlyOutput
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from qatool.jobs.runfolder.folder import RunFolder
     from qatool.jobs.stopping import Stop
     from qatool.options import ExtractOptions
-    from qatool.screen import Sample
 
 _PARTS_AHEAD = 4
 

@@ -41,6 +41,7 @@ from qatool.redaction import redacted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from qatool.extraction.answering.sample import Sample
     from qatool.extraction.answering.setup import Resolved
     from qatool.extraction.engines.engine import Engine
     from qatool.extraction.runs.inputs import ExtractionInput
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from qatool.jobs.stopping import Stop
     from qatool.observers import Observer
     from qatool.options import ExtractOptions
-    from qatool.screen import Sample
 
 COMMAND = "extract"
 """Whose work is in the run folder."""

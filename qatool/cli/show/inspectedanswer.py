@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from qatool.cli.show.console import console_on
 from qatool.logs import harmless
 from qatool.observers import is_terminal
-from qatool.screen import console_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,1 @@
+"""What commands show when they are done, as text for a terminal or a log."""

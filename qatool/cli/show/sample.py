@@ -1,0 +1,74 @@
+"""An answer highlighted in its context."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from qatool.logs import harmless
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from qatool.extraction.answering.sample import Sample
+
+AROUND = 60
+"""Characters of context shown on either side of an answer."""
+_LONGEST_ANSWER = 240
+_LONGEST_QUESTION = 160
+_JOINERS = "\u200d\ufe0e\ufe0f"
+
+
+def sample_texts(sample: Sample) -> tuple[Text, Text]:
+    """Return the question with score and id, and the answer highlighted in its context.
+
+    Built from parts, never from markup, so nothing in a corpus is taken for a style.
+    """
+    from rich.text import Text
+
+    score = "" if sample.score is None else f"  {sample.score:.2f}"
+    head = Text(_one_line(_clip(sample.question, _LONGEST_QUESTION)), style="bold")
+    head = Text.assemble(head, (f"{score}  {_one_line(_clip(sample.id, 40))}", "dim"))
+    if sample.answer_start is None or sample.answer_end is None:
+        return head, Text("no answer", style="italic dim")
+    before, answer, after = excerpt(sample.context, sample.answer_start, sample.answer_end)
+    return head, Text.assemble(before, (answer, "bold black on yellow"), after)
+
+
+def excerpt(context: str, start: int, end: int) -> tuple[str, str, str]:
+    """Return the answer ``context[start:end]`` and what stands around it, each on one line and harmless.
+
+    Either side is cut at a word boundary, marked ``…``, and keeps at most ``AROUND`` characters.
+    """
+    left, right = max(0, start - AROUND), min(len(context), end + AROUND)
+    before, after = context[left:start], context[end:right]
+    if left > 0:
+        # The first word may have lost its head: leave it out, unless there is no other.
+        if not context[left - 1].isspace() and (gap := re.search(r"\s", before)):
+            before = before[gap.end() :]
+        before = "…" + _without_loose_marks(before)
+    if right < len(context):
+        if not context[right].isspace() and (gap := re.search(r"\s(?=\S*$)", after)):
+            after = after[: gap.start()]
+        after = after.rstrip() + "…"
+    return _one_line(before), _one_line(_clip(context[start:end], _LONGEST_ANSWER)), _one_line(after)
+
+
+def _without_loose_marks(text: str) -> str:
+    """Drop leading characters that belong to one that was cut off: accents, joiners."""
+    for place, char in enumerate(text):
+        if not (unicodedata.category(char) in ("Mn", "Me", "Mc") or char in _JOINERS):
+            return text[place:].lstrip()
+    return ""
+
+
+def _clip(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half].rstrip()} … {_without_loose_marks(text[-half:])}"
+
+
+def _one_line(text: str) -> str:
+    return harmless(re.sub(r"\r\n|[\n\r\u2028\u2029]", "⏎", text).replace("\t", " "))
