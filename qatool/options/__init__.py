@@ -6,13 +6,16 @@ every problem. ``None`` means "not chosen by the user": the value is then resolv
 or the decode preset.
 """
 
-from qatool.options.doctoring import DoctorOptions
-from qatool.options.exporting import ExportOptions
+from qatool.options.calibrate import CalibrateOptions
+from qatool.options.doctor import DoctorOptions
+from qatool.options.evaluate import EvaluateOptions, Rules
+from qatool.options.export import ExportOptions
 from qatool.options.extract import DECODE_PRESETS, DecodePreset, ExtractOptions
-from qatool.options.features import Answers, PrepOptions
+from qatool.options.finetune import FinetuneOptions
 from qatool.options.flags import Flag, argument, option, required
-from qatool.options.looking import InspectOptions, ReportOptions, StatusOptions
-from qatool.options.quality import CalibrateOptions, EvaluateOptions, Rules
+from qatool.options.inspect import InspectOptions
+from qatool.options.prep import Answers, PrepOptions
+from qatool.options.report import ReportOptions
 from qatool.options.shared import (
     DEFAULT_MAX_LENGTH,
     DEFAULT_NO_ANSWER_THRESHOLD,
@@ -27,7 +30,7 @@ from qatool.options.shared import (
     ScreenOptions,
     WindowOptions,
 )
-from qatool.options.training import FinetuneOptions
+from qatool.options.status import StatusOptions
 
 __all__ = [
     "DECODE_PRESETS",

@@ -140,3 +140,14 @@ class WindowOptions(RowOptions):
                 "by that much; lower --stride"
             )
         return problems + self._screen_problems()
+
+
+MOST_RESAMPLES = 1_000_000
+"""Their means are kept in memory; what more of them change is far below any digit shown."""
+
+
+def resample_problems(resamples: int) -> list[str]:
+    """Return what is wrong with a number of resamples."""
+    if resamples < 100:
+        return [f"--resamples {resamples}: must be at least 100"]
+    return [f"--resamples {resamples}: must be at most {MOST_RESAMPLES}"] if resamples > MOST_RESAMPLES else []

@@ -47,16 +47,15 @@ def in_order(
             yield task(item)
         return
     keepers = ProcessKeepers(partial(_itself, task), workers, preload=preload)
-    waiting: deque[tuple[int, Future[R]]] = deque()
+    waiting: deque[Future[R]] = deque()
     try:
         for item in stream:
             check()
-            number = _least_busy(waiting, workers)
-            waiting.append((number, keepers.call(number, _apply, item)))
-            while len(waiting) > AHEAD * workers or (waiting and waiting[0][1].done()):
-                yield _result(waiting.popleft()[1], check)
+            waiting.append(keepers.call(keepers.least_busy(), _apply, item))
+            while len(waiting) > AHEAD * workers or (waiting and waiting[0].done()):
+                yield _result(waiting.popleft(), check)
         while waiting:
-            yield _result(waiting.popleft()[1], check)
+            yield _result(waiting.popleft(), check)
     finally:
         keepers.close()
 
@@ -68,12 +67,6 @@ def _itself(task: Callable[[T], R]) -> Callable[[T], R]:
 
 def _apply(task: Callable[[T], R], item: T) -> R:
     return task(item)
-
-
-def _least_busy(waiting: Iterable[tuple[int, Future[R]]], workers: int) -> int:
-    """Return the process with the fewest items still to do."""
-    busy = [number for number, future in waiting if not future.done()]
-    return min(range(workers), key=busy.count)
 
 
 def _result(future: Future[R], check: Callable[[], None]) -> R:

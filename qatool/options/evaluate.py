@@ -1,4 +1,4 @@
-"""Options of ``qatool evaluate`` and ``qatool calibrate``."""
+"""Options of ``qatool evaluate``."""
 
 from __future__ import annotations
 
@@ -6,30 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, rename_problems, required, settle_paths
-from qatool.options.shared import (
-    ALLOW_PICKLE,
-    BATCH_TOKENS,
-    DEVICE,
-    JSON,
-    TRUST_REMOTE_CODE,
-    Backend,
-    Precision,
-    WindowOptions,
-    precision_problems,
-)
+from qatool.options.flags import Flag, argument, option, rename_problems, required, settle_paths
+from qatool.options.shared import JSON, resample_problems
 
 Rules = Literal["squad2.0", "squad1.1"]
-
-MOST_RESAMPLES = 1_000_000
-"""Their means are kept in memory; what more of them change is far below any digit shown."""
-
-
-def resample_problems(resamples: int) -> list[str]:
-    """Return what is wrong with a number of resamples."""
-    if resamples < 100:
-        return [f"--resamples {resamples}: must be at least 100"]
-    return [f"--resamples {resamples}: must be at most {MOST_RESAMPLES}"] if resamples > MOST_RESAMPLES else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,57 +74,5 @@ class EvaluateOptions:
             problems.append(f"--no-answer-threshold {threshold:g}: must lie between 0 and 1")
         if self.min_f1 is not None and not 0 <= self.min_f1 <= 100:
             problems.append(f"--min-f1 {self.min_f1}: is in per cent; give a number from 0 to 100")
-        if problems:
-            raise UsageError(*problems)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrateOptions(WindowOptions):
-    """Options of ``qatool calibrate``.
-
-    :raises UsageError: a value or a combination makes no sense; names every problem found.
-    """
-
-    model: str = argument(Flag("The model's folder; qatool.json in it takes the values.", "Input", metavar="MODEL"))
-    on: str = required(
-        Flag("Labelled questions, unanswerable ones among them, that it was not trained on.", "Input", metavar="DEV")
-    )
-
-    precision_at: float | None = option(
-        Flag(
-            "Instead of the threshold of the best F1, the one that answers most while this share of the answers is "
-            "exact.",
-            "Fitting",
-            metavar="P",
-        )
-    )
-    max_answer_length: int | None = option(Flag("Tokens an answer may have [default: 30].", "Fitting", metavar="N"))
-    dry_run: bool = option(Flag("Fit and show, but store nothing.", "Fitting"), default=False)
-    json: bool = option(JSON, default=False)
-
-    backend: Backend = option(
-        Flag("What runs the model; auto: openvino for a CPU where it is installed.", "Model"), default="auto"
-    )
-    device: str = option(DEVICE, default="auto")
-    precision: Precision = option(Flag("Arithmetic of the model.", "Model"), default="auto")
-    batch_tokens: int | None = option(BATCH_TOKENS)
-    allow_pickle: bool = option(ALLOW_PICKLE, default=False)
-    trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
-
-    def __post_init__(self) -> None:
-        settle_paths(self)
-        problems = [
-            *self._range_problems(),
-            *below(self, 1, "batch_tokens", "max_answer_length"),
-            *self._row_problems((self.on,)),
-            *precision_problems(self.backend, self.precision),
-            *self._combination_problems(),
-        ]
-        if self.on == "-":
-            problems.append("--on -: standard input cannot be read here; name a file")
-        if self.backend == "constant" and not self.dry_run:
-            problems.append("--backend constant: reads nothing, so what is fitted means nothing; add --dry-run")
-        if self.precision_at is not None and not 0 < self.precision_at <= 1:
-            problems.append(f"--precision-at {self.precision_at}: must lie above 0 and not above 1")
         if problems:
             raise UsageError(*problems)

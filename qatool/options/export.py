@@ -6,12 +6,7 @@ from dataclasses import dataclass
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, argument, below, clash_problems, option, required, settle_paths
-from qatool.options.shared import (
-    ALLOW_PICKLE,
-    JSON,
-    TRUST_REMOTE_CODE,
-    RowOptions,
-)
+from qatool.options.shared import ALLOW_PICKLE, JSON, TRUST_REMOTE_CODE, RowOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,7 @@ from dataclasses import dataclass
 
 from qatool.errors import UsageError
 from qatool.options.flags import Flag, device_problems, option, settle_paths
-from qatool.options.shared import (
-    DEVICE,
-    JSON,
-    MODEL,
-    ScreenOptions,
-)
+from qatool.options.shared import DEVICE, JSON, MODEL, ScreenOptions
 
 
 @dataclass(frozen=True, kw_only=True)
