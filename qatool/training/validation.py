@@ -12,6 +12,7 @@ from qatool.evaluation.measures.calibration import Outcome, fit_threshold, quali
 from qatool.evaluation.measures.scoring import expected_answers
 from qatool.evaluation.reading.references import accepted_texts
 from qatool.extraction.answering.answers import Decision
+from qatool.extraction.answering.columns import Columns
 from qatool.extraction.answering.extractor import Extractor
 from qatool.extraction.answering.oncard import CardReader, CardShard, device_backend
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
@@ -88,9 +89,7 @@ class Validator:
             size=size,
             max_windows="all",
             batch_tokens=0,
-            documents=False,
-            kept={},
-            snippet=None,
+            columns=Columns(documents=False, snippet=None, kept={}),
         )
         self.shards = [self._extractor.prepare(shard) for shard in cut_shards(examples, _SHARD)]
         self._answers: list[_Answer] = []

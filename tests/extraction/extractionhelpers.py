@@ -9,6 +9,7 @@ from backendhelpers import ArithmeticBackend
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.extraction.answering.answers import Decision
+from qatool.extraction.answering.columns import Columns
 from qatool.extraction.answering.extractor import Extractor
 from qatool.extraction.answering.shards import Shard, ShardLimits, cut_shards
 from qatool.schema import Example
@@ -49,7 +50,7 @@ def extractor(
     batch_tokens: int = 400,
     **more: Any,
 ) -> Extractor:
-    options: dict[str, Any] = {"documents": False, "kept": {}, "snippet": None} | more
+    columns: dict[str, Any] = {"documents": False, "kept": {}, "snippet": None} | more
     return Extractor(
         tokenizer=tokenizer or pair_tokenizer("wordpiece"),
         backend=backend or ArithmeticBackend(),
@@ -58,7 +59,7 @@ def extractor(
         size=WindowSize(max_length=max_length, stride=stride, question_budget=16),
         max_windows="all",
         batch_tokens=batch_tokens,
-        **options,
+        columns=Columns(**columns),
     )
 
 

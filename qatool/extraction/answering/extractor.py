@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qatool.extraction.answering.answers import Decision, pair_table
-from qatool.extraction.answering.columns import Columns, rejects
+from qatool.extraction.answering.columns import rejects
 from qatool.extraction.answering.oncard import CardReader, device_backend
 from qatool.extraction.answering.reading import WindowReader
 from qatool.jobs.work import Part
@@ -21,10 +21,11 @@ from qatool.windows.build import build_windows
 from qatool.windows.choose import choose_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from qatool.extraction.answering.columns import Columns
     from qatool.extraction.answering.previous import TakenAnswers
     from qatool.extraction.answering.shards import Shard
     from qatool.extraction.answering.stored import FeatureWindows
@@ -70,21 +71,12 @@ class Extractor:
     """Where windows are read from; ``None``: they are cut from the texts."""
     max_windows: MaxWindows
     batch_tokens: int
-    documents: bool
-    """Whether the columns ``document_id`` and ``question_id`` are wanted."""
-    kept: Mapping[str, pa.DataType | None]
-    """The ``--keep`` columns and their declared types, ``None`` where unknown."""
-    snippet: int | None
-    """Characters either side of the answer in the column ``snippet``, ``None`` for no such column."""
+    columns: Columns
+    """Of its parts."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the model behind: another process prepares and decides, but does not read."""
         return self.__dict__ | {"backend": None}
-
-    @property
-    def columns(self) -> Columns:
-        """The columns of its parts."""
-        return Columns(documents=self.documents, snippet=self.snippet, kept=self.kept)
 
     def prepare(self, shard: Shard, previous: TakenAnswers | None = None) -> PreparedShard:
         """Tokenise and cut a shard; each distinct text and each distinct pair once.

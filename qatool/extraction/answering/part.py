@@ -57,8 +57,8 @@ class Answerer:
         :raises InputError: its features cannot be read
         """
         # The same for all shards of a run, but not known when the model is loaded: standard input is read later.
-        if task.kept != self.extractor.kept:
-            self.extractor = replace(self.extractor, kept=task.kept)
+        if task.kept != self.extractor.columns.kept:
+            self.extractor = replace(self.extractor, columns=replace(self.extractor.columns, kept=task.kept))
         return self.extractor.prepare(task.shard, task.taken)
 
     def prepare(self, task: Task) -> Begun:

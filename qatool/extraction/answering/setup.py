@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import qatool
 from qatool.extraction.answering.answers import Decision
+from qatool.extraction.answering.columns import Columns
 from qatool.extraction.answering.extractor import Extractor
 from qatool.extraction.answering.shards import ShardLimits
 from qatool.extraction.answering.stored import FeatureWindows
@@ -149,9 +150,7 @@ def prepare(
         stored=stored,
         max_windows=options.window_limit,
         batch_tokens=limits["batch_tokens"],
-        documents=options.asks_documents,
-        kept=kept,
-        snippet=options.snippet,
+        columns=Columns(documents=options.asks_documents, snippet=options.snippet, kept=kept),
     )
     return Setup(
         extractor=extractor,
