@@ -112,10 +112,10 @@ class Interrupted(QatoolError):
 
 
 class Terminated(QatoolError):
-    """The process was asked to end (SIGTERM)."""
+    """The process was asked to end (SIGTERM), or its terminal was closed (SIGHUP)."""
 
     exit_code = 143
-    meaning = "terminated (SIGTERM); the same command continues, or starts over"
+    meaning = "terminated (SIGTERM, SIGHUP); the same command continues, or starts over"
 
 
 def exit_code_table() -> list[tuple[int, str]]:

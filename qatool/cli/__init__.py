@@ -85,12 +85,12 @@ click.version_option(qatool.__version__, prog_name=PROGRAM, message="%(prog)s %(
 
 
 class _TerminateNow(BaseException):
-    """SIGTERM came while nothing listened that could stop in good order, and nothing had to."""
+    """SIGTERM or SIGHUP came while nothing listened that could stop in good order, and nothing had to."""
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does, by an exception: with its exit code, and locks let go.
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does, by an exception: with its exit code, and locks let go.
 
     Foreign code may swallow what is raised in its midst, or make something else of it: that a signal came is noted.
     """
@@ -99,6 +99,8 @@ def _stoppable() -> Iterator[None]:
     def terminated(number: int, _frame: object) -> None:
         nonlocal came
         if came is _TerminateNow:
+            if number == signal.SIGHUP:
+                return
             os._exit(128 + number)
         came = _TerminateNow
         raise came
@@ -112,6 +114,7 @@ def _stoppable() -> Iterator[None]:
         number: (handler, before)
         for number, handler, before in (
             (signal.SIGTERM, terminated, signal.SIG_DFL),
+            (signal.SIGHUP, terminated, signal.SIG_DFL),
             (signal.SIGINT, interrupted, signal.default_int_handler),
         )
         if threading.current_thread() is threading.main_thread() and signal.getsignal(number) is before

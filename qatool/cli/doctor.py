@@ -73,9 +73,10 @@ def _model(model: Mapping[str, Any]) -> Iterator[str]:
 
 def _speed(speed: Mapping[str, Any]) -> Iterator[str]:
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in speed["matmul_gigaflops"].items())
-    yield f"matrix products, GFLOP/s: {rates}"
+    yield f"torch multiplies matrices at (GFLOP/s): {rates}"
     yield ""
-    yield "                  windows/s  of matmul   ms a window: tokenise    model   decode    write"
+    yield f"{'':39}milliseconds a window, by stage"
+    yield f"{'':17} windows/s  of matmul tokenise    model   decode    write"
     for way in speed["ways"]:
         head = f"{way['backend']}, {way['precision']}"
         if "error" in way:
@@ -83,8 +84,8 @@ def _speed(speed: Mapping[str, Any]) -> Iterator[str]:
             continue
         share = "" if way["share_of_matmul"] is None else f"{way['share_of_matmul']:.0%}"
         stages = way["stages_milliseconds_a_window"]
-        spent = "".join(f"{stages[name]:>9.2f}" for name in ("model", "decode", "write"))
-        yield f"{head:<17} {way['windows_per_second']:>9,.1f} {share:>10} {stages['tokenise']:>23.2f}{spent}"
+        spent = "".join(f"{stages[name]:>9.2f}" for name in ("tokenise", "model", "decode", "write"))
+        yield f"{head:<17} {way['windows_per_second']:>9,.1f} {share:>10}{spent}"
 
 
 command = OptionsCommand(

@@ -87,6 +87,7 @@ def run(options: ReportOptions) -> ReportResult:
     cards = _cards(options, path, groups, judged)
     text, shown = page(
         title=path.name,
+        origin=_origin(summary),
         figures=_figures(answers, found, summary),
         charts=_charts(answers, found, summary),
         groups=groups,
@@ -122,6 +123,20 @@ def _summary(path: Location) -> Mapping[str, Any]:
         log_event("the summary cannot be read", level=logging.WARNING, file=str(beside), reason=str(error))
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def _origin(summary: Mapping[str, Any]) -> str:
+    """Return in a sentence what made the answers, empty where no summary tells."""
+    if not summary.get("model"):
+        return ""
+    ways = ", ".join(str(summary[name]) for name in ("backend", "precision", "device") if summary.get(name))
+    threshold = summary.get("no_answer_threshold")
+    rule = (
+        f"No answer where the no-answer score exceeds {threshold:.3g}."
+        if isinstance(threshold, int | float)
+        else "Every question is answered."
+    )
+    return f"Answered by {summary['model']}{f' ({ways})' if ways else ''}. {rule}"
 
 
 def _cards(options: ReportOptions, path: Location, groups: Sequence[Group], judged: Judged | None) -> list[Card]:

@@ -14,7 +14,7 @@ from qatool.errors import Interrupted, OutOfTime, Terminated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDERR, _SHOW_CURSOR = 2, b"\x1b[?25h"
 
 
@@ -51,21 +51,23 @@ class Stop:
 
         :param may_run_out: whether the time limit counts here; at least one unit is finished whatever it says
         :raises Interrupted: SIGINT came
-        :raises Terminated: SIGTERM came
+        :raises Terminated: SIGTERM came, or SIGHUP
         :raises OutOfTime: the time is over
         """
         if self._signal == signal.SIGINT:
             raise Interrupted(f"interrupted; {self._remedy}")
         if self._signal == signal.SIGTERM:
             raise Terminated(f"terminated; {self._remedy}")
+        if self._signal == signal.SIGHUP:
+            raise Terminated(f"terminated, as its terminal was closed (SIGHUP); {self._remedy}")
         if may_run_out and self._deadline is not None and self._clock() >= self._deadline:
             raise OutOfTime(f"--max-duration {self._label}: is over; {self._remedy}")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen for SIGINT and SIGTERM; the first asks to stop, the second ends the process at once.
+        """Listen for SIGINT, SIGTERM and SIGHUP; the first asks to stop, the second ends the process at once.
 
-        A signal that is ignored stays so (the shell has jobs in the background ignore SIGINT). Elsewhere than in
+        A signal that is ignored stays so (SIGINT for jobs in the background, SIGHUP under nohup). Elsewhere than in
         the main thread nothing can listen, and the caller's own handling stays.
 
         :raises Interrupted: see :meth:`at_once`
@@ -108,6 +110,8 @@ class Stop:
 
     def _received(self, number: int, _frame: object) -> None:
         if self._signal is not None:
+            if number == signal.SIGHUP:
+                return  # The shell and the system each send one when a terminal is closed.
             with suppress(OSError):
                 if os.isatty(_STDERR):  # whoever drew a bar there hid the cursor
                     os.write(_STDERR, _SHOW_CURSOR)

@@ -128,8 +128,9 @@ def test_ctrl_c() -> None:
     assert done.stderr == "Error: interrupted; start the same command again\n"
 
 
-def test_terminated_where_nothing_listens() -> None:
-    body = "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)"
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_terminated_where_nothing_listens(number) -> None:
+    body = f"import os, signal, time\nos.kill(os.getpid(), signal.{number})\ntime.sleep(30)"
     done = run_stub(body, "extract", "in", "-o", "out")
     assert (done.returncode, done.stdout) == (143, "")
     assert done.stderr == "Error: terminated; start the same command again\n"

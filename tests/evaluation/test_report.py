@@ -216,6 +216,20 @@ def test_a_summary_that_cannot_be_read_is_told_with_file_and_reason(files, capsy
     assert len(told) == 2
 
 
+@pytest.mark.parametrize(
+    ("threshold", "rule"),
+    [(0.5, "No answer where the no-answer score exceeds 0.5."), (None, "Every question is answered.")],
+)
+def test_what_made_the_answers_is_told(files, threshold, rule) -> None:
+    told = {"model": "dir/<b>", "backend": "torch", "precision": "fp32", "device": "cpu"}
+    written = json.dumps(told | {"no_answer_threshold": threshold})
+    (files / "answers.parquet.summary.json").write_text(written)
+    assert cli.run(["report", "answers.parquet", "-o", "page.html"]) == 0
+    text = (files / "page.html").read_text()
+    assert f"Answered by dir/<b> (torch, fp32, cpu). {rule}" in Page(text).text
+    assert "<b>" not in text
+
+
 def test_the_choice_is_by_score(files) -> None:
     groups = {group.name: group for group in choose(load_answers("answers.parquet"), None, most=3)}
     assert groups["certain"].rows == [999, 998, 997]

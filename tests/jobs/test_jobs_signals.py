@@ -10,7 +10,11 @@ import time
 
 import pytest
 
-ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
+ENDS = {
+    signal.SIGINT: (130, "interrupted"),
+    signal.SIGTERM: (143, "terminated"),
+    signal.SIGHUP: (143, "terminated, as its terminal was closed (SIGHUP)"),
+}
 
 
 @pytest.mark.parametrize("number", ENDS)
@@ -47,7 +51,7 @@ def test_a_signal_is_heard_wherever_the_run_is(runner, whole, patch, sign) -> No
     assert runner.output.read_bytes() == whole
 
 
-@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_at_once(runner, number) -> None:
     process = runner.start("in.jsonl", patch="jobs_patches:deaf")
     process.wait_for((runner.folder / "working").exists)
@@ -57,6 +61,17 @@ def test_a_second_signal_ends_at_once(runner, number) -> None:
     process.send(number)
     assert process.wait(5) == ENDS[number][0]
     runner.done("in.jsonl")
+
+
+def test_a_terminal_that_is_closed_may_say_so_twice(runner) -> None:
+    process = runner.start("in.jsonl", patch="jobs_patches:deaf")
+    process.wait_for((runner.folder / "working").exists)
+    for _ in range(2):
+        process.send(signal.SIGHUP)
+        time.sleep(0.3)
+    assert process.process.is_alive()
+    process.send(signal.SIGTERM)
+    assert process.wait(5) == 143
 
 
 def test_an_ignored_signal_stays_ignored(runner) -> None:

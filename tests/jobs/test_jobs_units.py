@@ -202,7 +202,9 @@ def test_stop_by_time() -> None:
         stop.check()
 
 
-@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)]
+)
 def test_stop_by_signal(number, kind) -> None:
     before = signal.getsignal(number)
     stop = Stop()

@@ -60,6 +60,7 @@ class Page(NamedTuple):
 def page(
     *,
     title: str,
+    origin: str,
     figures: Sequence[Figure],
     charts: Sequence[tuple[str, str]],
     groups: Sequence[Group],
@@ -69,6 +70,7 @@ def page(
     """Return the page.
 
     :param title: the answers' name
+    :param origin: what made them, may be empty
     :param charts: captions and SVG elements
     :param cards: in the order they are shown in; as many as there is room for are
     :param total: answers there are
@@ -100,7 +102,7 @@ def page(
 <meta name="referrer" content="no-referrer">
 <title>{shown(title)}</title><style>{STYLE}</style></head>
 <body>
-<header><h1>{isolated(title)}</h1></header>
+<header><h1>{isolated(title)}</h1>{f'<p class="soft">{isolated(origin)}</p>' if origin else ""}</header>
 <main>
 <dl class="figures">{heads}</dl>
 <section aria-label="Charts"><h2>Charts</h2><div class="charts">{drawn}</div></section>

@@ -6,7 +6,6 @@ import multiprocessing
 import multiprocessing.forkserver
 import pickle
 import queue
-import signal
 import sys
 import threading
 from concurrent.futures import Future
@@ -14,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from qatool.jobs.workers.crew import Failure
-from qatool.jobs.workers.processes import died, end_with_parent
+from qatool.jobs.workers.processes import died, leave_ending_to_the_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,9 +86,9 @@ def _context(preload: Sequence[str]) -> Any:
 class ProcessKeepers:
     """Processes; they share nothing with this one, whose threads a fork would not survive.
 
-    They ignore Ctrl-C, which reaches them too, and end with this process, however it ends. Each has a pipe of its
-    own: of one that is killed while it writes, the rest of the message is not waited for. One is started when it is
-    first called.
+    They ignore Ctrl-C and the end of the terminal, which reach them too, and end with this process, however it ends.
+    Each has a pipe of its own: of one that is killed while it writes, the rest of the message is not waited for. One
+    is started when it is first called.
 
     :param make: makes the state of one, there; sent by pickling
     :param preload: modules it needs: imported once for all processes
@@ -181,9 +180,8 @@ class _Keeper:
 
 
 def _serve(pipe: Connection) -> None:
-    """Be a keeper: make the state, then do what comes. Ctrl-C reaches it too, but it is the parent that ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, name="qatool-parent", daemon=True).start()
+    """Be a keeper: make the state, then do what comes."""
+    leave_ending_to_the_parent()
     state: Any = None
     unmade: Failure | None = None
     with suppress(EOFError, OSError):

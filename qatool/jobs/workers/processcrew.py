@@ -26,7 +26,7 @@ from qatool.jobs.workers.crew import (
     leave_out,
     log_through,
 )
-from qatool.jobs.workers.processes import end_with_parent
+from qatool.jobs.workers.processes import leave_ending_to_the_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -200,9 +200,8 @@ def _ending(code: int | None) -> str:
 
 
 def _serve(pipe: connection.Connection, maker: Maker[Any], place: str) -> None:
-    """Be a worker: make it, then do what comes until the run closes the pipe. Ctrl-C is no reason to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, name="qatool-parent", daemon=True).start()
+    """Be a worker: make it, then do what comes until the run closes the pipe."""
+    leave_ending_to_the_parent()
     line = _Line(pipe)
     log_through(line.send)
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,8 +77,14 @@ def _for_a_script() -> str:
     return f". If {Path(program).name} calls qatool outside of `if __name__ == '__main__':`, put the call there"
 
 
-def end_with_parent() -> None:
-    """Wait for the process that started this one to end, and end at once."""
+def leave_ending_to_the_parent() -> None:
+    """Let this process end with the one that started it, and not by what the terminal sends to both."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="qatool-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
