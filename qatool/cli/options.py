@@ -10,13 +10,13 @@ import inspect
 import math
 import re
 import sys
-import types
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
 
 from qatool.options import Flag
+from qatool.options.flags import ValueKind, value_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,6 @@ _KIND_METAVARS = {int: "N", float: "X", str: "TEXT"}
 _PATH_METAVARS = frozenset(
     {"ANSWERS", "DEV", "DIR", "FILE", "FOLDER", "INPUT", "MODEL", "OTHER", "OUTPUT", "PAGE", "PATH", "REF", "TRAIN"}
 )
-_KIND_MUST = {bool: "must be true or false", int: "must be a whole number", float: "must be a number"}
 
 
 class _PathText(click.types.StringParamType):
@@ -55,14 +54,26 @@ class Setting:
     field: str
     name: str
     """The option's name with dashes, without the leading ones: ``top-k``; ``input`` for INPUT."""
-    kind: type
-    """``bool``, ``int``, ``float`` or ``str``."""
-    choices: tuple[str, ...]
-    repeatable: bool
+    value_kind: ValueKind
     positional: bool
     required: bool
     default: object
     flag: Flag
+
+    @property
+    def kind(self) -> type:
+        """``bool``, ``int``, ``float`` or ``str``."""
+        return self.value_kind.kind
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The only values; empty: any of its kind."""
+        return self.value_kind.choices
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether several are taken."""
+        return self.value_kind.repeatable
 
     @property
     def label(self) -> str:
@@ -168,9 +179,7 @@ class Setting:
         return _finite(value)
 
     def _must(self) -> str:
-        if self.choices:
-            return f"must be {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}"
-        return _KIND_MUST.get(self.kind, 'must be a text, like "a"') + (" or auto" if self.flag.auto else "")
+        return self.value_kind.must + (" or auto" if self.flag.auto else "")
 
 
 def is_named(spelling: str, problem: str) -> bool:
@@ -209,29 +218,13 @@ def _own_names_first(options_class: type) -> Iterator[str]:
 def _setting(field: Field[Any], hint: object) -> Setting:
     positional = "flag" not in field.metadata
     flag = field.metadata.get("flag") or field.metadata.get("argument") or Flag("", "Input")
-    kind, choices, repeatable = _value_type(hint)
     name = flag.name or (flag.metavar.lower() if positional and flag.metavar else field.name)
     return Setting(
         field=field.name,
         name=name.lstrip("-").replace("_", "-"),
-        kind=kind,
-        choices=choices,
-        repeatable=repeatable,
+        value_kind=value_kind(hint),
         positional=positional,
         required=field.default is MISSING,
         default=field.default,
         flag=flag,
     )
-
-
-def _value_type(hint: object) -> tuple[type, tuple[str, ...], bool]:
-    """Return the type of one value, the values it may take (empty: any), and whether several are taken."""
-    if get_origin(hint) in (Union, types.UnionType):
-        (hint,) = (part for part in get_args(hint) if part is not type(None))
-    if get_origin(hint) is Literal:
-        return str, get_args(hint), False
-    if get_origin(hint) is tuple:
-        return str, (), True
-    if not isinstance(hint, type) or hint not in (bool, int, float, str):
-        raise TypeError(f"no command-line form for {hint!r}; annotate with bool, int, float, str, Literal or tuple")
-    return hint, (), False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, required, settle_paths
+from qatool.options.flags import Flag, argument, below, option, required, settle
 from qatool.options.shared import (
     ALLOW_PICKLE,
     BATCH_TOKENS,
@@ -53,7 +53,7 @@ class CalibrateOptions(WindowOptions):
     trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         problems = [
             *self._range_problems(),
             *below(self, 1, "batch_tokens", "max_answer_length"),

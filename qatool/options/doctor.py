@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, device_problems, option, settle_paths
+from qatool.options.flags import Flag, device_problems, option, settle
 from qatool.options.shared import DEVICE, JSON, MODEL, ScreenOptions
 
 
@@ -24,6 +24,6 @@ class DoctorOptions(ScreenOptions):
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         if problems := [*device_problems(self.device), *self._screen_problems()]:
             raise UsageError(*problems)

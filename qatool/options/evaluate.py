@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, option, rename_problems, required, settle_paths
+from qatool.options.flags import Flag, argument, option, rename_problems, required, settle
 from qatool.options.shared import JSON, resample_problems
 
 Rules = Literal["squad2.0", "squad1.1"]
@@ -63,7 +63,7 @@ class EvaluateOptions:
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         problems = [*resample_problems(self.resamples), *rename_problems(self.column)]
         if [self.answers, self.references, self.compare].count("-") > 1:
             problems.append("-: standard input can be read only once; name it once, and files otherwise")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, clash_problems, option, required, settle_paths
+from qatool.options.flags import Flag, argument, below, clash_problems, option, required, settle
 from qatool.options.shared import ALLOW_PICKLE, JSON, TRUST_REMOTE_CODE, RowOptions
 
 
@@ -37,7 +37,7 @@ class ExportOptions(RowOptions):
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         problems = [*below(self, 1, "limit"), *below(self, 0, "max_errors", "max_f1_drop"), *self._screen_problems()]
         problems += clash_problems({"MODEL": self.model}, {"-o": self.output})
         if self.calibration_data is not None:

@@ -18,7 +18,7 @@ from qatool.options.flags import (
     option,
     required,
     seconds_of,
-    settle_paths,
+    settle,
     text_problems,
 )
 from qatool.options.shared import (
@@ -227,7 +227,7 @@ class ExtractOptions(WindowOptions):
     )
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         problems = [
             *self._range_problems(),
             *below(self, 1, "batch_tokens", "workers", "max_answer_length", "top_k", "shard_rows", "max_documents"),

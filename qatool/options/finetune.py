@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, clash_problems, option, required, seconds_of, settle_paths
+from qatool.options.flags import Flag, argument, below, clash_problems, option, required, seconds_of, settle
 from qatool.options.negatives import NegativeOptions
 from qatool.options.shared import TRUST_REMOTE_CODE
 
@@ -167,7 +167,7 @@ class FinetuneOptions(NegativeOptions):
         return {file: float(weight) for file, _, weight in (one.rpartition("=") for one in self.train_weight)}
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         problems = [
             *self._range_problems(),
             *below(self, 1, "batch_size", "batch_tokens", "validations", "patience"),

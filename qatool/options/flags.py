@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import Field, field, fields
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from qatool.errors import UsageError
 from qatool.places import places_of
 
 if TYPE_CHECKING:
@@ -45,17 +49,89 @@ def argument(flag: Flag) -> Any:
     return field(metadata={"argument": flag})
 
 
-def settle_paths(options: Any) -> None:
-    """Make of paths the texts that options hold, and of one of several a tuple, as Python code may give them."""
+def settle(options: Any) -> None:
+    """Make of values that Python code may give what options hold: of paths texts, of one of several a tuple.
+
+    :raises UsageError: a value is of another type than its field, or none of its choices; names every such field
+    """
+    kinds = _kinds(options.__class__)
+    problems = []
     for one in fields(options):
         value = getattr(options, one.name)
-        if str(one.type).startswith("tuple") and isinstance(value, str | os.PathLike):
+        kind = kinds[one.name]
+        if kind.repeatable and isinstance(value, str | os.PathLike):
             value = (value,)
         if isinstance(value, list | tuple):
             value = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
         object.__setattr__(options, one.name, value)  # they are frozen from here on
+        if not (kind.holds(value) or value is None is one.default):
+            problems.append(f"{_label(one)} {value!r}: {kind.must}")
+    if problems:
+        raise UsageError(*problems)
+
+
+def _label(one: Field[Any]) -> str:
+    positional: Flag | None = one.metadata.get("argument")
+    return f"--{one.name.replace('_', '-')}" if positional is None else positional.metavar or one.name
+
+
+@cache
+def _kinds(options_class: type) -> dict[str, ValueKind]:
+    return {name: value_kind(hint) for name, hint in get_type_hints(options_class).items()}
+
+
+class ValueKind(NamedTuple):
+    """What values a field takes besides ``None``, told from its annotation."""
+
+    kind: type
+    """``bool``, ``int``, ``float`` or ``str``: of one value."""
+    choices: tuple[str, ...] = ()
+    """The only values; empty: any of its kind."""
+    repeatable: bool = False
+    """Whether it takes several."""
+
+    @property
+    def must(self) -> str:
+        """What a value that does not fit is told."""
+        if self.choices:
+            return f"must be {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}"
+        return _MUST[self.kind]
+
+    def holds(self, value: object) -> bool:
+        """Whether a value is one of these."""
+        if self.repeatable:
+            return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        if self.choices:
+            return value in self.choices
+        if self.kind is bool or isinstance(value, bool):
+            return self.kind is bool and isinstance(value, bool)
+        return isinstance(value, Real if self.kind is float else Integral if self.kind is int else self.kind)
+
+
+_MUST = {
+    bool: "must be true or false",
+    int: "must be a whole number",
+    float: "must be a number",
+    str: 'must be a text, like "a"',
+}
+
+
+def value_kind(hint: object) -> ValueKind:
+    """Return what values a field takes, by its annotation.
+
+    :raises TypeError: there is no command-line form for it
+    """
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if get_origin(hint) is Literal:
+        return ValueKind(str, choices=get_args(hint))
+    if get_origin(hint) is tuple:
+        return ValueKind(str, repeatable=True)
+    if not isinstance(hint, type) or hint not in _MUST:
+        raise TypeError(f"no command-line form for {hint!r}; annotate with bool, int, float, str, Literal or tuple")
+    return ValueKind(hint)
 
 
 _LONGEST_SECONDS = 1e9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, rename_problems, settle_paths
+from qatool.options.flags import Flag, argument, below, option, rename_problems, settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class InspectOptions:
     id: str | None = option(Flag("Show the first example with this id.", "Example", metavar="ID"))
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         problems = [*below(self, 0, "row"), *rename_problems(self.column)]
         if self.column and self.corpus is None:
             problems.append("--column: names columns of --corpus; name that too")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, required, settle_paths
+from qatool.options.flags import Flag, argument, below, option, required, settle
 from qatool.options.negatives import NegativeOptions
 from qatool.options.shared import TRUST_REMOTE_CODE
 
@@ -61,7 +61,7 @@ class PrepOptions(NegativeOptions):
     )
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         problems = [
             *self._range_problems(),
             *below(self, 1, "workers"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, rename_problems, required, settle_paths
+from qatool.options.flags import Flag, argument, below, option, rename_problems, required, settle
 from qatool.options.shared import resample_problems
 
 
@@ -32,7 +32,7 @@ class ReportOptions:
     resamples: int = option(Flag("Resamples of the bootstrap, for intervals.", "Output", metavar="N"), default=2000)
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)
         problems = [*below(self, 1, "most"), *resample_problems(self.resamples), *rename_problems(self.column)]
         if not self.output.lower().endswith((".html", ".htm")):
             problems.append(f"-o {self.output}: is no name of a page; end it in .html")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qatool.options.flags import Flag, argument, option, settle_paths
+from qatool.options.flags import Flag, argument, option, settle
 from qatool.options.shared import JSON
 
 
@@ -16,4 +16,4 @@ class StatusOptions:
     json: bool = option(JSON, default=False)
 
     def __post_init__(self) -> None:
-        settle_paths(self)
+        settle(self)

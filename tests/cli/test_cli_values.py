@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qatool import cli
 from qatool.cli.options import settings_of
+from qatool.errors import UsageError
 from qatool.options import ExtractOptions, FinetuneOptions
 
 # option, default, then text and value for the file, the variable and the flags; one of each kind.
@@ -236,3 +238,32 @@ def test_paths_and_single_texts_from_python() -> None:
     assert FinetuneOptions(inputs=[Path("a"), "b"], output=Path("m")).inputs == ("a", "b")
     with pytest.raises(AttributeError):
         plain.output = "other"
+
+
+@pytest.mark.parametrize(
+    ("given", "problems"),
+    [
+        ({"max_documents": "3"}, ["--max-documents '3': must be a whole number"]),
+        ({"top_k": True}, ["--top-k True: must be a whole number"]),
+        ({"top_k": None}, ["--top-k None: must be a whole number"]),
+        ({"keep": 3}, ['--keep 3: must be a text, like "a"']),
+        ({"inputs": (1,)}, ['INPUT (1,): must be a text, like "a"']),
+        (
+            {"decode": "natve", "always_answer": 1, "no_answer_threshold": "0.5"},
+            [
+                "--decode 'natve': must be one of native, squad-script, hf-pipeline",
+                "--always-answer 1: must be true or false",
+                "--no-answer-threshold '0.5': must be a number",
+            ],
+        ),
+    ],
+)
+def test_values_of_other_types_from_python(given, problems) -> None:
+    with pytest.raises(UsageError) as raised:
+        ExtractOptions(**{"inputs": "in", "output": "out"} | given)
+    assert set(raised.value.problems) == set(problems)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = ExtractOptions(inputs="in", output="out", top_k=np.int64(3), cpus_per_worker=1)
+    assert (options.top_k, options.cpus_per_worker) == (3, 1)
