@@ -246,6 +246,8 @@ def test_only_those_are_asked(tmp_path, call) -> None:
     log = [json.loads(line) for line in (tmp_path / "two.parquet.qatool" / "log.jsonl").read_text().splitlines()]
     assert [(one["documents"], one["pairs"]) for one in log if one["event"] == "ranked"] == [(len(DOCUMENTS), 6)]
     told = json.loads((tmp_path / "two.parquet.summary.json").read_text())
+    assert told["stages_seconds"]["rank"] > 0
+    assert told["load_seconds"] > 0
     assert (told["examples"], told["rows_written"]) == (6, 6)
     assert (told["questions"], told["questions_answered"]) == (3, 3)
     assert sorted(row["id"] for row in kept(tmp_path / "two.parquet")) == [

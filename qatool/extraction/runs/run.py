@@ -113,6 +113,9 @@ class ExtractionRun:
                 skip_errors=self._options.on_error == "skip",
             )
             load_seconds = time.monotonic() - began
+            if source.ranking is not None:
+                totals.stages["rank"] = source.ranking.seconds
+                load_seconds -= source.ranking.seconds
             log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
             speed = SpeedLog()
             assembly = Assembly(self._options, self._target, self._folder, self._stop, setup, totals)

@@ -24,7 +24,7 @@ class Totals:
     resumed: Counter[str] = field(default_factory=Counter)
     """Of the parts that earlier starts had done."""
     stages: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "read": 0.0, "write": 0.0})
-    """Seconds by stage; stages overlap, ``read`` and ``write`` only where a card reads."""
+    """Seconds by stage; those of units overlap, ``read`` and ``write`` only where a card reads."""
 
     def add(self, counts: Mapping[str, int], *, resumed: bool = False) -> None:
         """Add the counts of a part."""
