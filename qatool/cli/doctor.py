@@ -42,7 +42,9 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     versions, devices = told["versions"], told["devices"]
     yield f"qatool {versions['qatool']}, Python {versions['python']}, {versions['system']}"
     yield ", ".join(
-        f"{name} {found}" for name, found in versions.items() if name not in {"qatool", "python", "system"}
+        f"{name} {found or 'absent'}"
+        for name, found in versions.items()
+        if name not in {"qatool", "python", "system"}
     )
     yield ", ".join(f"{name} {found or 'absent'}" for name, found in told["extras"].items())
     yield ""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+import qatool
 from qatool.commands.sample import sample_corpus
 from qatool.errors import EnvironmentUnfitError, QatoolError
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
@@ -27,7 +28,7 @@ from qatool.observers import SilentObserver
 from qatool.options import ExtractOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -79,7 +80,7 @@ def run(options: DoctorOptions, *, observer: Observer | None = None) -> Diagnosi
     :param observer: is told what is being measured
     """
     observer = observer or SilentObserver()
-    told: dict[str, Any] = {"versions": _versions(), "extras": _extras(), "devices": _devices()}
+    told: dict[str, Any] = {"versions": _about_this(), "extras": _versions(_EXTRAS), "devices": _devices()}
     problem = None
     try:
         observer.message("loading the model")
@@ -93,19 +94,19 @@ def run(options: DoctorOptions, *, observer: Observer | None = None) -> Diagnosi
     return Diagnosis(told=told, problem=problem)
 
 
-def _versions() -> dict[str, str]:
+def _about_this() -> dict[str, str | None]:
     return {
-        "qatool": version("qatool"),
+        "qatool": qatool.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        **{name: version(name) for name in _NEEDED},
+        **_versions(_NEEDED),
     }
 
 
-def _extras() -> dict[str, str | None]:
-    """Return the version of each optional library, ``None`` where it is absent."""
+def _versions(libraries: Iterable[str]) -> dict[str, str | None]:
+    """Return the version of each library, ``None`` where it is absent."""
     found: dict[str, str | None] = {}
-    for name in _EXTRAS:
+    for name in libraries:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -168,7 +169,6 @@ class _TimedBackend:
         self._backend = backend
         self._lock = threading.Lock()
         self.seconds = 0.0
-        self.flops = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
@@ -291,8 +291,8 @@ def _advice(told: Mapping[str, Any]) -> list[str]:
             f"{devices['threads']} of {devices['cores']} cores are used: unset or raise OMP_NUM_THREADS, or give "
             "--workers"
         )
-    if speed is not None:
-        ways = [way for way in speed["ways"] if "error" not in way]
+    ways = [] if speed is None else [way for way in speed["ways"] if "error" not in way]
+    if ways:
         fastest = max(ways, key=lambda way: float(way["windows_per_second"]))
         if fastest is not ways[0] and fastest["windows_per_second"] > 1.1 * ways[0]["windows_per_second"]:
             gain = fastest["windows_per_second"] / ways[0]["windows_per_second"]

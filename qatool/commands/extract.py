@@ -14,6 +14,7 @@ from qatool.errors import QatoolError, UsageError
 from qatool.extraction.answering.setup import as_planned, prepare
 from qatool.extraction.runs.inputs import open_input
 from qatool.extraction.runs.output import recover, workplace
+from qatool.extraction.runs.reuse import reusable_files
 from qatool.extraction.runs.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.files.output.targets import Target, beside, check_target, parse_target, run_folder
 from qatool.files.requested import name_problems
@@ -96,7 +97,13 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Ma
         resumes = folder is not None and not options.restart
         if folder is not None:
             folder.identity = setup.answer_fingerprint
-        told = forecast_of(setup, source.corpus, folder=folder if resumes else None)
+        aside = folder.previous_parts() if folder is not None and resumes else []
+        told = forecast_of(
+            setup,
+            source.corpus,
+            folder=folder if resumes else None,
+            earlier=[*aside, *reusable_files(options, setup)],
+        )
         return spread(
             told,
             workers=len(places) if options.engine == "local" else None,

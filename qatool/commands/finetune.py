@@ -293,7 +293,13 @@ class _Training:
             knew_no_answer=base.knew_no_answer,
         )
         save_model(
-            staging, self._model, tokenizer=base.name, record=fitted.record, trained=trained, half=options.half
+            staging,
+            self._model,
+            tokenizer=base.name,
+            trust_remote_code=options.trust_remote_code,
+            record=fitted.record,
+            trained=trained,
+            half=options.half,
         )
 
     def _from_others(self) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qatool.errors import InputError, Interrupted, ResumeRefusedError, Terminated
+from qatool.errors import InputError, ResumeRefusedError
 from qatool.features.audit import COUNTS, Audit
 from qatool.features.duplicates import Duplicates
 from qatool.features.layout import AUDIT_NAME, CARD, CARD_NAME, MANIFEST_NAME, REJECTS_NAME, Manifest
@@ -38,6 +38,7 @@ from qatool.jobs.stopping import Stop
 from qatool.jobs.workers.inorder import in_order
 from qatool.jobs.workers.processes import usable_cores
 from qatool.logs import log_event
+from qatool.models.companions import config_values
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings, longest_input
 from qatool.models.sizes import resolve_size
@@ -77,24 +78,28 @@ class PrepResult:
     """Where the rejected examples are listed, if there are any."""
 
 
-def run(options: PrepOptions, *, observer: Observer | None = None, written: Sequence[str] = ()) -> PrepResult:
+def run(
+    options: PrepOptions,
+    *,
+    observer: Observer | None = None,
+    written: Sequence[str] = (),
+    stop: Stop | None = None,
+) -> PrepResult:
     """Make features of every example of the input.
 
     :param observer: is told how the work goes on
     :param written: what else the command writes, and therefore does not read
+    :param stop: of a command that this is a part of; its time limit does not count here, as half of the features
+        would be of no use
     :raises QatoolError: see :mod:`qatool.errors`; rejected examples do not raise, ``audit["rejected"]`` counts them
     """
     output = on_disk(options.output, flag="-o")
     check_target(Target(kind="folder", path=output, holds="features"))
-    stop = Stop()
+    stop = stop or Stop(remedy=f"{output} is as it was, the same command starts over")
     workplace = _workplace(output)
     with workplace as (folder, lock), stop.listening(), _rare_collections():
-        try:
-            own = [*written, str(output), str(folder)]
-            return _Preparation(options, output, folder, lock, stop, observer or SilentObserver(), own).run()
-        except (Interrupted, Terminated) as ending:
-            done = "interrupted" if isinstance(ending, Interrupted) else "terminated"
-            raise type(ending)(f"{done}; {output} is as it was, the same command starts over") from None
+        own = [*written, str(output), str(folder)]
+        return _Preparation(options, output, folder, lock, stop, observer or SilentObserver(), own).run()
 
 
 @contextmanager
@@ -222,7 +227,13 @@ class _Preparation:
         return kept
 
     def _in_order(self, task: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        return in_order(task, items, workers=self._workers, check=self._stop.check, preload=_WORKER_MODULES)
+        return in_order(
+            task,
+            items,
+            workers=self._workers,
+            check=partial(self._stop.check, may_run_out=False),
+            preload=_WORKER_MODULES,
+        )
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name
@@ -329,16 +340,7 @@ def _maker(options: PrepOptions) -> FeatureMaker:
         options,
         ModelSettings.load(name),
         n_special=tokenizer.template.n_special,
-        limit=longest_input(_config(name), tokenizer.model_max_length),
+        limit=longest_input(config_values(name), tokenizer.model_max_length),
         max_question_length=options.max_question_length or DECODE_PRESETS["native"].max_question_length,
     )
     return FeatureMaker(tokenizer=tokenizer, size=size, answers=options.answers)
-
-
-def _config(model: str) -> SimpleNamespace:
-    """Return the configuration of a model in a folder, empty where there is none: a tokenizer alone will do."""
-    try:
-        values = json.loads((Path(model) / "config.json").read_bytes())
-    except (OSError, ValueError):
-        values = {}
-    return SimpleNamespace(**(values if isinstance(values, dict) else {}))

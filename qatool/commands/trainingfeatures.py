@@ -65,7 +65,7 @@ def features_of(
     while not is_features(folder):
         try:
             made_with = _prep_options(name, options, model=model, size=size, output=folder)
-            prep.run(made_with, observer=observer, written=[options.output])
+            prep.run(made_with, observer=observer, written=[options.output], stop=stop)
         except LockedError:
             # Another process prepares the very same, and is worth waiting for.
             stop.check()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from qatool.errors import EnvironmentUnfitError, reason_of
+from qatool.models.hub import hub_file
 
 
 def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
@@ -26,7 +29,7 @@ def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
         ) from None
 
 
-def save_tokenizer(model: str, folder: Path, *, trust_remote_code: bool = False) -> None:
+def save_tokenizer(model: str, folder: Path, *, trust_remote_code: bool) -> None:
     """Save the tokenizer of ``model`` so that it neither cuts nor pads unasked, whatever it did before.
 
     :raises OSError: it cannot be written
@@ -39,3 +42,16 @@ def save_tokenizer(model: str, folder: Path, *, trust_remote_code: bool = False)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)
+
+
+def config_values(model: str) -> SimpleNamespace:
+    """Return what the configuration of ``model``, a folder or a hub id, says; empty where there is none.
+
+    For what needs a tokenizer alone: a folder may hold nothing else.
+    """
+    path = Path(model) / "config.json" if Path(model).is_dir() else hub_file(model, "config.json")
+    try:
+        values = None if path is None else json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        values = None
+    return SimpleNamespace(**(values if isinstance(values, dict) else {}))

@@ -46,10 +46,20 @@ class Trained:
         return self.knew_no_answer or any(counts["unanswerable"] for _, _, counts in self.data)
 
 
-def save_model(folder: Path, model: Any, *, tokenizer: str, record: Record, trained: Trained, half: bool) -> None:
+def save_model(
+    folder: Path,
+    model: Any,
+    *,
+    tokenizer: str,
+    trust_remote_code: bool,
+    record: Record,
+    trained: Trained,
+    half: bool,
+) -> None:
     """Write the model into a new folder, ``qatool.json`` last.
 
     :param tokenizer: folder or hub id of the tokenizer
+    :param trust_remote_code: as when it was loaded to train with
     :param half: in half precision
     :raises OutputError: something cannot be written
     """
@@ -58,7 +68,7 @@ def save_model(folder: Path, model: Any, *, tokenizer: str, record: Record, trai
         # safetensors writes for the owner only, whatever umask says.
         for weights in folder.glob("*.safetensors"):
             weights.chmod((folder / "config.json").stat().st_mode)
-        save_tokenizer(tokenizer, folder)
+        save_tokenizer(tokenizer, folder, trust_remote_code=trust_remote_code)
     record.write(folder / "metrics.csv")
     write_bytes(folder / "curve.svg", curve(record.entries).encode())
     write_bytes(folder / "README.md", card(trained).encode())

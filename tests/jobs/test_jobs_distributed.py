@@ -64,6 +64,13 @@ def test_parts_in_order_where_that_is_asked_for(tmp_path) -> None:
     assert job.written == list(range(60))
 
 
+def test_parts_in_order_where_some_were_done_before(tmp_path) -> None:
+    job = NumberJob(12, done_before=frozenset({0, 1, 5, 11}))
+    totals = run_numbers(job, crew(tmp_path), in_order=True)
+    assert job.written == [2, 3, 4, 6, 7, 8, 9, 10]
+    assert (totals.units, totals.resumed_units) == (12, 4)
+
+
 def test_a_worker_that_dies_costs_what_it_had_in_hand(tmp_path) -> None:
     (tmp_path / "kill-7").write_text("1")
     job = NumberJob(30)

@@ -256,7 +256,8 @@ def test_dry_run_tells_and_changes_nothing(runner) -> None:
     told = json.loads(process.out)
     assert (told["examples"], told["shards"], told["rejected"]) == (200, 10, 0)
     assert told["done_shards"] == runner.markers()
-    assert told["exact"] is False
+    assert told["exact"] is True
+    left = told["windows"]
     after = {path: path.stat().st_mtime_ns for path in runner.folder.rglob("*") if not path.name.startswith(".run")}
     assert after == before
     process = runner.run("in.jsonl", "--dry-run", output="new.parquet")
@@ -266,6 +267,25 @@ def test_dry_run_tells_and_changes_nothing(runner) -> None:
     runner.done("in.jsonl", output="new.parquet")
     summary = json.loads((runner.folder / "new.parquet.summary.json").read_text())
     assert lines[1].startswith(f"{summary['windows']:,} windows, ")
+    assert left < summary["windows"]
+
+
+def test_dry_run_tells_what_is_taken_over(runner) -> None:
+    runner.done("in.jsonl")
+    told = json.loads(runner.run("in.jsonl", "--dry-run", "--summary", "-", output="new.parquet").out)
+    reuse = ("--reuse", "answers.parquet", "--dry-run")
+    process = runner.run("in.jsonl", *reuse, "--summary", "-", output="new.parquet")
+    again = json.loads(process.out)
+    assert (again["examples"], again["taken_over"], again["windows"]) == (200, 200, 0)
+    assert told["taken_over"] == 0
+    (runner.folder / "more.jsonl").write_text(
+        (runner.folder / "in.jsonl").read_text()
+        + json.dumps({"id": "new", "question": "Who else?", "context": "Somebody else did."})
+        + "\n"
+    )
+    lines = runner.run("more.jsonl", *reuse, output="new.parquet").out.splitlines()
+    assert lines[1:3] == ["200 of them are taken over from earlier answers", lines[2]]
+    assert lines[2].startswith("1 window, ")
 
 
 def test_dry_run_reads_what_the_run_read_from_standard_input(runner) -> None:

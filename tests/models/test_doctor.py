@@ -79,6 +79,11 @@ def test_advice(monkeypatch) -> None:
         "2.0 times as fast: --backend torch --precision bf16 (scores differ in the third digit)",
     ]
     assert len(doctor._advice(told | {"speed": {"ways": ways[:1]}})) == 2
+    assert len(doctor._advice(told | {"speed": {"ways": ways[2:]}})) == 2
+
+
+def test_a_library_that_is_missing_is_told() -> None:
+    assert doctor._versions(["click", "no_such_library"])["no_such_library"] is None
 
 
 def test_operations_are_those_torch_counts() -> None:

@@ -11,6 +11,7 @@ import pytest
 import transformers.utils.hub
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.models.companions import config_values
 from qatool.models.identity import model_fingerprint
 from qatool.models.settings import ModelSettings
 
@@ -104,3 +105,12 @@ def test_settings_come_along(hub) -> None:
     assert ModelSettings.load(MODEL) == ModelSettings(knows_no_answer=False, temperature=2)
     hub.release("2" * 40, **{"config.json": b"{}"})
     assert ModelSettings.load(MODEL) == ModelSettings()
+
+
+def test_the_configuration_is_found_in_a_folder_and_on_the_hub(hub, tiny_model, tmp_path) -> None:
+    told = config_values(str(tiny_model))
+    hub.release("1" * 40, **{"config.json": (tiny_model / "config.json").read_bytes()})
+    assert config_values(MODEL).max_position_embeddings == told.max_position_embeddings
+    assert vars(config_values(str(tmp_path))) == {}
+    (tmp_path / "config.json").write_text("[]")
+    assert vars(config_values(str(tmp_path))) == {}

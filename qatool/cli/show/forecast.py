@@ -16,6 +16,8 @@ def forecast_lines(told: Mapping[str, Any]) -> list[str]:
     lines = [f"{counted(told['examples'], 'example')} in {counted(told['shards'], 'shard')}"]
     if told["done_shards"]:
         lines.append(f"{told['done_examples']:,} of them, in {counted(told['done_shards'], 'shard')}, are done")
+    if told["taken_over"]:
+        lines.append(f"{told['taken_over']:,} of them are taken over from earlier answers")
     if told["rejected"]:
         lines.append(f"{counted(told['rejected'], 'bad row')}; the first: {told['first_reject']}")
     lines += [f"--keep {name}: no row has this column" for name in told["unseen_columns"]]

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qatool.extraction.answering.previous import PreviousAnswers
 from qatool.extraction.answering.shards import Shard, cut_shards
-from qatool.jobs.runfolder.markers import read_marker
 from qatool.jobs.workers.processes import peak_memory_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qatool.extraction.answering.extractor import Extractor
     from qatool.extraction.answering.setup import Setup
     from qatool.files.examples.corpus import Corpus
+    from qatool.files.storage.locations import Location
     from qatool.jobs.runfolder.folder import RunFolder
     from qatool.schema import Example
 
@@ -38,23 +41,28 @@ class _Counts:
     shards: int = 0
     done_shards: int = 0
     done_examples: int = 0
+    taken_over: int = 0
     largest_shard: int = 0
     """In bytes of context."""
     sample: list[Example] = field(default_factory=list)
-    usable: int = 0
+    left: int = 0
+    """Examples that the model has to answer; the sample is of these."""
 
 
-def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None) -> dict[str, Any]:
+def forecast_of(
+    setup: Setup, corpus: Corpus, *, folder: RunFolder | None, earlier: Sequence[Location]
+) -> dict[str, Any]:
     """Count the input and measure the work on a sample of it.
 
     :param folder: of an unfinished run that would be continued; it is only looked at
+    :param earlier: Parquet files that answers may be taken over from
     :returns: ``examples``, ``rejected`` and ``first_reject``, ``unseen_columns`` (to be kept, but in no row),
-        ``shards``; of them ``done_examples`` and ``done_shards``; ``windows``, ``tokens`` and ``seconds`` for the
-        rest, estimated from the sample unless ``exact``; ``memory_bytes`` and ``disk_bytes``
+        ``shards``; of them ``done_examples`` and ``done_shards``, and ``taken_over``; ``windows``, ``tokens`` and
+        ``seconds`` for the rest, estimated from the sample unless ``exact``; ``memory_bytes`` and ``disk_bytes``
+    :raises InputError: an earlier file cannot be read
     """
-    counts = _count(setup, corpus, folder)
-    left = counts.examples - counts.done_examples
-    scale = left / max(1, counts.examples) * counts.usable / max(1, len(counts.sample))
+    counts = _count(setup, corpus, folder, PreviousAnswers(earlier))
+    scale = counts.left / max(1, len(counts.sample))
     # The sample is drawn from everywhere: cutting its windows is quicker than looking for them in features.
     extractor = replace(setup.extractor, stored=None)
     lengths = extractor.prepare(_shard(counts.sample)).examples.lengths
@@ -68,9 +76,10 @@ def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None) -> di
         "shards": counts.shards,
         "done_examples": counts.done_examples,
         "done_shards": counts.done_shards,
+        "taken_over": counts.taken_over,
         "windows": round(len(lengths) * scale),
         "tokens": round(int(lengths.sum()) * scale),
-        "exact": len(counts.sample) == counts.usable and counts.done_examples == 0,
+        "exact": len(counts.sample) == counts.left,
         "seconds": None if seconds_each is None else round(seconds_each * len(lengths) * scale, 1),
         "memory_bytes": peak_memory_bytes() + bytes_held,
         # Parts and the output, both there until the run folder goes.
@@ -93,7 +102,7 @@ def spread(told: dict[str, Any], *, workers: int | None, before: float = 0.0) ->
     return {**told, "seconds": seconds, "workers": workers}
 
 
-def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None) -> _Counts:
+def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None, previous: PreviousAnswers) -> _Counts:
     """Cut the input into shards and draw a sample (reservoir sampling, Vitter's algorithm R)."""
     counts = _Counts()
     draw = random.Random(0)  # noqa: S311 (a sample, not a secret)
@@ -102,20 +111,24 @@ def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None) -> _Counts:
         counts.examples += len(shard.examples)
         size = sum(len((example.context or "").encode("utf-8", "replace")) for example in shard.examples)
         counts.largest_shard = max(counts.largest_shard, size)
-        if folder is not None:
-            marker = read_marker(folder.marker(shard.index))
-            if marker is not None and (marker.identity, marker.content_hash) == (folder.identity, shard.content_hash):
-                counts.done_shards += 1
-                counts.done_examples += len(shard.examples)
-        for example in shard.examples:
+        is_done = folder is not None and folder.is_done(shard)
+        if is_done:
+            counts.done_shards += 1
+            counts.done_examples += len(shard.examples)
+        for example, found in zip(shard.examples, previous.find(shard.fingerprints).tolist(), strict=True):
             if example.error is not None:
                 counts.rejected += 1
                 counts.first_reject = counts.first_reject or f"{example.where}: {example.error}"
                 continue
-            counts.usable += 1
+            if is_done:
+                continue
+            if found >= 0 and not example.is_odd:
+                counts.taken_over += 1
+                continue
+            counts.left += 1
             if len(counts.sample) < SAMPLE:
                 counts.sample.append(example)
-            elif (place := draw.randrange(counts.usable)) < SAMPLE:
+            elif (place := draw.randrange(counts.left)) < SAMPLE:
                 counts.sample[place] = example
     return counts
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
 from qatool.extraction.answering.columns import Columns
-from qatool.extraction.answering.previous import is_whole, made_by, parquet_files
 from qatool.extraction.answering.setup import as_planned
 from qatool.extraction.engines.engine import open_engine
 from qatool.extraction.engines.job import ExtractionJob
@@ -24,6 +23,7 @@ from qatool.extraction.runs.earlyoutput import EarlyOutput
 from qatool.extraction.runs.inputs import open_input
 from qatool.extraction.runs.output import StreamingStore
 from qatool.extraction.runs.progress import RunProgress
+from qatool.extraction.runs.reuse import reusable_files
 from qatool.extraction.runs.summary import SpeedLog, reasons, summary
 from qatool.files.output.targets import beside
 from qatool.files.sources.stdin import STDIN
@@ -35,7 +35,6 @@ from qatool.jobs.engines.course import Course, Totals
 from qatool.jobs.runfolder.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
-from qatool.places import same_place
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from qatool.extraction.engines.engine import Engine
     from qatool.extraction.runs.inputs import ExtractionInput
     from qatool.files.output.targets import Target
-    from qatool.files.storage.locations import Location
     from qatool.jobs.engines.course import Step
     from qatool.jobs.runfolder.folder import RunFolder
     from qatool.jobs.stopping import Stop
@@ -98,7 +96,7 @@ class ExtractionRun:
             with self._stop.at_once():
                 source, engine = self._set_up(stack)
                 setup = engine.resolved
-                reusable = self._reusable(setup)
+                reusable = reusable_files(self._options, setup)
                 total = source.corpus.total()
             if self._options.restart:
                 self._folder.start_over()
@@ -192,28 +190,6 @@ class ExtractionRun:
             command=COMMAND,
         )
         plan.save(self._folder.plan, confirm=self._folder.lock.check)
-
-    def _reusable(self, setup: Resolved) -> list[Location]:
-        """Return the earlier output to take answers from, when it was made the same way."""
-        if self._options.reuse is None:
-            return []
-        path = location(self._options.reuse)
-        if same_place(self._options.reuse, self._options.output) and not is_whole(path):
-            return []  # the first of many runs that each reuse the last one's output
-        earlier = made_by(path)
-        if earlier == (setup.answer_fingerprint, None):
-            return parquet_files(path)
-        why = (
-            "the earlier output holds the best answers of --best-per only, with scores over all documents"
-            if earlier.best_per
-            else "the earlier answers were made by another model or other options"
-        )
-        log_event(
-            f"nothing is reused: {why}",
-            level=logging.WARNING,
-            reuse=str(path),
-        )
-        return []
 
     def _early_output(self, setup: Resolved, assembly: Assembly) -> EarlyOutput | None:
         """Return what writes the output while parts are made, ``None`` where that gains nothing or cannot be.

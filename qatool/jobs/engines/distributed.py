@@ -93,9 +93,10 @@ class _Run(Generic[U, Q]):
         """In some worker's hand."""
         self._again: deque[_UnderWay[U, Q]] = deque()
         """Came back undone."""
-        self._early: dict[int, tuple[U, Part]] = {}
-        """Done, and waiting for an earlier one."""
+        self._early: dict[int, tuple[U, Part] | None] = {}
+        """Done, and waiting for an earlier one; ``None``: by an earlier start."""
         self._next = 0
+        """The first unit that is not done, where they are done in order."""
         self._problems: list[str] = []
         self._began = self._last = time.monotonic()
 
@@ -106,6 +107,8 @@ class _Run(Generic[U, Q]):
                 self._look(0)
                 if isinstance(item, Finished):
                     self._course.resumed(item)
+                    if self._in_order:
+                        self._in_turn(item.index, None)
                 elif isinstance(item, Unreadable):
                     # As on one device: what stands before it is done first.
                     unreadable = item.error
@@ -192,12 +195,17 @@ class _Run(Generic[U, Q]):
     def _store_part(self, unit: U, part: Part) -> None:
         """Write a part, or keep it until those before it are written."""
         self._work.received(unit, part)
-        if not self._in_order:
+        if self._in_order:
+            self._in_turn(unit.index, (unit, part))
+        else:
             self._commit(unit, part)
-            return
-        self._early[unit.index] = unit, part
+
+    def _in_turn(self, index: int, done: tuple[U, Part] | None) -> None:
+        """Write what is done as far as nothing before it is missing."""
+        self._early[index] = done
         while self._next in self._early:
-            self._commit(*self._early.pop(self._next))
+            if (ready := self._early.pop(self._next)) is not None:
+                self._commit(*ready)
             self._next += 1
 
     def _commit(self, unit: U, part: Part) -> None:

@@ -197,6 +197,11 @@ class RunFolder:
         log_event("a part is gone or damaged, and is computed again", level=logging.WARNING, part=unit.index)
         return None
 
+    def is_done(self, unit: Unit) -> bool:
+        """Whether an earlier start has done a unit, as far as its marker tells; changes nothing."""
+        marker = self._marker_of(unit.index)
+        return marker is not None and (marker.identity, marker.content_hash) == (self.identity, unit.content_hash)
+
     def _marker_of(self, index: int) -> Marker | None:
         """Return a marker; in a store many are asked for at once, as each costs a request's time."""
         if not isinstance(self.path, ObjectPath):

@@ -1,0 +1,38 @@
+"""``--reuse``: where answers may be taken over from."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from qatool.extraction.answering.previous import is_whole, made_by, parquet_files
+from qatool.files.storage.locations import location
+from qatool.logs import log_event
+from qatool.places import same_place
+
+if TYPE_CHECKING:
+    from qatool.extraction.answering.setup import Resolved
+    from qatool.files.storage.locations import Location
+    from qatool.options import ExtractOptions
+
+
+def reusable_files(options: ExtractOptions, setup: Resolved) -> list[Location]:
+    """Return the Parquet files of the earlier output to take answers from, none where it was made in another way.
+
+    :raises InputError: it is no output of qatool
+    """
+    if options.reuse is None:
+        return []
+    path = location(options.reuse)
+    if same_place(options.reuse, options.output) and not is_whole(path):
+        return []  # the first of many runs that each reuse the last one's output
+    earlier = made_by(path)
+    if earlier == (setup.answer_fingerprint, None):
+        return parquet_files(path)
+    why = (
+        "the earlier output holds the best answers of --best-per only, with scores over all documents"
+        if earlier.best_per
+        else "the earlier answers were made by another model or other options"
+    )
+    log_event(f"nothing is reused: {why}", level=logging.WARNING, reuse=str(path))
+    return []
