@@ -89,9 +89,9 @@ command = OptionsCommand(
     "calibrate",
     options_class=CalibrateOptions,
     callback=calibrate,
-    help="""Make a model's scores mean what they say: fit them and its no-answer threshold on labelled questions.
+    help="""Fit a model's scores, so that they are probabilities, and its no-answer threshold on labelled questions.
 
-    It must not have been trained on them. What is fitted is stored in qatool.json in the model's folder, and
-    extract uses it from then on.
+    The model must not have been trained on these questions. The fitted values are stored in qatool.json in the
+    model's folder, and extract uses them from then on.
     """,
 )

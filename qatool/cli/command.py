@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 HELP_WIDTH = 100
 _OTHER_GROUP = "Other"
-_CONFIG_HELP = f"Read options from this TOML file, a table a command (default: {DEFAULT_CONFIG} if there is one)."
+_CONFIG_HELP = f"Read options from this TOML file, one table per command (default: {DEFAULT_CONFIG} if there is one)."
 _EPILOG = (
     "Every option can also be set by the variable QATOOL_{command}_<OPTION> or the key <option> under "
-    "[{name}] in the configuration file; flag over variable over file, also where two options contradict each "
-    "other. A repeatable option takes one value a line in a variable, a list in the file. --no-<option> turns off "
-    "what was turned on there."
+    "[{name}] in the configuration file. A flag overrides a variable, and a variable the file, also where two "
+    "options contradict each other. A repeatable option takes one value per line in a variable, a list in the "
+    "file. --no-<option> turns off what was turned on there."
 )
 
 

@@ -96,7 +96,7 @@ command = OptionsCommand(
     callback=doctor,
     help="""Check what is installed, load the model offline and measure this machine for about a minute.
 
-    The first line of the table is what extract does when nothing else is asked for; tokenising and writing go on
-    beside the model.
+    The first line of the table is what extract does by default. Tokenising and writing happen while the model
+    reads.
     """,
 )

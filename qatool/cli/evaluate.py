@@ -35,7 +35,7 @@ command = OptionsCommand(
     callback=evaluate,
     help="""Compare answers with references: EM and F1 as the official SQuAD scripts define them.
 
-    Also what no-answer thresholds would do, whether scores mean what they say, which kinds of questions are hard,
-    and whether other answers are better.
+    Also shows what other no-answer thresholds would give, how well scores are calibrated, which kinds of questions
+    are hard, and whether other answers are better.
     """,
 )

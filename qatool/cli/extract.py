@@ -86,7 +86,7 @@ command = OptionsCommand(
     late_problems=late_problems,
     help="""Answer the question of each example with a span of its context.
 
-    One row an example goes to PATH, in input order. The same command, started again, continues where
+    Writes one row per example to PATH, in input order. The same command, started again, continues where
     it was stopped.
     """,
 )

@@ -61,7 +61,7 @@ command = OptionsCommand(
     callback=finetune,
     help="""Fine-tune a question-answering model with Lightning.
 
-    MODEL becomes a folder that transformers loads, with what qatool needs to decode as it was trained. Of all
-    validations the weights of the best F1 are kept. The same command continues a run that was stopped.
+    MODEL becomes a folder that transformers loads, with the settings that qatool needs to decode as it was trained.
+    The weights with the best F1 of all validations are kept. The same command continues a run that was stopped.
     """,
 )

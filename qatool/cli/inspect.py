@@ -102,7 +102,7 @@ command = OptionsCommand(
     callback=inspect,
     help="""Show one example: its windows, their tokens and labels, or its answer and the runners-up.
 
-    Of features, every window is named with its label, and those that have one are shown. Of answers, the
+    For features, lists every window with its label, and shows those that have one. For answers, shows the
     candidates, and with --corpus their context.
     """,
 )

@@ -34,7 +34,7 @@ command = OptionsCommand(
     callback=prep,
     help="""Cut labelled examples into windows a model can read, and label each window.
 
-    FOLDER takes its name only when everything in it is whole. An audit says what the input holds and what
+    FOLDER gets its name only when everything in it is complete. An audit says what the input holds and what
     became of it.
     """,
 )

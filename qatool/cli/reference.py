@@ -19,12 +19,12 @@ _ENVIRONMENT = f"""\
 
 An option is taken from the command line, else from the environment, else from the configuration file, else it
 has its default. `QATOOL_<COMMAND>_<OPTION>` is the variable of an option (`QATOOL_EXTRACT_TOP_K=3`);
-`QATOOL_MODEL` names the model for every command with `--model`. A repeatable option takes one value a line.
-An empty variable counts as not set. One that sets nothing and is nearly the variable of an option of the command
-(`QATOOL_EXTRACT_LIMT`) is told of as a warning.
+`QATOOL_MODEL` names the model for every command with `--model`. A repeatable option takes one value per line.
+An empty variable counts as not set. A variable that sets nothing but looks like one of the command's options
+(`QATOOL_EXTRACT_LIMT`) causes a warning.
 
 The configuration file is `qatool.toml` in the working folder, or the one that `--config FILE` names
-(`--config /dev/null`: none). It has a table a command; keys are option names, with dashes or underscores:
+(`--config /dev/null`: none). It has one table per command; keys are option names, with dashes or underscores:
 
 ```toml
 [extract]
@@ -42,7 +42,7 @@ Paths in it are relative to the working folder, not to the file.
 eval "$(_{PROGRAM.upper()}_COMPLETE=bash_source {PROGRAM})"
 ```
 
-`zsh_source` and `fish_source` for the other shells.
+For the other shells, use `zsh_source` or `fish_source`.
 """
 
 

@@ -26,6 +26,6 @@ command = OptionsCommand(
     callback=report,
     help="""Make one self-contained HTML page about answers: figures, charts, and answers in their contexts.
 
-    The page opens offline and holds a choice of the answers, and says which. Needs the extra qatool[report].
+    The page opens offline. It shows a selection of the answers, and says which. Needs the extra qatool[report].
     """,
 )

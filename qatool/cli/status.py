@@ -25,8 +25,8 @@ command = OptionsCommand(
     "status",
     options_class=StatusOptions,
     callback=status,
-    help="""Tell how far the extraction into OUTPUT is: examples, speed and time left.
+    help="""Show how far the extraction into OUTPUT is: examples, speed and time left.
 
-    Looks at what the run wrote and disturbs nothing; it also works while the run is under way.
+    Only reads what the run wrote and does not disturb it, so it also works while the run is under way.
     """,
 )

@@ -26,21 +26,25 @@ class CalibrateOptions(WindowOptions):
     :raises UsageError: a value or a combination makes no sense; names every problem found.
     """
 
-    model: str = argument(Flag("The model's folder; qatool.json in it takes the values.", "Input", metavar="MODEL"))
+    model: str = argument(
+        Flag("The model's folder; the values are stored in its qatool.json.", "Input", metavar="MODEL")
+    )
     on: str = required(
-        Flag("Labelled questions, unanswerable ones among them, that it was not trained on.", "Input", metavar="DEV")
+        Flag("Labelled questions that it was not trained on, some of them unanswerable.", "Input", metavar="DEV")
     )
 
     precision_at: float | None = option(
         Flag(
-            "Instead of the threshold of the best F1, the one that answers most while this share of the answers is "
-            "exact.",
+            "Instead of the threshold with the best F1, take the one that answers most while this share of the "
+            "answers is exact.",
             "Fitting",
             metavar="P",
         )
     )
-    max_answer_length: int | None = option(Flag("Tokens an answer may have [default: 30].", "Fitting", metavar="N"))
-    dry_run: bool = option(Flag("Fit and show, but store nothing.", "Fitting"), default=False)
+    max_answer_length: int | None = option(
+        Flag("Most tokens an answer may have [default: 30].", "Fitting", metavar="N")
+    )
+    dry_run: bool = option(Flag("Fit and show the values, but store nothing.", "Fitting"), default=False)
     json: bool = option(JSON, default=False)
 
     backend: Backend = option(

@@ -21,7 +21,7 @@ class EvaluateOptions:
 
     answers: str = argument(
         Flag(
-            "What extract wrote (- is standard input), or {id: text} in JSON as SQuAD's scripts take it.",
+            "Output of extract (- is standard input), or {id: text} in JSON as SQuAD's scripts take it.",
             "Input",
             metavar="ANSWERS",
         )
@@ -37,7 +37,7 @@ class EvaluateOptions:
 
     rules: Rules = option(Flag("The official script whose definitions are followed.", "Figures"), default="squad2.0")
     no_answer_threshold: float | None = option(
-        Flag("Decide anew: no answer when no_answer_score exceeds this.", "Figures", metavar="X")
+        Flag("Decide again: no answer when no_answer_score exceeds this.", "Figures", metavar="X")
     )
     slice_by: tuple[str, ...] = option(
         Flag("Also give figures for each value of this column; repeatable.", "Figures", metavar="COLUMN"), default=()
@@ -48,7 +48,7 @@ class EvaluateOptions:
     resamples: int = option(Flag("Resamples of the bootstrap, for intervals.", "Figures", metavar="N"), default=2000)
     min_f1: float | None = option(Flag("Fail (exit code 10) when F1 is below this, in per cent.", "Figures"))
     window_recall: bool = option(
-        Flag("Of long documents, tell how often the windows chosen to be read hold the answer.", "Figures"),
+        Flag("For long documents, show how often the windows chosen to be read hold the answer.", "Figures"),
         default=False,
     )
     model: str | None = option(

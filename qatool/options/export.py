@@ -19,8 +19,8 @@ class ExportOptions(RowOptions):
     model: str = argument(Flag("The model: folder or hub id.", "Input", metavar="MODEL"))
     calibration_data: str | None = option(
         Flag(
-            "Questions, best labelled: with --int8 a third of them sets the ranges of activations; the answers to "
-            "the others are compared with the model's own.",
+            "Questions, preferably labelled: with --int8 a third of them sets the ranges of activations; the answers "
+            "to the others are compared with the model's own.",
             "Input",
             metavar="FILE",
         )
@@ -29,7 +29,7 @@ class ExportOptions(RowOptions):
 
     int8: bool = option(Flag("Quantise to int8; needs --calibration-data.", "Model"), default=False)
     max_f1_drop: float = option(
-        Flag("Write nothing and fail (exit code 10) when F1 falls by more than this, in per cent.", "Model"),
+        Flag("Write nothing and fail (exit code 10) when F1 falls by more than this many points.", "Model"),
         default=0.5,
     )
     allow_pickle: bool = option(ALLOW_PICKLE, default=False)

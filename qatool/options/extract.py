@@ -78,7 +78,7 @@ class ExtractOptions(WindowOptions):
     )
     questions: str | None = option(
         Flag(
-            "Ask the questions of this file of every document, or of the one its document_id names.",
+            "Ask the questions in this file of every document, or only of the one that their document_id names.",
             "Input",
             metavar="FILE",
             rivals=("question",),
@@ -99,28 +99,28 @@ class ExtractOptions(WindowOptions):
     device: str = option(DEVICE, default="auto")
     devices: str | None = option(
         Flag(
-            "Cards of this machine to use, a process each; with --engine ray: workers.",
+            "Cards (GPUs) of this machine to use, one process each; with --engine ray: number of workers.",
             "Model",
             metavar="N|all",
             rivals=("device",),
         )
     )
     precision: Precision = option(
-        Flag("Arithmetic of the model; int8: of one that was exported so.", "Model", rivals=("backend",)),
+        Flag("Arithmetic of the model; int8 needs a model exported as int8.", "Model", rivals=("backend",)),
         default="auto",
     )
     batch_tokens: int | None = option(BATCH_TOKENS)
     workers: int | None = option(
         Flag(
-            "Batches a CPU reads at once, one thread each [default: one a core]; for a card, processes that tokenise "
-            "and decide beside it, at most [default: two fewer than cores, up to 16].",
+            "On a CPU, batches read at once, one thread each [default: one per core]; on a card, at most this many "
+            "processes that tokenise and decide beside it [default: two fewer than cores, up to 16].",
             "Model",
             metavar="N",
         )
     )
     compile: bool = option(
         Flag(
-            "Compile the model for a card; takes its time at the start, and gains where qatool fuses nothing.",
+            "Compile the model for a card; takes time at the start, and helps only where qatool fuses nothing.",
             "Model",
         ),
         default=False,
@@ -130,9 +130,9 @@ class ExtractOptions(WindowOptions):
 
     max_windows: str | None = option(
         Flag(
-            "Read only the K windows of a long document most relevant to the question; auto: up to 7 passages, "
-            "paragraphs mostly, or all when the question shares nothing telling with it [default: auto; reference "
-            "decodings: all].",
+            "Of a long document, read only the K windows most relevant to the question; auto: up to 7 passages, "
+            "mostly paragraphs, or everything if the question shares no informative word with it [default: auto; "
+            "reference decodings: all].",
             "Windows",
             metavar="K|all|auto",
             rivals=("decode",),
@@ -141,7 +141,7 @@ class ExtractOptions(WindowOptions):
 
     max_documents: int | None = option(
         Flag(
-            "With --best-per question: ask each question of the K documents most relevant to it only [default: of "
+            "With --best-per question: ask each question only of the K documents most relevant to it [default: of "
             "all].",
             "Windows",
             metavar="K",
@@ -149,18 +149,21 @@ class ExtractOptions(WindowOptions):
     )
 
     decode: Decode = option(
-        Flag("How spans are scored, or the reference program to follow.", "Answers"), default="native"
+        Flag("How spans are scored: natively, or as a reference program does it.", "Answers"), default="native"
     )
     max_answer_length: int | None = option(
-        Flag("Tokens an answer may have [default: 30; hf-pipeline: 15].", "Answers", metavar="N")
+        Flag("Most tokens an answer may have [default: 30; hf-pipeline: 15].", "Answers", metavar="N")
     )
-    top_k: int = option(Flag("Candidates kept for each example.", "Answers", metavar="K"), default=1)
+    top_k: int = option(
+        Flag("Candidates kept per example; with --best-per, also rows per question.", "Answers", metavar="K"),
+        default=1,
+    )
     always_answer: bool = option(
         Flag("Never decide that there is no answer.", "Answers", rivals=("no_answer_threshold",)), default=False
     )
     no_answer_threshold: float | None = option(
         Flag(
-            "No answer when no_answer_score exceeds this [default: the model's, else "
+            "Give no answer when no_answer_score exceeds this, 0 to 1 [default: the model's, else "
             f"{DEFAULT_NO_ANSWER_THRESHOLD}].",
             "Answers",
             metavar="X",
@@ -171,15 +174,15 @@ class ExtractOptions(WindowOptions):
         Flag("Keep only the best answers to each question over all documents.", "Answers")
     )
     snippet: int | None = option(
-        Flag("Add a column with the answer and N characters either side.", "Answers", metavar="N")
+        Flag("Add a column with the answer and N characters on either side.", "Answers", metavar="N")
     )
 
     engine: Engine = option(
-        Flag("What the work is shared out by: local: this machine; ray: a Ray cluster.", "Cluster"), default="local"
+        Flag("Where the work is done; local: on this machine; ray: on a Ray cluster.", "Cluster"), default="local"
     )
     ray_address: str | None = option(
         Flag(
-            "The cluster [default: RAY_ADDRESS, else one on this machine for as long as the run].",
+            "Address of the cluster [default: RAY_ADDRESS, else a cluster is started on this machine for the run].",
             "Cluster",
             metavar="ADDRESS",
             rivals=("engine",),
@@ -187,20 +190,20 @@ class ExtractOptions(WindowOptions):
     )
     gpus_per_worker: float | None = option(
         Flag(
-            "Cards of each worker, may be a share [default: 1 where there are any].",
+            "Cards per worker, may be a fraction [default: 1 where there are any].",
             "Cluster",
             metavar="N",
             rivals=("engine",),
         )
     )
     cpus_per_worker: float = option(
-        Flag("Cores of each worker.", "Cluster", metavar="N", rivals=("engine",)), default=1.0
+        Flag("Cores per worker.", "Cluster", metavar="N", rivals=("engine",)), default=1.0
     )
 
-    shard_rows: int | None = option(Flag("Examples a shard of work.", "Run", metavar="auto|N", auto=True))
+    shard_rows: int | None = option(Flag("Examples per shard, the unit of work.", "Run", metavar="auto|N", auto=True))
     max_duration: str | None = option(
         Flag(
-            "Stop after this time (30s, 50m, 8h; a number alone: seconds), to be continued.",
+            "Stop after this time (30s, 50m, 8h; a number alone: seconds); the same command continues.",
             "Run",
             metavar="TIME",
             rivals=("output",),
@@ -213,16 +216,20 @@ class ExtractOptions(WindowOptions):
             metavar="PATH",
         )
     )
-    restart: bool = option(Flag("Forget what an unfinished run has done.", "Run", rivals=("output",)), default=False)
+    restart: bool = option(
+        Flag("Discard what an unfinished run has done, and start over.", "Run", rivals=("output",)), default=False
+    )
     keep_run: bool = option(
         Flag("Keep the run folder, and its log, after success.", "Run", rivals=("output",)), default=False
     )
     dry_run: bool = option(
-        Flag("Tell how much work there is and what it will take; change nothing.", "Run"), default=False
+        Flag("Show how much work there is and what it will take; change nothing.", "Run"), default=False
     )
     summary: str | None = option(
         Flag(
-            "Write the summary here too, also when the run is stopped; - is standard output.", "Run", metavar="FILE|-"
+            "Also write the summary here, even when the run is stopped; - is standard output.",
+            "Run",
+            metavar="FILE|-",
         )
     )
 

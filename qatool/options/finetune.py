@@ -35,10 +35,12 @@ class FinetuneOptions(NegativeOptions):
         Flag("Labelled questions whose EM and F1 choose the best weights.", "Input", metavar="DEV")
     )
     train_weight: tuple[str, ...] = option(
-        Flag("Take the windows of FILE W times an epoch; repeatable.", "Input", metavar="FILE=W"), default=()
+        Flag("Read the windows of FILE W times per epoch; repeatable.", "Input", metavar="FILE=W"), default=()
     )
     answers: Literal["first", "all"] = option(
-        Flag("Of several answers to a question: learn the first, or all of them, each by its share.", "Input"),
+        Flag(
+            "If a question has several answers, learn the first, or all of them, weighted by their shares.", "Input"
+        ),
         default="first",
     )
 
@@ -51,11 +53,11 @@ class FinetuneOptions(NegativeOptions):
         )
     )
     dropout: float | None = option(
-        Flag("Dropout everywhere in the model [default: as the model has it].", "Model", metavar="P")
+        Flag("Dropout probability everywhere in the model [default: as the model has it].", "Model", metavar="P")
     )
     teacher: tuple[str, ...] = option(
         Flag(
-            "Learn also from what this model answers; of several, from the mean; repeatable.",
+            "Also learn from the answers of this model (of several: from their mean); repeatable.",
             "Model",
             metavar="DIR|HUB_ID",
         ),
@@ -63,14 +65,14 @@ class FinetuneOptions(NegativeOptions):
     )
     teacher_weight: float | None = option(
         Flag(
-            "Part of the loss that is the teachers', 0 to 1; the rest is the labels' [default: 0.5].",
+            "Share of the loss that comes from the teachers, 0 to 1; the rest is from the labels [default: 0.5].",
             "Model",
             metavar="W",
         )
     )
     average: tuple[str, ...] = option(
         Flag(
-            "Write the mean of the trained weights and this model's, W of it [default: equal shares]; repeatable.",
+            "Write the mean of the trained weights and this model's, weighted W [default: equal shares]; repeatable.",
             "Model",
             metavar="DIR|HUB_ID[=W]",
         ),
@@ -78,7 +80,7 @@ class FinetuneOptions(NegativeOptions):
     )
     moving_average: float | None = option(
         Flag(
-            "Validate and write the moving average of the weights; D of it stays at each step, such as 0.998.",
+            "Validate and write the moving average of the weights, with decay D per step, such as 0.998.",
             "Model",
             metavar="D",
         )
@@ -86,9 +88,9 @@ class FinetuneOptions(NegativeOptions):
     half: bool = option(Flag("Write the weights in half precision.", "Model"), default=False)
     trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
 
-    epochs: float = option(Flag("Times that all windows are read.", "Training", metavar="E"), default=1.0)
-    learning_rate: float = option(Flag("The highest, after the warm-up.", "Training"), default=3e-5)
-    batch_size: int = option(Flag("Windows an optimiser step, over all devices.", "Training"), default=32)
+    epochs: float = option(Flag("How often all windows are read.", "Training", metavar="E"), default=1.0)
+    learning_rate: float = option(Flag("Highest learning rate, after the warm-up.", "Training"), default=3e-5)
+    batch_size: int = option(Flag("Windows per optimiser step, over all devices.", "Training"), default=32)
     batch_tokens: int | None = option(
         Flag(
             "Tokens read at once, padding included; a step that has more is accumulated.",
@@ -99,20 +101,20 @@ class FinetuneOptions(NegativeOptions):
     )
     adversarial: float = option(
         Flag(
-            "Learn each step also where embeddings are moved against the model, a window's by so much, such as 0.5; "
-            "it takes twice the time.",
+            "Also learn from each step with the embeddings of each window moved against the model by this much, such "
+            "as 0.5; takes twice the time.",
             "Training",
             metavar="EPS",
         ),
         default=0.0,
     )
-    warmup: float = option(Flag("Share of the steps in which the learning rate rises.", "Training"), default=0.1)
-    weight_decay: float = option(Flag("Not of biases and norms.", "Training"), default=0.01)
+    warmup: float = option(Flag("Share of the steps during which the learning rate rises.", "Training"), default=0.1)
+    weight_decay: float = option(Flag("Weight decay, not applied to biases and norms.", "Training"), default=0.01)
     clip: float = option(Flag("Largest norm of the gradient.", "Training"), default=1.0)
-    seed: int = option(Flag("Of the order, the fresh head and dropout.", "Training"), default=0)
+    seed: int = option(Flag("Random seed of the order, a fresh head and dropout.", "Training"), default=0)
 
     validations: int = option(
-        Flag("Times that DEV is evaluated, evenly over the run.", "Validation", metavar="N"), default=4
+        Flag("How often DEV is evaluated, evenly over the run.", "Validation", metavar="N"), default=4
     )
     patience: int | None = option(
         Flag("Stop after N validations in a row without a better F1.", "Validation", metavar="N")
@@ -121,27 +123,27 @@ class FinetuneOptions(NegativeOptions):
         Flag("Fail (exit code 10) when the best F1 is below this, in per cent.", "Validation")
     )
 
-    accelerator: Accelerator = option(Flag("As Lightning names them.", "Device"), default="auto")
+    accelerator: Accelerator = option(Flag("Kind of device, as Lightning names it.", "Device"), default="auto")
     devices: str | None = option(
         Flag(
-            "How many, or which: as Lightning takes them [default: 1, or as torchrun or SLURM says].",
+            "How many devices, or which, as Lightning takes them [default: 1, or as torchrun or SLURM says].",
             "Device",
             metavar="N",
         )
     )
     strategy: str = option(Flag("How devices share the work, as Lightning names it.", "Device"), default="auto")
     precision: TrainingPrecision = option(
-        Flag("Of the arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"
+        Flag("Arithmetic; auto: bf16 where the device has it, else fp16 on a card.", "Device"), default="auto"
     )
     compile: bool = option(
-        Flag("Compile the model for a card, which takes its time at the start.", "Device", rivals=("adversarial",)),
+        Flag("Compile the model for a card; takes time at the start.", "Device", rivals=("adversarial",)),
         default=False,
     )
 
     max_duration: str | None = option(
         Flag("Stop after this time; the same command continues. For example 50m or 8h.", "Run", metavar="TIME")
     )
-    restart: bool = option(Flag("Give up unfinished work and start over.", "Run"), default=False)
+    restart: bool = option(Flag("Discard unfinished work and start over.", "Run"), default=False)
 
     @property
     def max_seconds(self) -> float | None:

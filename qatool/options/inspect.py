@@ -15,16 +15,18 @@ class InspectOptions:
     :raises UsageError: a value or a combination makes no sense; names every problem found.
     """
 
-    path: str = argument(Flag("What qatool made: a folder of features, or answers.", "Input", metavar="PATH"))
+    path: str = argument(
+        Flag("A folder of features that prep made, or answers that extract wrote.", "Input", metavar="PATH")
+    )
     corpus: str | None = option(
-        Flag("Of answers: the input they were found in, to show their contexts.", "Input", metavar="INPUT")
+        Flag("For answers: the input they were found in, to show their contexts.", "Input", metavar="INPUT")
     )
     column: tuple[str, ...] = option(
         Flag("Read column OLD of the corpus as NEW; repeatable.", "Input", metavar="NEW=OLD"), default=()
     )
     row: int | None = option(
         Flag(
-            "Show the example in this row, from 0 [default: the first, of features with a label].",
+            "Show the example in this row, from 0 [default: the first one; in features, the first with a label].",
             "Example",
             metavar="N",
         )

@@ -24,7 +24,7 @@ class NegativeOptions(WindowOptions):
         default=0.0,
     )
     cut_contexts: float = option(
-        Flag("Share also asked of their own context without the sentences of the answer.", _GROUP, metavar="R"),
+        Flag("Share also asked of their own context with the sentences of the answer removed.", _GROUP, metavar="R"),
         default=0.0,
     )
     altered_questions: float = option(

@@ -38,18 +38,19 @@ class PrepOptions(NegativeOptions):
     trust_remote_code: bool = option(TRUST_REMOTE_CODE, default=False)
 
     answers: Answers = option(
-        Flag("Of several answers, label the first or all of them (as lists besides).", "Labels"), default="first"
+        Flag("If there are several answers, label the first, or all of them (in additional lists).", "Labels"),
+        default="first",
     )
     negatives_per_positive: float | None = option(
         Flag(
-            "Keep a sample of the windows without an answer: R for each with one [default: all].",
+            "Keep only a sample of the windows without an answer: R for each window with one [default: all].",
             "Labels",
             metavar="R",
         )
     )
     strict: bool = option(
         Flag(
-            "Any rejected example is a failure, also one whose answer does not fit its context.",
+            "Fail if any example is rejected, also for an answer that does not fit its context.",
             "Labels",
             rivals=("on_error",),
         ),
@@ -57,7 +58,7 @@ class PrepOptions(NegativeOptions):
     )
 
     workers: int | None = option(
-        Flag("Processes; auto: one a core.", "Run", metavar="auto|N", auto=True), default=None
+        Flag("Processes; auto: one per core.", "Run", metavar="auto|N", auto=True), default=None
     )
 
     def __post_init__(self) -> None:

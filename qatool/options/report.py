@@ -16,8 +16,8 @@ class ReportOptions:
     :raises UsageError: a value or a combination makes no sense; names every problem found.
     """
 
-    answers: str = argument(Flag("What extract wrote.", "Input", metavar="ANSWERS"))
-    output: str = required(Flag("The page, .html.", "Output", short="-o", metavar="PAGE"))
+    answers: str = argument(Flag("Output of extract.", "Input", metavar="ANSWERS"))
+    output: str = required(Flag("The page to write, .html.", "Output", short="-o", metavar="PAGE"))
     corpus: str | None = option(
         Flag("The input the answers were found in, to show their contexts.", "Input", metavar="INPUT")
     )
@@ -28,7 +28,7 @@ class ReportOptions:
     partial: bool = option(
         Flag("With references: go on when ids are missing on either side.", "Input"), default=False
     )
-    most: int = option(Flag("Answers shown of each kind.", "Output", metavar="N"), default=100)
+    most: int = option(Flag("Show at most N answers of each kind.", "Output", metavar="N"), default=100)
     resamples: int = option(Flag("Resamples of the bootstrap, for intervals.", "Output", metavar="N"), default=2000)
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ MODEL = Flag(
     env="QATOOL_MODEL",
 )
 DEVICE = Flag("auto, cpu, cuda or cuda:N.", "Model", metavar="DEVICE")
-BATCH_TOKENS = Flag("Tokens a batch, padding included.", "Model", metavar="auto|N", auto=True)
+BATCH_TOKENS = Flag("Tokens per batch, padding included.", "Model", metavar="auto|N", auto=True)
 ALLOW_PICKLE = Flag("Load weights that are not safetensors.", "Model")
 TRUST_REMOTE_CODE = Flag("Run code that comes with the model.", "Model")
 JSON = Flag("Print one JSON object.", "Screen and logs")
@@ -101,7 +101,7 @@ class WindowOptions(RowOptions):
 
     max_length: int | None = option(
         Flag(
-            f"Tokens a window [default: as the model's qatool.json says, else {DEFAULT_MAX_LENGTH}, or the model's "
+            f"Tokens per window [default: as the model's qatool.json says, else {DEFAULT_MAX_LENGTH}, or the model's "
             "limit].",
             "Windows",
             metavar="N",
@@ -118,7 +118,8 @@ class WindowOptions(RowOptions):
     )
     max_question_length: int | None = option(
         Flag(
-            "Tokens of a question; longer ones are cut and counted [default: 64; reference decodings: no limit].",
+            "Most tokens of a question; longer ones are cut and counted [default: 64; reference decodings: no "
+            "limit].",
             "Windows",
             metavar="N",
         )
