@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ from qatool.errors import (
     OutputError,
     QualityGateError,
     ResumeRefusedError,
+    Terminated,
     UsageError,
 )
 from qatool.jobs.runfolder.claim import locked_folder
@@ -57,6 +59,25 @@ def test_a_model_that_a_killed_run_moved_aside_is_put_back(options, tmp_path) ->
         run(options(model=str(tmp_path / "none")))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "qatool.json").is_file()
+
+
+def test_a_signal_while_features_are_prepared(options, monkeypatch, tmp_path) -> None:
+    def preparing(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        self._stop.check()
+
+    monkeypatch.setattr(prep._Preparation, "run", preparing)
+    with pytest.raises(Terminated, match=r"^terminated; the same command continues$"):
+        run(options(max_duration="0s"))
+    assert not list((tmp_path / "model.qatool").glob("*.json"))
+
+
+def test_no_time_limit_ends_the_preparation(options) -> None:
+    """What is half prepared is of no use: each start would begin anew."""
+    with pytest.raises(OutOfTime):
+        run(options(max_duration="0s"))
+    features = list(Path(os.environ["QATOOL_CACHE"]).glob("features/*/manifest.json"))
+    assert len(features) == 1
 
 
 @pytest.mark.parametrize("more", [(), ("--restart",)])
