@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FLOORS = (
-    ("redaction", "places", "wording"),
+    ("redaction", "places", "names", "wording"),
     ("errors",),
     ("options", "schema", "logs"),
     ("observers",),

@@ -9,10 +9,8 @@ import click
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.work import at_work, show_result
-from qatool.errors import InputError
 from qatool.logs import harmless
 from qatool.options import ExtractOptions
-from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,13 +55,12 @@ def refuse_bad_rows(options: ExtractOptions, told: Mapping[str, Any]) -> None:
 
     :raises InputError: there is a bad row, or one too many
     """
+    from qatool.files.sources.rows import bad_row, too_many_bad
+
     if told["rejected"] and options.on_error == "fail":
-        raise InputError(f"{told['first_reject']}; add --on-error skip to set such rows aside")
+        raise bad_row(told["first_reject"])
     if options.max_errors is not None and told["rejected"] > options.max_errors:
-        raise InputError(
-            f"{counted(told['rejected'], 'row')} would be rejected, more than --max-errors {options.max_errors}; "
-            "mend them or raise --max-errors"
-        )
+        raise too_many_bad(told["rejected"], options.max_errors)
 
 
 def late_problems(values: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from qatool.cli.command import OptionsCommand
@@ -11,13 +13,14 @@ from qatool.options import StatusOptions
 
 def status(options: StatusOptions) -> None:
     """Print how far an extraction is."""
-    from qatool.commands.status import as_json, lines, run
+    from qatool.cli.show.status import status_lines
+    from qatool.commands.status import run
 
     state = run(options)
     if options.json:
-        click.echo(as_json(state))
+        click.echo(json.dumps(state))
         return
-    for line in lines(state):
+    for line in status_lines(state):
         click.echo(harmless(line))
 
 

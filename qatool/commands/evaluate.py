@@ -103,7 +103,7 @@ def _window_recall(options: EvaluateOptions, judged: frozenset[str]) -> dict[str
     :param judged: ids of the questions that are evaluated
     """
     name = model_name(options.model)
-    tokenizer = PairTokenizer.load(name, light=True)
+    tokenizer = PairTokenizer.load(name)
     made = made_of(options.answers)
     size = resolve_size(
         WindowOptions(max_length=made.get("max_length"), stride=made.get("stride")),

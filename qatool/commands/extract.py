@@ -26,6 +26,7 @@ from qatool.jobs.runfolder.plan import Plan
 from qatool.jobs.runfolder.runlog import log_handler
 from qatool.jobs.stopping import Stop
 from qatool.logs import log_event, logging_also_to
+from qatool.names import REJECTS_SUFFIX, SUMMARY_SUFFIX
 from qatool.observers import SilentObserver
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _checked_target(options: ExtractOptions) -> Target:
     files = [] if options.summary in {None, "-"} else [location(str(options.summary))]
     files = [path for path in files if not is_device(path)]  # which a summary may be written to
     if target.kind != "stdout":
-        files += [beside(target.path, suffix) for suffix in (".rejects.jsonl", ".summary.json")]
+        files += [beside(target.path, suffix) for suffix in (REJECTS_SUFFIX, SUMMARY_SUFFIX)]
     for path in files:
         check_target(Target(kind="jsonl", path=path))
     return target

@@ -17,11 +17,12 @@ import numpy as np
 from qatool.commands.labelled import validation_questions
 from qatool.commands.startingmodel import StartingModel, shown
 from qatool.commands.trainingfeatures import features_of
-from qatool.errors import EnvironmentUnfitError, InputError, QualityGateError, UsageError
+from qatool.errors import EnvironmentUnfitError, QualityGateError, UsageError
 from qatool.features.layout import is_features
 from qatool.files.examples.labels import LABEL_FIELDS
 from qatool.files.output.partfolder import publish
 from qatool.files.output.targets import Target, check_target, run_folder
+from qatool.files.sources.rows import too_many_bad
 from qatool.files.storage.atomic import temporaries_in
 from qatool.files.storage.cache import cache_folder
 from qatool.files.storage.locations import on_disk
@@ -167,7 +168,7 @@ class _Training:
         self._features = self._all_features()
         most = options.max_errors
         if most is not None and self.rejected > most:
-            raise InputError(f"{self.rejected} rows are bad, more than --max-errors {most}; mend them")
+            raise too_many_bad(self.rejected, most)
         self._examples = validation_questions(self._options)
         self._windows = self._training_windows()
         self.plan = self._steps()

@@ -18,7 +18,7 @@ from qatool.files.examples.corpus import open_corpus
 from qatool.files.examples.fields import Columns
 from qatool.files.examples.labels import ANSWERS, LABEL_FIELDS
 from qatool.files.sources.paths import resolve
-from qatool.files.sources.rows import excerpt
+from qatool.files.sources.rows import bad_row, excerpt, too_many_bad
 from qatool.logs import log_event
 from qatool.spans.decode import decoder
 
@@ -45,12 +45,10 @@ def read_questions(given: str, options: RowOptions, *, flag: str) -> tuple[list[
             kept.append(example)
             continue
         if options.on_error == "fail":
-            raise InputError(
-                f"{example.where}: {example.error}; mend the row, or add --on-error skip to leave such rows out"
-            )
+            raise bad_row(f"{example.where}: {example.error}")
         left_out += 1
         if options.max_errors is not None and left_out > options.max_errors:
-            raise InputError(f"{left_out} rows are bad, more than --max-errors {options.max_errors}; mend them")
+            raise too_many_bad(left_out, options.max_errors)
         log_event("left out", row=example.where, reason=example.error)
     if not kept:
         raise InputError(f"{flag} {excerpt(given)}: holds no question; name labelled questions")

@@ -27,12 +27,13 @@ from qatool.files.output.own import without_own
 from qatool.files.output.partfolder import publish
 from qatool.files.output.targets import Target, check_target, run_folder
 from qatool.files.sources.paths import resolve
-from qatool.files.sources.rows import bad_row
+from qatool.files.sources.rows import bad_row, too_many_bad
 from qatool.files.storage.atomic import write_bytes, write_json
 from qatool.files.storage.locations import on_disk
 from qatool.files.storage.writefailures import reporting
 from qatool.jobs.runfolder.claim import locked_folder
 from qatool.jobs.runfolder.leftovers import restore
+from qatool.jobs.runfolder.lock import LOCK_NAME
 from qatool.jobs.runfolder.plan import PLAN_NAME
 from qatool.jobs.stopping import Stop
 from qatool.jobs.workers.inorder import in_order
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from qatool.options import PrepOptions
     from qatool.schema import Example
 
-_LOCK_NAME = "lock"
 _STAGING_NAME = "features"
 _WORKER_MODULES = ("qatool.features.writer", "qatool.features.maker", "qatool.windows.tokenizer", "tokenizers")
 T = TypeVar("T")
@@ -143,7 +143,7 @@ def _clear(folder: Path, *, spare: str = "") -> None:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name != _LOCK_NAME:
+        elif path.name != LOCK_NAME:
             path.unlink(missing_ok=True)
 
 
@@ -244,7 +244,7 @@ class _Preparation:
     def _checked(self, corpus: Corpus) -> Iterator[Example]:
         for example in corpus.examples():
             if example.error is not None and self._options.on_error == "fail":
-                raise bad_row(example.where, example.error)
+                raise bad_row(f"{example.where}: {example.error}")
             yield example
 
     def _take_rejects(self, report: Report, audit: Audit) -> None:
@@ -260,18 +260,14 @@ class _Preparation:
                 f"{first['where']}: {first['reason']}; mend the row, or drop --strict to set such rows aside"
             )
         limit, rejected = self._options.max_errors, audit.counts["rejected"]
-        too_many = limit is not None and rejected > limit
         # After too many, the list stays in the run folder; else it becomes part of the features.
         path = self._staging / REJECTS_NAME
         lines = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in report.rejects)
         with reporting(path), path.open("ab") as stream:
             stream.write(lines.encode("utf-8", "backslashreplace"))
-        if too_many:
+        if limit is not None and rejected > limit:
             kept = path.replace(self._folder / REJECTS_NAME)
-            raise InputError(
-                f"{rejected} rows were rejected, more than --max-errors {limit}; "
-                f"see {kept}, mend them or raise --max-errors"
-            )
+            raise too_many_bad(rejected, limit, see=str(kept))
 
     def _thin(self, maker: FeatureMaker, audit: Audit, negatives: Sequence[int]) -> None:
         """Drop windows without an answer as ``--negatives-per-positive`` asks."""
@@ -334,7 +330,7 @@ def _maker(options: PrepOptions) -> FeatureMaker:
     :raises UsageError: window sizes that the model cannot read
     """
     name = model_name(options.model)
-    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code, light=True)
+    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
     tokenizer.remember_words()
     size = resolve_size(
         options,

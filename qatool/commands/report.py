@@ -28,10 +28,12 @@ from qatool.evaluation.report.charts import (
 )
 from qatool.evaluation.report.choice import choose
 from qatool.evaluation.report.page import Card, Figure, page
+from qatool.files.output.targets import beside
 from qatool.files.sources.paths import resolve
 from qatool.files.storage.atomic import write_bytes
 from qatool.files.storage.locations import check_readable, is_there, location
 from qatool.logs import log_event
+from qatool.names import SUMMARY_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,13 +116,13 @@ def _judged(options: ReportOptions, answers: AnswerSet) -> Judged | None:
 
 def _summary(path: Location) -> Mapping[str, Any]:
     """Return what the extraction told of itself, empty when its summary is not there any more."""
-    beside = path.with_name(path.name + ".summary.json")
+    summary = beside(path, SUMMARY_SUFFIX)
     try:
-        values = json.loads(beside.read_bytes())
+        values = json.loads(summary.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        log_event("the summary cannot be read", level=logging.WARNING, file=str(beside), reason=str(error))
+        log_event("the summary cannot be read", level=logging.WARNING, file=str(summary), reason=str(error))
         return {}
     return values if isinstance(values, dict) else {}
 

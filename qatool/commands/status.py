@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import EXIT_DONE, InputError, RowsRejected, UsageError
-from qatool.files.output.targets import parse_target, run_folder
+from qatool.errors import InputError, UsageError
+from qatool.files.output.targets import beside, parse_target, run_folder
 from qatool.files.storage.locations import check_readable, is_there
 from qatool.jobs.runfolder.state import RunState, read_state
-from qatool.wording import counted, duration
+from qatool.names import SUMMARY_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,45 +45,10 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
                 + ("it shows its own progress" if state.running else "the same command continues it")
             )
         return _unfinished(options.output, state)
-    summary = _summary(path.with_name(path.name + ".summary.json")) if written else None
+    summary = _summary(beside(path, SUMMARY_SUFFIX)) if written else None
     if summary is None:
         raise InputError(f"{options.output}: no extraction into it has been started here; check the path")
     return _done(options.output, summary)
-
-
-def as_json(state: Mapping[str, Any]) -> str:
-    """Return the state as one line of JSON."""
-    return json.dumps(state)
-
-
-def lines(state: Mapping[str, Any]) -> list[str]:
-    """Return the state in words."""
-    count = (
-        counted(state["examples"], "example") if state["examples"] is not None else "an unknown number of examples"
-    )
-    if state["state"] == "done":
-        answered = "" if state["answered"] is None else f", {state['answered']:,} answered"
-        rejected = f", {state['rejected']:,} rejected" if state["rejected"] else ""
-        return [f"{state['output']}: done, {count}{answered}{rejected}"]
-    if state["total"]:
-        count = f"{state['examples']:,} of {counted(state['total'], 'example')} ({100 * state['share']:.1f} %)"
-    told = [f"{state['output']}: {state['state']}, {count} in {counted(state['shards'], 'shard')}"]
-    if state["rejected"]:
-        told.append(f"{counted(state['rejected'], 'row')} rejected")
-    if state["examples_per_second"]:
-        pace = f"{state['examples_per_second']:,.1f} examples/s, {state['windows_per_second']:,.1f} windows/s"
-        left = "" if state["seconds_left"] is None else f", {duration(state['seconds_left'])} left"
-        told.append(f"{pace}{left}")
-    if state["state"] == "running":
-        told.append(f"process {state['process']} on {state['host']} since {state['since']}")
-    elif state["exit_code"] in {EXIT_DONE, RowsRejected.exit_code}:
-        told.append("the last start finished, but its output is gone; the same command makes it again")
-    elif state["exit_code"] is not None:
-        reason = state["reason"] or "an internal error; its traceback is in log.jsonl in the run folder"
-        told.append(f"the last start ended with exit code {state['exit_code']}: {reason}")
-    else:
-        told.append("the last start was killed; the same command continues")
-    return told
 
 
 def _unfinished(output: str, state: RunState) -> dict[str, Any]:
@@ -109,14 +74,14 @@ def _unfinished(output: str, state: RunState) -> dict[str, Any]:
     }
 
 
-def _summary(beside: Location) -> dict[str, Any] | None:
+def _summary(path: Location) -> dict[str, Any] | None:
     """Return the summary beside a finished output, ``None`` when there is none that extract wrote.
 
     :raises InputError: it may not be read
     """
-    check_readable(beside)
+    check_readable(path)
     try:
-        summary = json.loads(beside.read_bytes())
+        summary = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     return summary if isinstance(summary, dict) and "answer_fingerprint" in summary else None

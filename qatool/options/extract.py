@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from qatool.errors import UsageError
+from qatool.names import REJECTS_SUFFIX, RUN_FOLDER_SUFFIX, SUMMARY_SUFFIX
 from qatool.options.flags import (
     Flag,
     argument,
@@ -307,7 +308,7 @@ class ExtractOptions(WindowOptions):
         if self.output == "-":
             return []
         bare = self.output.rstrip("/")
-        rejects, summary = f"{bare}.rejects.jsonl", f"{bare}.summary.json"
+        rejects, summary = f"{bare}{REJECTS_SUFFIX}", f"{bare}{SUMMARY_SUFFIX}"
         named = {
             "--summary": (self.summary, (rejects,)),
             "--log-file": (self.log_file, (rejects, summary)),
@@ -318,7 +319,7 @@ class ExtractOptions(WindowOptions):
             if path not in {None, "-"}
             and (
                 any(same_place(str(path), other) for other in others)
-                or any(lies_in(str(path), folder) for folder in (bare, f"{bare}.qatool"))
+                or any(lies_in(str(path), folder) for folder in (bare, f"{bare}{RUN_FOLDER_SUFFIX}"))
             )
         ]
 

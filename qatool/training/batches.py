@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -114,8 +114,3 @@ def micro_batches(
         size = size // grain.rows * grain.rows if size >= grain.rows else min(size, max(1, grain.rows // 2 - 1))
         yield rows[first : first + size]
         first += size
-
-
-def repeated(weights: Sequence[tuple[int, float]]) -> NDArray[np.float64]:
-    """Return the weight of each window, from the number of windows and the weight of each file: ``(n,)``."""
-    return np.repeat([weight for _, weight in weights], [count for count, _ in weights]).astype(np.float64)

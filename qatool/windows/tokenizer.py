@@ -90,7 +90,6 @@ class PairTokenizer:
                 "save it once with a tokenizer.json"
             )
         self.name = name
-        self._hf = tokenizer
         self._backend: Tokenizer = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -105,17 +104,17 @@ class PairTokenizer:
         self.template = _probe(self._backend, cls_token_id=tokenizer.cls_token_id, name=name)
 
     @classmethod
-    def load(cls, model: str, *, trust_remote_code: bool = False, light: bool = False) -> Self:
+    def load(cls, model: str, *, trust_remote_code: bool = False) -> Self:
         """Load the tokenizer of ``model``, a folder or a hub id; a folder never touches the network.
 
-        :param light: for tokenising only, not for :meth:`save`; leaves transformers, or at least torch, alone where
-            it can do without
+        Transformers, which imports torch, is left alone where that makes no difference.
+
         :raises EnvironmentUnfitError: it does not load
         """
-        if light and (found := load_light(Path(model))) is not None:
+        if (found := load_light(Path(model))) is not None:
             return cls(found, name=model)
         try:
-            loader = _named_class(Path(model)) if light else None
+            loader = _named_class(Path(model))
             if loader is None:
                 from transformers import AutoTokenizer
 
@@ -133,10 +132,6 @@ class PairTokenizer:
     def remember_words(self) -> None:
         """Tokenise faster from now on, where the tokenizer allows it; the tokens are the same."""
         self._words = WordMemory.of(self._backend)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the transformers tokenizer behind: what tokenises in another process has no need of it."""
-        return self.__dict__ | {"_hf": None}
 
     def token(self, token_id: int) -> str:
         """Return the token with this id as the tokenizer spells it."""
@@ -157,10 +152,6 @@ class PairTokenizer:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the tokenizer's whole definition."""
         return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
-
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer's files into ``folder``."""
-        self._hf.save_pretrained(folder)
 
     def tokenize(self, texts: Sequence[str], *, offsets: bool = True, words: bool = False) -> TokenizedTexts:
         """Tokenise each text by itself, without special tokens.

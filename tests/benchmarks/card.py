@@ -41,7 +41,7 @@ import qatool
 from qatool.cli import look_less_for_garbage
 from qatool.commands.extract import run
 from qatool.models.arithmetic import window_flops
-from qatool.models.companions import load_config
+from qatool.models.companions import load_config, save_tokenizer
 from qatool.models.pytorch.torch_backend import ModelInMemory
 from qatool.options import ExtractOptions
 from qatool.windows.build import build_windows
@@ -84,7 +84,7 @@ class Measurements:
             texts = [row["context"] for row in rows[: 5_000 if self.given.rehearse else 50_000 : 5]]
             model = make_model(self.folder / name, size, texts)
             if self.given.tokenizer is not None and size.kind == "roberta":
-                PairTokenizer.load(str(self.given.tokenizer)).save(model)
+                save_tokenizer(str(self.given.tokenizer), model, trust_remote_code=False)
             found = self.told["sizes"].setdefault(name, {})
             for part in PARTS[1:]:
                 if part in wanted:

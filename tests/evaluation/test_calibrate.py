@@ -118,7 +118,7 @@ def test_bad_rows(model, capsys, tmp_path) -> None:
     (tmp_path / "dev.jsonl").write_text("\n".join([*lines[:10], '{"question": null, "context": "x"}', *lines[10:]]))
     assert cli.run(["calibrate", "model", "--on", "dev.jsonl"]) == 3
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "Error: dev.jsonl:11: question is null; mend the row, or add --on-error skip to leave such rows out"
+        "Error: dev.jsonl:11: question is null; mend the row, or add --on-error skip to set such rows aside"
     )
     assert cli.run(["calibrate", "model", "--on", "dev.jsonl", "--on-error", "skip", "--limit", "16", "--json"]) == 5
     told = capsys.readouterr()

@@ -196,7 +196,7 @@ def test_a_rejected_row_ends_the_run_unless_skipped(place, capfd) -> None:
         "Error: features row 3: question is null; mend the row, or add --on-error skip to set such rows aside\n"
     )
     assert problem(capfd, "features", "-o", "x.jsonl", "--on-error", "skip", "--max-errors", 1, code=3).startswith(
-        "Error: 3 rows were rejected, more than --max-errors 1; "
+        "Error: 3 rows are bad, more than --max-errors 1; "
     )
 
 

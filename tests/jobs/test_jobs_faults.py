@@ -111,7 +111,7 @@ def test_too_many_bad_rows(runner) -> None:
     process = runner.run("in.jsonl", "--on-error", "skip", "--max-errors", "3")
     assert process.wait() == 3
     assert process.error == (
-        "Error: 4 rows were rejected, more than --max-errors 3; see answers.parquet.qatool/rejects.jsonl, mend them "
+        "Error: 4 rows are bad, more than --max-errors 3; see answers.parquet.qatool/rejects.jsonl, mend them "
         "or raise --max-errors\n"
     )
     assert len((runner.run_folder / "rejects.jsonl").read_text().splitlines()) == 4

@@ -252,7 +252,13 @@ def test_a_damaged_plan_is_none(tmp_path, text) -> None:
 
 
 def test_plan(tmp_path) -> None:
-    plan = Plan(identity={"model": "a", "top_k": 1}, limits={"rows": 5, "threads": 2}, output="o", examples=7)
+    plan = Plan(
+        identity={"model": "a", "top_k": 1},
+        limits={"rows": 5, "threads": 2},
+        output="o",
+        examples=7,
+        command="extract",
+    )
     plan.save(tmp_path / "plan.json")
     assert Plan.load(tmp_path / "plan.json") == plan
     text = (tmp_path / "plan.json").read_text()
@@ -344,9 +350,8 @@ def test_what_is_not_a_runs_stays_in_its_folder(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("plan", "owner"),
     [
-        (Plan(identity={"a": 1}, limits={"rows": 5}), "extract"),
-        (Plan(identity={"a": 1}, limits={}), "finetune"),
-        (Plan(identity={"a": 1}, limits={"rows": 5}, command="other"), "other"),
+        (Plan(identity={"a": 1}, limits={"rows": 5}, command="extract"), "extract"),
+        (Plan(identity={"a": 1}, limits={}, command="finetune"), "finetune"),
     ],
 )
 def test_unfinished_work_of_another_command_is_refused(tmp_path, plan, owner) -> None:

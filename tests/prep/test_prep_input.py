@@ -110,7 +110,7 @@ def test_too_many_errors(qatool, tmp_path, tiny_model) -> None:
     assert qatool(*words) == (
         3,
         "",
-        f"Error: 3 rows were rejected, more than --max-errors 2; {remedy}\n",
+        f"Error: 3 rows are bad, more than --max-errors 2; {remedy}\n",
     )
     assert not (tmp_path / "f").exists()
     assert len((tmp_path / "f.qatool" / "rejects.jsonl").read_text().splitlines()) == 3

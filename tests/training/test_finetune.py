@@ -92,7 +92,7 @@ def test_unfinished_training_is_refused_to_other_commands(options, labelled, tmp
         assert capfd.readouterr().err == f"Error: {told}another output\n"
     assert cli.run(["extract", str(tmp_path / "none.jsonl"), "-o", f"{tmp_path}/model/", "--progress", "none"]) == 6
     assert sorted(path.name for path in run_folder.iterdir()) == ["last.ckpt", "lock", "plan.json"]
-    Plan(identity={"model": "x"}, limits={"rows": 1}).save(run_folder / "plan.json")
+    Plan(identity={"model": "x"}, limits={"rows": 1}, command="extract").save(run_folder / "plan.json")
     with pytest.raises(ResumeRefusedError, match="holds unfinished work of qatool extract; finish that first"):
         run(options(restart=bool(more)))
 

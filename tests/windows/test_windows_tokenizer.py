@@ -81,15 +81,6 @@ def test_fingerprint_follows_the_vocabulary() -> None:
     assert all(len(mark) == 64 for mark in prints)
 
 
-def test_saved_and_loaded_again(tmp_path) -> None:
-    tokenizer = pair_tokenizer("wordpiece")
-    tokenizer.save(tmp_path)
-    again = PairTokenizer.load(str(tmp_path))
-    assert again.fingerprint == tokenizer.fingerprint
-    assert again.template == tokenizer.template
-    assert again.model_max_length == 512
-
-
 def test_slow_tokenizers_are_refused() -> None:
     with pytest.raises(EnvironmentUnfitError) as caught:
         PairTokenizer(SimpleNamespace(is_fast=False), name="models/old")

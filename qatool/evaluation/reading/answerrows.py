@@ -13,9 +13,9 @@ from qatool.files.formats.readers import open_reader
 from qatool.files.sources.paths import resolve
 from qatool.files.sources.rows import excerpt, where
 from qatool.files.sources.streams import reading
-from qatool.files.storage.names import SUCCESS_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.values.jsonlines import python_values
+from qatool.names import SUCCESS_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

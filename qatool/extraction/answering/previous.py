@@ -17,9 +17,9 @@ from qatool.errors import InputError, reason_of
 from qatool.extraction.answering.gather import blocks, gather
 from qatool.files.formats.parquet import open_parquet
 from qatool.files.storage.locations import is_there, matching
-from qatool.files.storage.names import SUCCESS_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
+from qatool.names import SUCCESS_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -110,7 +110,7 @@ def prepare(
 
     name = model_name(options.model)
     settings = ModelSettings.load(name)
-    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code, light=True)
+    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
     stored = None if features is None else FeatureWindows(features, tokenizer, options)
     backend = load_backend(
         name,

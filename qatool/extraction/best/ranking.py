@@ -84,7 +84,7 @@ def rank_documents(
     for some in _chunks(documents.documents()):
         bad = [one for one in some if one.error is not None]
         if bad and refuse_bad:
-            raise bad_row(bad[0].where, bad[0].error)
+            raise bad_row(f"{bad[0].where}: {bad[0].error}")
         is_bad += [one.error is not None for one in some]
         good = [one.context or "" for one in some if one.error is None]
         collection.add(tokenizer.tokenize(good, offsets=False))

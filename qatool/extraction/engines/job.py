@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qatool.errors import EnvironmentUnfitError, InputError
+from qatool.errors import EnvironmentUnfitError
 from qatool.extraction.answering.part import Task
 from qatool.extraction.answering.previous import PreviousAnswers
 from qatool.extraction.answering.sample import Sample
@@ -98,7 +98,7 @@ class ExtractionJob:
         :raises InputError: the model cannot read a row, and those are not skipped
         """
         for reject in part.rejects if not self._skip_errors else ():
-            raise InputError(f"{reject['where']}: {reject['reason']}; add --on-error skip to set such rows aside")
+            raise bad_row(f"{reject['where']}: {reject['reason']}")
         if unit is not None and self.wants_samples:
             self._collect(unit, part)
 
@@ -118,7 +118,7 @@ class ExtractionJob:
     def _checked(self) -> Iterator[Example]:
         for example in self._corpus.examples():
             if example.error is not None and not self._skip_errors:
-                raise bad_row(example.where, example.error)
+                raise bad_row(f"{example.where}: {example.error}")
             yield example
 
     def _collect(self, shard: Shard, part: Part) -> None:

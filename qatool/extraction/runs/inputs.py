@@ -77,7 +77,7 @@ def _ranked(
     from qatool.windows.tokenizer import PairTokenizer
 
     name = model_name(options.model)
-    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code, light=True)
+    tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
     tokenizer.remember_words()
     ranking = rank_documents(
         documents,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from qatool.files.output.answers import open_writer
 from qatool.files.output.targets import beside, run_folder
-from qatool.files.storage.names import RUN_FOLDER_SUFFIX
 from qatool.files.storage.objects import ObjectPath
 from qatool.jobs.runfolder.leftovers import restore, sweep
+from qatool.names import REJECTS_SUFFIX, RUN_FOLDER_SUFFIX, SUMMARY_SUFFIX
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qatool.jobs.work import Part, Unit
 
 
-WRITTEN_SUFFIXES = ("", RUN_FOLDER_SUFFIX, ".summary.json", ".rejects.jsonl")
+WRITTEN_SUFFIXES = ("", RUN_FOLDER_SUFFIX, SUMMARY_SUFFIX, REJECTS_SUFFIX)
 """Behind the output's name: of the output and of what stands beside it."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import EXIT_DONE, InputError, QatoolError, ResumeRefusedError, RowsRejected
+from qatool.errors import EXIT_DONE, QatoolError, ResumeRefusedError, RowsRejected
 from qatool.extraction.answering.columns import Columns
 from qatool.extraction.answering.setup import as_planned
 from qatool.extraction.engines.engine import open_engine
@@ -26,6 +26,7 @@ from qatool.extraction.runs.progress import RunProgress
 from qatool.extraction.runs.reuse import reusable_files
 from qatool.extraction.runs.summary import SpeedLog, reasons, summary
 from qatool.files.output.targets import beside
+from qatool.files.sources.rows import bad_row, too_many_bad
 from qatool.files.sources.stdin import STDIN
 from qatool.files.storage.atomic import replacing, write_json
 from qatool.files.storage.locations import location, move
@@ -35,6 +36,7 @@ from qatool.jobs.engines.course import Course, Totals
 from qatool.jobs.runfolder.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
+from qatool.names import REJECTS_SUFFIX, SUMMARY_SUFFIX
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
@@ -244,12 +246,11 @@ class ExtractionRun:
         options = self._options
         if options.on_error == "fail" and step.rejects:
             first = step.rejects[0]
-            raise InputError(f"{first['where']}: {first['reason']}; add --on-error skip to set such rows aside")
+            raise bad_row(f"{first['where']}: {first['reason']}")
         limit, rejected = options.max_errors, totals.counts["rejected"]
         if limit is not None and rejected > limit:
-            see = "" if self._target.kind == "stdout" else f"see {self._folder.rejects}, "
-            raise InputError(
-                f"{rejected} rows were rejected, more than --max-errors {limit}; {see}mend them or raise --max-errors"
+            raise too_many_bad(
+                rejected, limit, see="" if self._target.kind == "stdout" else str(self._folder.rejects)
             )
 
     def _write_rejects(self, totals: Totals) -> None:
@@ -293,7 +294,7 @@ class ExtractionRun:
         target = self._target
         if target.kind != "stdout":
             told["rejects"] = self._leave_rejects(are_any=told["rejected"] > 0)
-            write_json(beside(target.path, ".summary.json"), told)
+            write_json(beside(target.path, SUMMARY_SUFFIX), told)
         self._give_summary(told)
         log_event("finished", routine=True, examples=told["examples"], exit_code=told["exit_code"])
         if self._options.keep_run:
@@ -323,7 +324,7 @@ class ExtractionRun:
 
     def _leave_rejects(self, *, are_any: bool) -> str | None:
         """Move the list of rejected rows beside the output, or remove an earlier run's; return where it stands."""
-        listed = beside(self._target.path, ".rejects.jsonl")
+        listed = beside(self._target.path, REJECTS_SUFFIX)
         with reporting(listed):
             if not are_any:
                 listed.unlink(missing_ok=True)

@@ -107,7 +107,7 @@ def load_questions(source: Source, columns: Columns, on_error: OnError) -> Quest
     found = [_question(source, row, columns, id_column, named=names_documents) for row in rows]
     bad = [question for question in found if question.error is not None]
     if bad and on_error == "fail":
-        raise bad_row(bad[0].where, bad[0].error)
+        raise bad_row(f"{bad[0].where}: {bad[0].error}")
     good = [question for question in found if question.error is None]
     _warn_of_shared_ids(source, good)
     if not names_documents:

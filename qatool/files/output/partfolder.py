@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from qatool.files.output.targets import check_replaceable
 from qatool.files.storage.atomic import replacing, sync_folder, temporary_name, write_json
-from qatool.files.storage.names import SUCCESS_NAME, UNFINISHED_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
+from qatool.names import SUCCESS_NAME, UNFINISHED_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

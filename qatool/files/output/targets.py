@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 from qatool.errors import OutputError, UsageError
 from qatool.files.storage.atomic import is_device
 from qatool.files.storage.locations import Location, location
-from qatool.files.storage.names import RUN_FOLDER_SUFFIX, SUCCESS_NAME, UNFINISHED_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.stores import WEB
 from qatool.files.storage.writefailures import reporting
+from qatool.names import RUN_FOLDER_SUFFIX, SUCCESS_NAME, UNFINISHED_NAME
 
 if TYPE_CHECKING:
     from qatool.files.sources.source import Compression

@@ -19,12 +19,12 @@ from qatool.files.sources.rows import excerpt, printable
 from qatool.files.sources.source import SUPPORTED, Source, source_of, source_or_none, valid_text
 from qatool.files.sources.stdin import STDIN, spool_stdin
 from qatool.files.storage.locations import Location, location
-from qatool.files.storage.names import RUN_FOLDER_SUFFIX, UNFINISHED_NAME
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.patterns import key_pattern
 from qatool.files.storage.stores import WEB, no_access
 from qatool.files.storage.told import ObjectStat
 from qatool.logs import log_event
+from qatool.names import RUN_FOLDER_SUFFIX, UNFINISHED_NAME
 from qatool.wording import counted
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from qatool.errors import InputError
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -69,12 +70,24 @@ def printable(name: str) -> str:
     return name if name.isprintable() else repr(name)[1:-1]
 
 
-def bad_row(place: str, error: str | None) -> InputError:
+def bad_row(told: str) -> InputError:
     """Return what tells that a row cannot be used, and what to do.
 
-    :param place: see :func:`where`
+    :param told: where it is, see :func:`where`, and why: ``corpus.jsonl:12: question is null``
     """
-    return InputError(f"{place}: {error}; mend the row, or add --on-error skip to set such rows aside")
+    return InputError(f"{told}; mend the row, or add --on-error skip to set such rows aside")
+
+
+def too_many_bad(count: int, limit: int, *, see: str = "") -> InputError:
+    """Return what tells that more rows are bad than ``--max-errors`` allows.
+
+    :param see: where they are listed
+    """
+    looked = f"see {see}, " if see else ""
+    return InputError(
+        f"{counted(count, 'row')} {'is' if count == 1 else 'are'} bad, more than --max-errors {limit}; {looked}mend "
+        "them or raise --max-errors"
+    )
 
 
 def reason_kind(reason: str) -> str:

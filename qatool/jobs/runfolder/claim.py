@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from qatool.errors import OutputError, ResumeRefusedError
 from qatool.files.storage.writefailures import reporting
-from qatool.jobs.runfolder.lock import Lock
+from qatool.jobs.runfolder.lock import LOCK_NAME, Lock
 from qatool.jobs.runfolder.plan import PLAN_NAME, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qatool.files.storage.locations import Location
-    from qatool.jobs.runfolder.lock import OwnedLock
+    from qatool.jobs.runfolder.lock import LOCK_NAME, OwnedLock
 
-_MARKS = (PLAN_NAME, "lock")
+_MARKS = (PLAN_NAME, LOCK_NAME)
 """One of these is in nearly every folder that a run worked in."""
 _OURS = re.compile(
     r"plan\.json|parts|done|previous|rejects\.jsonl|stdin\.jsonl|log(\.jsonl)?|lock(\..*)?|\..*\.[0-9a-f]{8}\.tmp|\.nfs.*"
@@ -38,7 +38,7 @@ def locked_folder(folder: Path, *, command: str) -> Iterator[Lock]:
     :raises OutputError: it cannot be made, or is somebody else's
     """
     refuse_foreign(folder, ours=_OURS_IN_TRAINING)
-    with Lock(folder / "lock", command=command) as lock:
+    with Lock(folder / LOCK_NAME, command=command) as lock:
         try:
             refuse_others(folder, lock, command=command)
             yield lock
@@ -53,12 +53,12 @@ def refuse_others(folder: Location, lock: OwnedLock, *, command: str) -> None:
     :raises ResumeRefusedError: it is
     """
     plan = Plan.load(folder / PLAN_NAME)
-    if plan is None or plan.owner == command:
+    if plan is None or plan.command == command:
         return
     with suppress(OSError):
         lock.disown()
     raise ResumeRefusedError(
-        f"{folder}: holds unfinished work of qatool {plan.owner}; finish that first, remove the folder, or choose "
+        f"{folder}: holds unfinished work of qatool {plan.command}; finish that first, remove the folder, or choose "
         "another output"
     )
 

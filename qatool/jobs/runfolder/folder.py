@@ -27,7 +27,7 @@ from qatool.files.storage.writefailures import reporting
 from qatool.files.values.kept import conform, unify
 from qatool.jobs.runfolder.claim import refuse_foreign, refuse_others
 from qatool.jobs.runfolder.leftovers import empty_folder, sweep_folder
-from qatool.jobs.runfolder.lock import Lock
+from qatool.jobs.runfolder.lock import LOCK_NAME, Lock
 from qatool.jobs.runfolder.markers import Marker, read_marker, read_markers
 from qatool.jobs.runfolder.objectlock import ObjectLock
 from qatool.jobs.runfolder.partstate import hash_of, read_back, version_of
@@ -70,9 +70,9 @@ class RunFolder:
         self.done = path / "done"
         self.previous = path / "previous"
         self.lock = (
-            ObjectLock(path / "lock", command=command)
+            ObjectLock(path / LOCK_NAME, command=command)
             if isinstance(path, ObjectPath)
-            else Lock(path / "lock", command=command)
+            else Lock(path / LOCK_NAME, command=command)
         )
         self.is_removed = False
         """Whether nothing is to be left in it any more."""
@@ -377,7 +377,7 @@ class RunFolder:
             # Somebody let it lead to another disk, and it shall do so the next time.
             with suppress(OSError):
                 # Markers first: one must never stand without its part.
-                empty_folder(self.path, first=self.path / "done", last=self.path / "lock")
+                empty_folder(self.path, first=self.path / "done", last=self.path / LOCK_NAME)
             return
         gone = temporary_name(self.path)
         with suppress(OSError):

@@ -11,6 +11,7 @@ from qatool.files.storage.atomic import temporaries_in, temporaries_of
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
 from qatool.jobs.runfolder.claim import is_ours
+from qatool.jobs.runfolder.lock import LOCK_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ def sweep_folder(folder: Location) -> None:
     if isinstance(folder, ObjectPath):
         return
     # Another run may be about to ask for our lock.
-    spared = temporaries_of(folder / "lock")
+    spared = temporaries_of(folder / LOCK_NAME)
     for path in temporaries_in(folder):
         if path not in spared:
             _remove(path)

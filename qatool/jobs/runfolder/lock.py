@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from qatool.files.storage.locations import Location
 
+LOCK_NAME = "lock"
+"""Of the file in a run folder."""
 STALE_AFTER_S = 600.0
 HEARTBEAT_S = 60.0
 _SETTLE_S = 0.05

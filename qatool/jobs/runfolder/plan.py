@@ -31,8 +31,8 @@ class Plan:
     """What the run makes, for those who look at the folder."""
     examples: int | None = None
     """How many there are, where that can be told beforehand; for those who look at the folder."""
-    command: str = ""
-    """Whose work it is. Empty in older plans."""
+    command: str
+    """Whose work it is."""
 
     @classmethod
     def load(cls, path: Location) -> Plan | None:
@@ -57,11 +57,6 @@ class Plan:
         :raises OutputError: it cannot be written
         """
         write_json(path, sealed(asdict(self)), confirm=confirm)
-
-    @property
-    def owner(self) -> str:
-        """Whose work it is, also of older plans: a training had no limits."""
-        return self.command or ("extract" if self.limits else "finetune")
 
     def check_same_work(self, identity: Mapping[str, Any], *, folder: Location) -> None:
         """Make sure that the run may be continued.

@@ -80,7 +80,7 @@ def _read_state(path: Location) -> RunState | None:
         running=folder.lock.is_held(),
         owner={key: value for key, value in owner.items() if key in ("pid", "host", "since")},
         shards=len(whole),
-        command=plan.owner if plan is not None else str(owner.get("command") or "") or None,
+        command=plan.command if plan is not None else str(owner.get("command") or "") or None,
         counts=dict(counts),
         total=None if plan is None else plan.examples,
         examples_per_second=examples / seconds if seconds else None,
