@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qatool.windows.ragged import Ints, offsets_of
+from qatool.windows.ragged import Ints, offsets_of, positions
 
 if TYPE_CHECKING:
     from qatool.spans.search import SpanTable
@@ -91,5 +91,5 @@ def best_of_each(
     order = order[distinct]
     order = order[np.lexsort((end[order], start[order], -rank_by[order], example[order]))]
     counts = np.bincount(example[order], minlength=n_examples)
-    rank = np.arange(len(order)) - np.repeat(offsets_of(counts)[:-1], counts)
+    rank = positions(counts)
     return order[rank < top_k], offsets_of(np.minimum(counts, top_k))

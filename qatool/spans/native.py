@@ -28,7 +28,7 @@ import numpy as np
 
 from qatool.spans.candidates import Candidates, RankedSpans, best_of_each
 from qatool.spans.search import SpanSearch
-from qatool.windows.ragged import offsets_of
+from qatool.windows.ragged import offsets_of, positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,7 +109,7 @@ class NativeDecoder:
         score, is_first = _merged(example, texts, probability)
         order = np.lexsort((-score, ~is_first, example))
         counts = np.bincount(example, minlength=n_examples)
-        rank = np.arange(len(order)) - np.repeat(offsets_of(counts)[:-1], counts)
+        rank = positions(counts)
         kept = order[rank < self.top_k]
         kept = kept[np.lexsort((-score[kept], example[kept]))]
         chosen = pool[kept]

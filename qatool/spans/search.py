@@ -66,10 +66,14 @@ class SpanTable:
             columns[column.name][order] = flat
         return cls(**columns)
 
+    def unread(self) -> NDArray[np.intp]:
+        """Return the windows whose numbers are none: not read, or answered with infinite scores or NaN."""
+        return np.flatnonzero(~np.isfinite(self.start_mass + self.end_mass + self.null_logit))
+
     @classmethod
     def of_rows(cls, rows: NDArray[np.int32]) -> Self:
         """Take rows ``(w, 3 * k + 4)`` apart that :meth:`FoundSpans.written_to` wrote."""
-        top_k = (rows.shape[1] - 4) // 3
+        top_k = spans_a_row(rows)
         start, end, logit, numbers = np.split(rows, [top_k, 2 * top_k, 3 * top_k], axis=1)
         null_logit, start_mass, end_mass, span_mass = np.ascontiguousarray(numbers).view(np.float32).T
         return cls(
@@ -125,7 +129,7 @@ class FoundSpans:
 
         :param rows: ``(b, 3 * top_k + 4)``, int32; the columns of spans beyond those found stay as they are
         """
-        top_k, found = (rows.shape[1] - 4) // 3, self.start.shape[1]
+        top_k, found = spans_a_row(rows), self.start.shape[1]
         spans = (self.start, self.end, self.logit.view(torch.int32))
         for place, values in enumerate(spans):
             rows[:, place * top_k : place * top_k + found] = values
@@ -133,9 +137,18 @@ class FoundSpans:
         rows[:, 3 * top_k :] = numbers.view(torch.int32)
 
 
+_SPAN_NUMBERS, _WINDOW_NUMBERS = 3, 4
+"""In a row that :meth:`FoundSpans.written_to` writes: of each span, and of its window."""
+
+
+def spans_a_row(rows: NDArray[np.int32] | Tensor) -> int:
+    """Return how many spans rows ``(w, 3 * top_k + 4)`` have room for."""
+    return (rows.shape[1] - _WINDOW_NUMBERS) // _SPAN_NUMBERS
+
+
 def no_rows(windows: int, top_k: int, device: torch.device) -> Tensor:
     """Return rows for :meth:`FoundSpans.written_to` that say that nothing was read: ``(windows, 3 * top_k + 4)``."""
-    rows = torch.zeros((windows, 3 * top_k + 4), dtype=torch.int32, device=device)
+    rows = torch.zeros((windows, _SPAN_NUMBERS * top_k + _WINDOW_NUMBERS), dtype=torch.int32, device=device)
     rows[:, 2 * top_k : 3 * top_k] = _bits(-np.inf)
     rows[:, 3 * top_k :] = _bits(np.nan)
     return rows

@@ -13,7 +13,7 @@ import numpy as np
 
 from qatool.spans.candidates import Candidates, RankedSpans, best_of_each
 from qatool.spans.search import SCRIPT_N_BEST, SpanSearch
-from qatool.windows.ragged import offsets_of
+from qatool.windows.ragged import positions
 
 if TYPE_CHECKING:
     from qatool.spans.readwindows import ReadWindows
@@ -50,7 +50,7 @@ class ScriptDecoder:
         # The script keeps spans two windows share twice, and normalises over the 20 best of them.
         order = np.lexsort((-logit, candidates.example))
         counts = np.bincount(candidates.example, minlength=n_examples)
-        rank = np.arange(len(order)) - np.repeat(offsets_of(counts)[:-1], counts)
+        rank = positions(counts)
         n_best = order[rank < SCRIPT_N_BEST]
         peak = np.full(n_examples, -np.inf)
         np.maximum.at(peak, candidates.example[n_best], logit[n_best])

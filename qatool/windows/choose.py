@@ -15,7 +15,7 @@ import numpy as np
 
 from qatool.windows.cut import Windows
 from qatool.windows.passages import passages
-from qatool.windows.ragged import offsets_of, ranges
+from qatool.windows.ragged import offsets_of, positions
 from qatool.windows.relevance import bm25
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _rank(windows: Windows, value: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the place of each window among its example's by ``value (w,)``, highest and then earliest first."""
     order = np.lexsort((-value, windows.overflow_to_sample_mapping))
     rank = np.empty(len(windows), dtype=np.int64)
-    rank[order] = ranges(np.zeros(len(windows.n_windows), dtype=np.int64), windows.n_windows)
+    rank[order] = positions(windows.n_windows)
     return rank
 
 
@@ -148,7 +148,7 @@ def _is_led(windows: Windows, rank: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _spread(n_windows: NDArray[np.int64], limit: int) -> NDArray[np.float64]:
     """Return 1 for ``limit`` windows spread evenly over each example's, 0 for the others: ``(w,)``."""
-    position = ranges(np.zeros(len(n_windows), dtype=np.int64), n_windows)
+    position = positions(n_windows)
     total = np.repeat(n_windows, n_windows)
     # Window i is chosen when a multiple of total / limit falls on it.
     chosen: NDArray[np.bool_] = (position * limit) // total != ((position - 1) * limit) // total

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatool.windows.ragged import offsets_of, ranges
+from qatool.windows.ragged import offsets_of, positions, ranges
 from qatool.windows.relevance import PAIR_WEIGHT, SHORT_TOKENS, Terms, gain, length_discount, rarity
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Collection:
         """Take in the next documents, whose offsets are not needed."""
         lengths = documents.lengths
         n_passages = np.maximum(-(-(lengths - PASSAGE_TOKENS) // _STEP), 0) + 1
-        position = ranges(np.zeros(len(lengths), dtype=np.int64), n_passages)
+        position = positions(n_passages)
         length = np.clip(np.repeat(lengths, n_passages) - position * _STEP, 0, PASSAGE_TOKENS)
         self._n_passages.append(n_passages)
         self._lengths.append(np.maximum(length, SHORT_TOKENS).astype(np.int16))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatool.errors import UsageError
-from qatool.windows.ragged import Ints, offsets_of
+from qatool.windows.ragged import Ints, offsets_of, positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def cut_windows(
     overflowing = np.maximum(context - room, 0)
     n_windows = np.where(context > 0, 1 + -(-overflowing // step), 0)
     sample = np.repeat(np.arange(len(context)), n_windows)
-    window = np.arange(len(sample)) - np.repeat(offsets_of(n_windows)[:-1], n_windows)
+    window = positions(n_windows)
     start = window * step[sample]
     return Windows(
         overflow_to_sample_mapping=sample,

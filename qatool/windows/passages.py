@@ -14,7 +14,7 @@ import numpy as np
 
 from qatool.windows.cut import Windows
 from qatool.windows.paragraphs import paragraph_ends
-from qatool.windows.ragged import ranges
+from qatool.windows.ragged import positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def passages(examples: WindowedExamples) -> Windows:
     steps = np.where(is_whole, 0, -(-distance // (PASSAGE_TOKENS - PASSAGE_STRIDE)))
     count = np.where(is_whole, 1, steps + ~pieces.goes_on)
     piece = np.repeat(np.arange(len(length)), count)
-    part = ranges(np.zeros(len(length), dtype=np.int64), count)
+    part = positions(count)
     begin = pieces.first[piece] + part * distance[piece] // np.maximum(steps[piece], 1)
     longest = np.where(is_whole, length, PASSAGE_TOKENS)
     finish = np.minimum(begin + longest[piece], pieces.last[piece])
@@ -108,7 +108,7 @@ class _Pieces:
         behind_start = paragraphs.up_to(context, start)
         count = 1 + paragraphs.before(context, np.minimum(following, end)) - behind_start
         row = np.repeat(np.arange(len(windows)), count)
-        place = ranges(np.zeros(len(windows), dtype=np.int64), count)
+        place = positions(count)
         is_at_start = place == 0
         paragraph_behind = behind_start[row] + place
         ends_within = paragraph_behind < paragraphs.before(context, end)[row]

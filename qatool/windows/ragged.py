@@ -26,3 +26,12 @@ def ranges(starts: Ints, lengths: Ints) -> NDArray[np.int64]:
     """
     offsets = offsets_of(lengths)
     return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+
+
+def positions(lengths: Ints) -> NDArray[np.int64]:
+    """Return ``0, 1, …`` (``lengths[i]`` numbers) for every ``i``: the place of each value within its row.
+
+    :param lengths: ``(rows,)``
+    :returns: ``(sum of lengths,)``
+    """
+    return ranges(np.zeros(len(lengths), dtype=np.int64), lengths)

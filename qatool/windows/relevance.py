@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatool.windows.ragged import offsets_of, ranges
+from qatool.windows.ragged import offsets_of, positions, ranges
 from qatool.windows.terms import NO_TERM
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Terms:
         telling = np.flatnonzero(every != NO_TERM)
         single = every[telling]
         text = np.repeat(np.arange(len(lengths)), lengths)[telling]
-        position = ranges(np.zeros(len(lengths), dtype=np.int64), lengths)[telling]
+        position = positions(lengths)[telling]
         before = np.flatnonzero(text[1:] == text[:-1])
         pair = (single[before] + 1) * len(terms) + single[before + 1]
         return cls(

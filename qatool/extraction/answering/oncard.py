@@ -17,7 +17,7 @@ from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.pytorch.memory import telling_too_large, unless_full
 from qatool.models.pytorch.packed import PackedBatch
-from qatool.spans.search import SCRIPT_N_BEST, SpanTable, TokenCharacters, no_rows
+from qatool.spans.search import SCRIPT_N_BEST, SpanTable, TokenCharacters, no_rows, spans_a_row
 from qatool.windows.pieces import PIECES, WindowPieces
 from qatool.windows.ragged import offsets_of
 
@@ -188,14 +188,14 @@ class CardReader:
         """Wait for a shard; see :meth:`~qatool.extraction.answering.reading.WindowReader.read`."""
         pieces = launched.shard.pieces
         rows = launched.rows.wait()
-        failed = _unread(rows)
+        failed = SpanTable.of_rows(rows).unread()
         if len(failed):
             rows = rows.copy()
             self._read_again(launched.shard, failed, rows)
-            failed = _unread(rows)
         table = np.empty_like(rows)
         table[pieces.order] = rows
-        return SpanTable.of_rows(table), np.sort(pieces.order[failed])
+        spans = SpanTable.of_rows(table)
+        return spans, spans.unread()
 
     def _read_again(self, shard: CardShard, failed: NDArray[np.intp], rows: NDArray[np.int32]) -> None:
         """Read windows whose scores were no numbers with a wider range of numbers, where the backend has one."""
@@ -204,7 +204,7 @@ class CardReader:
             return
         log_event("some windows are read again", windows=len(failed), precision=wider.precision)
         again = CardReader(backend=wider, search=self.search, batch_tokens=self.batch_tokens, tick=lambda _: None)
-        rows[failed] = again.launch(shard.only(failed), most=(rows.shape[1] - 4) // 3).rows.wait()
+        rows[failed] = again.launch(shard.only(failed), most=spans_a_row(rows)).rows.wait()
 
     def _most(self, pieces: WindowPieces) -> int:
         """Return how many spans a window has at most, of those wanted."""
@@ -252,9 +252,3 @@ class CardReader:
         start_logits, end_logits = self.backend.packed_logits(batch)
         found = self.search.find(start_logits, end_logits, batch, uploaded.characters(first, last))
         found.written_to(rows)
-
-
-def _unread(rows: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Return the rows ``(w, 3 * k + 4)`` whose numbers are none."""
-    null_logit, start_mass, end_mass, _ = np.ascontiguousarray(rows[:, -4:]).view(np.float32).T
-    return np.flatnonzero(~np.isfinite(start_mass + end_mass + null_logit))

@@ -108,7 +108,7 @@ class WindowReader:
         if not tables:
             return SpanTable.missing(0), np.empty(0, dtype=np.intp)
         spans = SpanTable.joined(tables, np.concatenate(read))
-        return spans, np.flatnonzero(~np.isfinite(spans.start_mass + spans.end_mass + spans.null_logit))
+        return spans, spans.unread()
 
     def _submitted(
         self, read: Callable[[NDArray[np.int64]], list[_Read]], batches: Iterator[NDArray[np.int64]]

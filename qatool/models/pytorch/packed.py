@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qatool.windows.ragged import offsets_of, ranges
+from qatool.windows.ragged import offsets_of, positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def packed(batch: WindowBatch, device: torch.device, *, pad_token_id: int) -> Pa
     return PackedBatch(
         input_ids=moved(batch.input_ids[filled]),
         token_type_ids=None if batch.token_type_ids is None else moved(batch.token_type_ids[filled]),
-        position=moved(ranges(np.zeros_like(batch.lengths), batch.lengths)),
+        position=moved(positions(batch.lengths)),
         boundaries=moved(offsets_of(batch.lengths)),
         lengths=moved(batch.lengths),
         context_first=moved(batch.context_first),
