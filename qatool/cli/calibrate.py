@@ -50,7 +50,7 @@ def calibrate(options: CalibrateOptions) -> None:
 
 
 def _lines(result: CalibrateResult) -> Iterator[str]:
-    from qatool.evaluation.measures.curves import shown
+    from qatool.evaluation.measures.curves import threshold_text
 
     left_out = f", {counted(result.left_out, 'bad row')} left out" if result.left_out else ""
     yield f"{counted(result.questions, 'question')}{left_out}"
@@ -62,7 +62,7 @@ def _lines(result: CalibrateResult) -> Iterator[str]:
         yield "no-answer threshold not fitted: every question has an answer; one fitted earlier is dropped"
     else:
         yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
-        yield f"no-answer threshold {shown(result.no_answer_threshold)}"
+        yield f"no-answer threshold {threshold_text(result.no_answer_threshold)}"
     yield ""
     yield "              before     after"
     for label, name, digits in (

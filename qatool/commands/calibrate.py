@@ -23,7 +23,7 @@ from qatool.evaluation.measures.calibration import (
     quality,
 )
 from qatool.evaluation.measures.scoring import expected_answers
-from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.answering.shards import cut_shards
 from qatool.files.storage.atomic import write_json
 from qatool.logs import log_event
@@ -80,7 +80,7 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
     settings = ModelSettings.load(options.model)
     examples, left_out = read_questions(options.on, options, flag="--on")
     expected = expected_answers(map(accepted, examples), "squad2.0")
-    setup = prepare(_extraction(options), planned={}, kept={})
+    setup = load_setup(_extraction(options), planned={}, kept={})
     model = _Model(setup.extractor, examples, cut_shards(examples, setup.shard_limits), observer)
     # A blank context is never read, and tells nothing of the model.
     read = np.array([not example.is_odd for example in examples])

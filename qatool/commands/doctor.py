@@ -136,11 +136,11 @@ def _devices() -> dict[str, Any]:
 
 def _loaded(options: DoctorOptions, *, backend: str, precision: str) -> tuple[Setup, float]:
     """Return everything an extraction needs, and the seconds it took to load."""
-    from qatool.extraction.answering.setup import prepare
+    from qatool.extraction.answering.setup import load_setup
 
     began = time.perf_counter()
     asked: Any = {"backend": backend, "precision": precision}
-    setup = prepare(
+    setup = load_setup(
         ExtractOptions(inputs=("-",), output="-", model=options.model, device=options.device, **asked),
         planned={},
         kept={},

@@ -15,12 +15,12 @@ from qatool.evaluation.measures.figures import figures
 from qatool.evaluation.measures.judging import judge
 from qatool.evaluation.measures.windowrecall import window_recall
 from qatool.evaluation.reading.answers import load_answers, made_of
-from qatool.evaluation.reading.perquestion import QUESTION_ID, best_of_each
+from qatool.evaluation.reading.perquestion import QUESTION_ID, best_answer_to_each
 from qatool.evaluation.reading.references import load_references
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.examples.labels import LABEL_FIELDS
 from qatool.files.sources.paths import resolve
-from qatool.files.sources.rows import excerpt
+from qatool.files.sources.rows import quoted
 from qatool.files.sources.stdin import STDIN, spool_stdin
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
@@ -87,7 +87,7 @@ def _figures(options: EvaluateOptions) -> dict[str, Any]:
     judged = _judged(options, references, options.answers)
     for name in options.slice_by:
         if name not in judged.extra:
-            raise InputError(f"--slice-by {excerpt(name)}: neither references nor answers have this column; check it")
+            raise InputError(f"--slice-by {quoted(name)}: neither references nor answers have this column; check it")
     found = figures(judged, resamples=options.resamples, slice_by=options.slice_by)
     if options.compare is not None:
         other = _judged(options, references, options.compare, is_other=True)
@@ -125,7 +125,7 @@ def _judged(options: EvaluateOptions, references: References, path: str, *, is_o
         extra = tuple(dict.fromkeys((*options.slice_by, QUESTION_ID)))
         answers = load_answers(path, no_answer_scores=options.no_answer_scores, extra=extra)
         answers = _decided(options, answers)
-    answers = best_of_each(answers, references.ids, path=path)
+    answers = best_answer_to_each(answers, references.ids, path=path)
     return judge(answers, references, path=path, partial=options.partial, rules=options.rules)
 
 

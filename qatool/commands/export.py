@@ -17,7 +17,7 @@ from qatool.commands.sample import sample_questions
 from qatool.errors import EnvironmentUnfitError, QualityGateError
 from qatool.evaluation.measures.calibration import decided
 from qatool.evaluation.measures.scoring import expected_answers, score
-from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.answering.shards import cut_shards
 from qatool.files.examples.labels import LABEL_FIELDS
 from qatool.files.output.partfolder import publish
@@ -113,7 +113,7 @@ def _export(options: ExportOptions, output: Path, staging: Path, observer: Obser
     from qatool.models.openvino.conversion import convert, save_graph
 
     for_ranges, asked, on, left_out = _questions(options)
-    setup = prepare(_reading(options), planned={}, kept={})
+    setup = load_setup(_reading(options), planned={}, kept={})
     observer.message("converting")
     graph = convert(options.model, allow_pickle=options.allow_pickle, trust_remote_code=options.trust_remote_code)
     if options.int8:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import QatoolError, UsageError
-from qatool.extraction.answering.setup import as_planned, prepare
+from qatool.extraction.answering.setup import as_planned, load_setup
 from qatool.extraction.runs.inputs import open_input
 from qatool.extraction.runs.output import recover, workplace
 from qatool.extraction.runs.reuse import reusable_files
@@ -87,7 +87,7 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Ma
             folder.refuse_others()
         plan = None if folder is None or options.restart else Plan.load(folder.plan)
         options = as_planned(options, plan)
-        setup = prepare(
+        setup = load_setup(
             options,
             planned=plan.limits if plan else {},
             kept=source.corpus.kept_fields(),

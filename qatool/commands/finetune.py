@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qatool.commands.labelled import validation_questions
-from qatool.commands.startingmodel import StartingModel, shown
+from qatool.commands.startingmodel import StartingModel, model_label
 from qatool.commands.trainingfeatures import features_of
 from qatool.errors import EnvironmentUnfitError, QualityGateError, UsageError
 from qatool.features.layout import is_features
@@ -279,7 +279,7 @@ class _Training:
         staging = self._folder / _STAGING
         shutil.rmtree(staging, ignore_errors=True)
         trained = Trained(
-            base=shown(base.name),
+            base=model_label(base.name),
             size=base.size,
             options={name: getattr(options, name) for name in _RECIPE} | self._from_others(),
             data=[
@@ -307,10 +307,10 @@ class _Training:
         """Return what the model card says of other models that had a part in this one."""
         options, told = self._options, dict[str, Any]()
         if options.teacher:
-            told["teacher"] = ", ".join(map(shown, options.teacher))
+            told["teacher"] = ", ".join(map(model_label, options.teacher))
             told["teacher_weight"] = options.taught
         if options.average:
-            told["average"] = ", ".join(f"{shown(name)}={part:g}" for name, part in options.averages.items())
+            told["average"] = ", ".join(f"{model_label(name)}={part:g}" for name, part in options.averages.items())
         return told
 
     def _all_features(self) -> list[tuple[str, FeaturesFolder]]:

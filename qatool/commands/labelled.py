@@ -15,10 +15,10 @@ from qatool.features.examples import StoredExamples
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
 from qatool.files.examples.corpus import open_corpus
-from qatool.files.examples.fields import Columns
+from qatool.files.examples.fields import InputColumns
 from qatool.files.examples.labels import ANSWERS, LABEL_FIELDS
 from qatool.files.sources.paths import resolve
-from qatool.files.sources.rows import bad_row, excerpt, too_many_bad
+from qatool.files.sources.rows import bad_row, quoted, too_many_bad
 from qatool.logs import log_event
 from qatool.spans.decode import decoder
 
@@ -51,7 +51,7 @@ def read_questions(given: str, options: RowOptions, *, flag: str) -> tuple[list[
             raise too_many_bad(left_out, options.max_errors)
         log_event("left out", row=example.where, reason=example.error)
     if not kept:
-        raise InputError(f"{flag} {excerpt(given)}: holds no question; name labelled questions")
+        raise InputError(f"{flag} {quoted(given)}: holds no question; name labelled questions")
     return kept, left_out
 
 
@@ -81,7 +81,7 @@ def _sound(given: str, options: FinetuneOptions) -> list[Example]:
 
 def _prepared(folder: Path) -> list[Example]:
     """Return the examples of features, without the rows that were set aside and told of when those were made."""
-    columns = Columns(renames={}, keep=(ANSWERS,), unseen=set())
+    columns = InputColumns(renames={}, keep=(ANSWERS,), unseen=set())
     stored = StoredExamples(FeaturesFolder(folder), columns)
     return [example for example in stored.examples() if example.error is None]
 

@@ -123,6 +123,6 @@ def _naming(flag: str) -> Iterator[None]:
         raise EnvironmentUnfitError(f"{flag} {error}") from None
 
 
-def shown(model: str) -> str:
+def model_label(model: str) -> str:
     """Return what a model card calls a model: the name of its folder, or its hub id."""
     return Path(model).name if Path(model).is_dir() else model

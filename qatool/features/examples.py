@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from qatool.errors import InputError
 from qatool.features.layout import examples_schema
-from qatool.files.examples.fields import NOTHING_KEPT, Columns
+from qatool.files.examples.fields import NOTHING_KEPT, InputColumns
 from qatool.files.formats.parquet import ParquetReader
-from qatool.files.sources.rows import excerpt, printable
+from qatool.files.sources.rows import printable, quoted
 from qatool.files.sources.source import Source
 from qatool.schema import Example, fingerprint
 
@@ -30,7 +30,7 @@ class StoredExamples:
     :raises InputError: features have no such column
     """
 
-    def __init__(self, folder: FeaturesFolder, columns: Columns) -> None:
+    def __init__(self, folder: FeaturesFolder, columns: InputColumns) -> None:
         self._folder = folder
         self._columns = columns
         self._name = printable(folder.path.name or str(folder.path))
@@ -38,8 +38,8 @@ class StoredExamples:
         for field in columns.keep:
             if columns.of(field) not in there:
                 raise InputError(
-                    f"{folder.path}: features have no column {excerpt(columns.of(field))}; there are "
-                    f"{', '.join(map(excerpt, there))}; drop --keep {field}, or extract from the raw input"
+                    f"{folder.path}: features have no column {quoted(columns.of(field))}; there are "
+                    f"{', '.join(map(quoted, there))}; drop --keep {field}, or extract from the raw input"
                 )
 
     def examples(self) -> Iterator[Example]:

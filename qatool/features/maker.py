@@ -49,7 +49,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class ShardFeatures:
     """The tables of a shard and what happened to it."""
 
     features: pa.Table
@@ -73,7 +73,7 @@ class FeatureMaker:
     size: WindowSize
     answers: Literal["first", "all"]
 
-    def make(self, shard: Shard) -> Made:
+    def make(self, shard: Shard) -> ShardFeatures:
         """Check the labels of a shard, tokenise and cut its examples, and label the windows."""
         sorter = _Sorter(self.answers)
         for row, example in enumerate(shard.examples):
@@ -90,7 +90,7 @@ class FeatureMaker:
         spans, counts = _label(examples, windows, labelled)
         counts.update(sorter.counts)
         counts["truncated_questions"] = int(examples.question_is_cut.sum())
-        return Made(
+        return ShardFeatures(
             features=self._features(examples, windows, labelled, spans),
             examples=_examples_table(shard, sorter, examples),
             report=Report(

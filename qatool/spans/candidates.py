@@ -65,7 +65,7 @@ class RankedSpans:
     """``(n,)``: in [0, 1]; NaN where no window was read."""
 
 
-def best_of_each(
+def top_k_of_each(
     example: Ints,
     rank_by: NDArray[np.floating],
     start: Ints,

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatool.spans.candidates import Candidates, RankedSpans, best_of_each
+from qatool.spans.candidates import Candidates, RankedSpans, top_k_of_each
 from qatool.spans.search import SpanSearch
 from qatool.windows.ragged import offsets_of, positions
 
@@ -94,7 +94,7 @@ class NativeDecoder:
         margin = candidates.span_logit + shift[candidates.row]
         start = read.characters.start[candidates.first_token]
         end = read.characters.end[candidates.last_token]
-        pool, _ = best_of_each(candidates.example, margin, start, end, n_examples=n_examples, top_k=self._pool)
+        pool, _ = top_k_of_each(candidates.example, margin, start, end, n_examples=n_examples, top_k=self._pool)
         example = candidates.example[pool]
         with np.errstate(invalid="ignore"):  # a window the model could not read: its example has no number either
             mass = _log_sum_exp(spans.span_mass + shift, windows.boundaries)

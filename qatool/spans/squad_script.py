@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatool.spans.candidates import Candidates, RankedSpans, best_of_each
+from qatool.spans.candidates import Candidates, RankedSpans, top_k_of_each
 from qatool.spans.search import SCRIPT_N_BEST, SpanSearch
 from qatool.windows.ragged import positions
 
@@ -56,7 +56,7 @@ class ScriptDecoder:
         np.maximum.at(peak, candidates.example[n_best], logit[n_best])
         total = np.zeros(n_examples)
         np.add.at(total, candidates.example[n_best], np.exp(logit[n_best] - peak[candidates.example[n_best]]))
-        chosen, boundaries = best_of_each(
+        chosen, boundaries = top_k_of_each(
             candidates.example, logit, start, end, n_examples=n_examples, top_k=self.top_k
         )
         example = candidates.example[chosen]

@@ -18,7 +18,7 @@ from qatool.errors import QatoolError
 from qatool.files.storage.writefailures import reporting
 from qatool.logs import harmless, log_event
 from qatool.observers import PLAIN_INTERVAL
-from qatool.training.launch import settled
+from qatool.training.launch import agree_on_error
 from qatool.wording import duration
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Checkpoints(Checkpoint):
             reason = asked
         # Every device must come to the same decision.
         if trainer.strategy.reduce_boolean_decision(reason is not None, all=False):
-            ending = settled(reason)
+            ending = agree_on_error(reason)
             self._save(trainer)
             raise ending or QatoolError("another process of this training was asked to stop")
         due = self._clock() - self._last >= CHECKPOINT_SECONDS

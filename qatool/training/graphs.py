@@ -79,7 +79,7 @@ class StepGraphs:
         To find out while recording is too late: some releases of torch draw no dropout after a recording that failed.
         """
         self._seen.add(batch.shape)
-        with asked() as questions:
+        with recorded_syncs() as questions:
             loss = self._backward(batch)
         if questions:
             self._give_up(questions[0])
@@ -118,7 +118,7 @@ class StepGraphs:
 
 
 @contextmanager
-def asked() -> Iterator[list[str]]:
+def recorded_syncs() -> Iterator[list[str]]:
     """Yield a list; when the context is left it holds what torch says of values that the card was asked for in it."""
     before = torch.cuda.get_sync_debug_mode()
     questions: list[str] = []

@@ -117,13 +117,13 @@ class Launch:
         except Exception as error:  # noqa: BLE001 (raised again below)
             failure = error
         if failure is not None and not isinstance(failure, QatoolError):
-            settled(QatoolError(repr(failure)))
+            agree_on_error(QatoolError(repr(failure)))
             raise failure
-        if (ending := settled(failure)) is not None:
+        if (ending := agree_on_error(failure)) is not None:
             raise ending
 
 
-def settled(error: QatoolError | None) -> QatoolError | None:
+def agree_on_error(error: QatoolError | None) -> QatoolError | None:
     """Return what all processes of this training end with, ``None`` if none of them has a reason to.
 
     The first that has one keeps its error; the others get one of the same kind, and so the same exit code, without a

@@ -12,7 +12,7 @@ from qatool.evaluation.measures.calibration import Outcome, fit_threshold, quali
 from qatool.evaluation.measures.scoring import expected_answers
 from qatool.evaluation.reading.references import accepted_texts
 from qatool.extraction.answering.answers import Decision
-from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.extractor import Extractor
 from qatool.extraction.answering.oncard import CardReader, CardShard, device_backend
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qatool.extraction.answering.extractor import PreparedShard
-    from qatool.extraction.answering.oncard import Launched
+    from qatool.extraction.answering.oncard import LaunchedShard
     from qatool.jobs.work import Part
     from qatool.models.backend import DeviceBackend
     from qatool.schema import Example
@@ -89,12 +89,12 @@ class Validator:
             size=size,
             max_windows="all",
             batch_tokens=0,
-            columns=Columns(documents=False, snippet=None, kept={}),
+            columns=AnswerColumns(documents=False, snippet=None, kept={}),
         )
         self.shards = [self._extractor.prepare(shard) for shard in cut_shards(examples, _SHARD)]
         self._answers: list[_Answer] = []
         self._reader: CardReader | None = None
-        self._launched: tuple[PreparedShard, Launched] | None = None
+        self._launched: tuple[PreparedShard, LaunchedShard] | None = None
 
     def _backend(self, device: torch.device) -> ModelInMemory:
         return ModelInMemory(self._model, device=device, precision="mixed", max_length=self._max_length)

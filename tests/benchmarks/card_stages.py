@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from qatool.extraction.answering.oncard import CardReader, CardShard, _Uploaded, device_backend
-from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.sources.paths import resolve
@@ -96,7 +96,7 @@ def stage_rates(
     share: Callable[[float], float | None],
 ) -> dict[str, Any]:
     """Return windows a second of every stage, alone, and what the model makes of the matrix products' rate."""
-    setup = prepare(
+    setup = load_setup(
         ExtractOptions(
             inputs=("-",), output="-", model=str(model), precision=precision, device=str(device), backend="torch"
         ),

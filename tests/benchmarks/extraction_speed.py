@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from common import MODEL, Labelled, alternate, load, machine, report
 
-from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.options import ExtractOptions
 from qatool.schema import Example
@@ -75,7 +75,7 @@ def main() -> None:
         windowing(options.model, everything, rounds=options.rounds)
 
     sample = random.Random(3).sample(everything, options.examples)
-    setup = prepare(
+    setup = load_setup(
         ExtractOptions(inputs=("-",), output="-", model=str(options.model), precision="fp32", device="cpu"),
         planned={},
         kept={},

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from common import MODEL, Labelled, alternate, data, load, machine, report, whole_articles
 
-from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.options import ExtractOptions
 from qatool.schema import Example
@@ -205,7 +205,7 @@ def main() -> None:
     def extractor(**chosen: Any) -> Extractor:
         chosen = {"backend": options.backend, "precision": options.precision, "always_answer": True, **chosen}
         asked = ExtractOptions(inputs=("-",), output="-", model=str(options.model), **chosen)
-        return prepare(asked, planned={}, kept={}).extractor
+        return load_setup(asked, planned={}, kept={}).extractor
 
     backend = RememberingBackend(extractor().backend)
     f1: dict[str, np.ndarray] = {}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qatool.extraction.answering.reading import WindowReader
 from qatool.models.pytorch.torch_backend import TorchBackend
-from qatool.spans.candidates import Candidates, best_of_each
+from qatool.spans.candidates import Candidates, top_k_of_each
 from qatool.spans.characters import ContextCharacters
 from qatool.spans.search import SpanSearch
 from qatool.squad import best
@@ -89,7 +89,7 @@ def measure(name: str, examples: list[Labelled], tokenizer: PairTokenizer, backe
     answerable = np.array([bool(texts) for texts in references])
     print(f"\n{name}: {n} questions, {len(sample)} windows")
     for formula, value in formulas.items():
-        chosen, boundaries = best_of_each(found.example, value, start, end, n_examples=n, top_k=1)
+        chosen, boundaries = top_k_of_each(found.example, value, start, end, n_examples=n, top_k=1)
         assert (boundaries == offsets_of(np.ones(n, dtype=np.int64))).all()
         answers = [one.context[start[i] : end[i]] for one, i in zip(examples, chosen, strict=True)]
         scored = list(zip(answers, references, strict=True))

@@ -24,7 +24,7 @@ import pyarrow as pa
 from common import machine
 from growth import write_rows
 
-from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.part import Task
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.examples.corpus import open_corpus
@@ -36,9 +36,9 @@ from qatool.jobs.engines.distributed import run_distributed
 from qatool.jobs.runfolder.folder import RunFolder
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
-from qatool.jobs.workers.crew import Event, Outcome, Returned, Roster
+from qatool.jobs.workers.crew import Event, Returned, Roster, TaskOutcome
 
-COLUMNS = Columns(documents=False, snippet=None, kept={})
+COLUMNS = AnswerColumns(documents=False, snippet=None, kept={})
 CONTEXT_WORDS = 130
 """Some 700 characters."""
 PARTS = 200
@@ -63,7 +63,7 @@ class InstantCrew:
             self._roster.join(worker, None)
         self._back: deque[tuple[int, int]] = deque()
         part = Part(table=pa.table({}), counts={"examples": 1, "windows_read": 1})
-        self._outcome = Outcome(part=part, prepare_seconds=0.0, finish_seconds=0.0, amount=1)
+        self._outcome = TaskOutcome(part=part, prepare_seconds=0.0, finish_seconds=0.0, amount=1)
 
     @property
     def size(self) -> int:
@@ -173,7 +173,9 @@ def read(folder: Path, sample: int, shard_rows: int, rows: float) -> list[Part]:
     write_rows(path, sample, words=CONTEXT_WORDS)
     limits = ShardLimits(rows=shard_rows, context_bytes=1 << 40)
     with clock():
-        shards = list(cut_shards(open_corpus(resolve([str(path)])).examples(), limits, columns=COLUMNS.name))
+        shards = list(
+            cut_shards(open_corpus(resolve([str(path)])).examples(), limits, columns_signature=COLUMNS.signature)
+        )
     scale = rows / sample
     line("reading and cutting", clock, scale=scale, per="row", count=sample)
     with clock():

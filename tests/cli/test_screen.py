@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatool.cli.show.sample import AROUND, excerpt, sample_texts
+from qatool.cli.show.sample import AROUND, answer_in_context, sample_texts
 from qatool.cli.show.summary import show_summary, summary_lines
 from qatool.extraction.answering.sample import Sample
 from qatool.logs import harmless
@@ -129,11 +129,11 @@ def test_no_colour_when_not_wanted(summary, monkeypatch) -> None:
 )
 def test_excerpt(context, answer, shown) -> None:
     start = context.index(answer)
-    assert excerpt(context, start, start + len(answer)) == shown
+    assert answer_in_context(context, start, start + len(answer)) == shown
 
 
 def test_a_very_long_answer_is_cut_in_the_middle() -> None:
-    _, answer, _ = excerpt("a" * 1000, 0, 1000)
+    _, answer, _ = answer_in_context("a" * 1000, 0, 1000)
     assert answer == "a" * 120 + " … " + "a" * 120
 
 
@@ -141,7 +141,7 @@ def test_a_very_long_answer_is_cut_in_the_middle() -> None:
 def test_excerpts_are_short_and_harmless(context, data) -> None:
     start = data.draw(st.integers(0, len(context)))
     end = data.draw(st.integers(start, min(len(context), start + 200)))
-    before, answer, after = excerpt(context, start, end)
+    before, answer, after = answer_in_context(context, start, end)
     assert all(harmless(part) == part for part in (before, answer, after))
     # An escape is at most 6 characters long.
     assert max(len(before), len(after)) <= 6 * AROUND + 1

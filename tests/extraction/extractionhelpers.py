@@ -9,7 +9,7 @@ from backendhelpers import ArithmeticBackend
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.extraction.answering.answers import Decision
-from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.extractor import Extractor
 from qatool.extraction.answering.shards import Shard, ShardLimits, cut_shards
 from qatool.schema import Example
@@ -59,7 +59,7 @@ def extractor(
         size=WindowSize(max_length=max_length, stride=stride, question_budget=16),
         max_windows="all",
         batch_tokens=batch_tokens,
-        columns=Columns(**columns),
+        columns=AnswerColumns(**columns),
     )
 
 

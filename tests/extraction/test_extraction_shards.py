@@ -102,7 +102,7 @@ def test_examples_are_not_read_ahead_of_their_shard() -> None:
 
 
 def hash_of(*examples, columns="") -> str:
-    (shard,) = cut_shards(examples, ShardLimits(rows=9, context_bytes=999), columns=columns)
+    (shard,) = cut_shards(examples, ShardLimits(rows=9, context_bytes=999), columns_signature=columns)
     return shard.content_hash
 
 
@@ -167,7 +167,7 @@ def test_a_shard_travels_whole() -> None:
         Example(None, None, "Ann.", "in:3", error="question is null"),
     ]
     for chosen in (rows, rows[:1]):
-        (shard,) = cut_shards(chosen, ShardLimits(rows=9, context_bytes=99), columns="n")
+        (shard,) = cut_shards(chosen, ShardLimits(rows=9, context_bytes=99), columns_signature="n")
         there = pickle.loads(pickle.dumps(shard))
         assert there == shard
         assert there.content_hash == shard.content_hash

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from qatool.extraction.answering.extractor import Extractor
-    from qatool.jobs.engines.staged import Made
+    from qatool.jobs.engines.staged import FinishedUnit
     from qatool.schema import Example
 
 ROWS = [*PAIRS, ("who", " "), *PAIRS[:5]]
@@ -63,7 +63,7 @@ def staged_of(one: Extractor, *, workers: int = 1, **options: Any) -> StagedExtr
     return StagedExtraction(job_of(one, **options), answerer_of(one), workers=workers)
 
 
-def parts_of(work: StagedExtraction, check: Callable[[], None] = lambda: None) -> Generator[Made]:
+def parts_of(work: StagedExtraction, check: Callable[[], None] = lambda: None) -> Generator[FinishedUnit]:
     return work.parts(map(work.hand_out, work.units()), check=check)
 
 
@@ -294,7 +294,7 @@ def test_processes_are_begun_before_the_model_is_loaded(monkeypatch, there, opti
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     monkeypatch.setattr(engine, "begin_early", lambda _: begun.append("processes"))
-    monkeypatch.setattr(engine, "prepare", load)
+    monkeypatch.setattr(engine, "load_setup", load)
     with pytest.raises(LookupError):
         engine._Here(ExtractOptions(inputs=("-",), output="-", **options), planned={}, features=None)
     assert begun == (["processes", "model"] if expected else ["model"])

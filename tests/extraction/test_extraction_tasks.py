@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from extractionhelpers import answers, example, extractor, shard_of
 
-from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.part import Answerer, Task
 from qatool.extraction.answering.previous import TakenAnswers
 from qatool.extraction.answering.setup import Resolved
@@ -73,7 +73,7 @@ def test_the_columns_that_a_model_fills_in() -> None:
         *("n_windows_read", "candidates"),
     ]
     assert set(one.columns.answers) < set(answers(one, [("who", CONTEXT)])[0])
-    assert Columns(documents=True, snippet=1, kept={}).answers == one.columns.answers
+    assert AnswerColumns(documents=True, snippet=1, kept={}).answers == one.columns.answers
 
 
 def test_workers_that_would_answer_otherwise_are_told_apart() -> None:

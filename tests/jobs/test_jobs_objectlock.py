@@ -11,7 +11,7 @@ import pytest
 from qatool.errors import LockedError, OutputError
 from qatool.files.storage.locations import location
 from qatool.files.storage.objects import ObjectPath
-from qatool.files.storage.told import ObjectStat
+from qatool.files.storage.objectstat import ObjectStat
 from qatool.jobs.runfolder.objectlock import ObjectLock
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from qatool.commands.extract import run
 from qatool.extraction.answering.oncard import CardReader, CardShard, device_backend
-from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.models.pytorch.fusion import Fusion, _NormalisedSum, activated_product, normalised_sum
 from qatool.models.pytorch.lanes import CardLane
@@ -51,7 +51,7 @@ def card() -> Iterator[None]:
 
 def extractor_of(model: Path, **options: Any) -> Extractor:
     given: dict[str, Any] = {"device": "cuda", "always_answer": True, "top_k": 3} | options
-    return prepare(
+    return load_setup(
         ExtractOptions(inputs=("-",), output="-", model=str(model), **given), planned={}, kept={}
     ).extractor
 

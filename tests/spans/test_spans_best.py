@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatool.spans.candidates import best_of_each
+from qatool.spans.candidates import top_k_of_each
 
 candidate = st.tuples(
     st.integers(0, 4), st.sampled_from([-2.0, 0.0, 0.5, 1.0, 7.0]), st.integers(0, 3), st.integers(4, 6)
@@ -17,7 +17,7 @@ candidate = st.tuples(
 def test_best_of_each(made, top_k) -> None:
     columns = [np.array([one[i] for one in made], dtype=dtype) for i, dtype in enumerate((int, float, int, int))]
     example, rank_by, start, end = columns
-    chosen, boundaries = best_of_each(example, rank_by, start, end, n_examples=6, top_k=top_k)
+    chosen, boundaries = top_k_of_each(example, rank_by, start, end, n_examples=6, top_k=top_k)
     assert boundaries.tolist()[0] == 0
     assert boundaries[-1] == len(chosen)
     for i in range(6):
@@ -30,7 +30,7 @@ def test_best_of_each(made, top_k) -> None:
 
 
 def test_the_better_of_two_equal_spans_stays() -> None:
-    chosen, boundaries = best_of_each(
+    chosen, boundaries = top_k_of_each(
         np.array([0, 0, 0]),
         np.array([1.0, 3.0, 2.0]),
         np.array([5, 5, 5]),
@@ -44,6 +44,6 @@ def test_the_better_of_two_equal_spans_stays() -> None:
 
 def test_examples_without_candidates() -> None:
     none = np.empty(0, dtype=np.int64)
-    chosen, boundaries = best_of_each(none, none.astype(float), none, none, n_examples=3, top_k=2)
+    chosen, boundaries = top_k_of_each(none, none.astype(float), none, none, n_examples=3, top_k=2)
     assert chosen.tolist() == []
     assert boundaries.tolist() == [0, 0, 0, 0]

@@ -66,7 +66,7 @@ def on_a_card(monkeypatch, record, questions=()) -> list[str]:
     def asked():
         yield list(questions)
 
-    monkeypatch.setattr(graphs, "asked", asked)
+    monkeypatch.setattr(graphs, "recorded_syncs", asked)
     monkeypatch.setattr(graphs.torch.cuda, "CUDAGraph", FakeGraph)
     monkeypatch.setattr(graphs.torch.cuda, "graph", record)
     monkeypatch.setattr(graphs.torch.cuda, "current_stream", lambda: None)
@@ -158,11 +158,11 @@ def test_torch_s_notice_on_looking_is_no_question(monkeypatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(graphs.torch.cuda, "get_sync_debug_mode", lambda: 0)
     monkeypatch.setattr(graphs.torch.cuda, "set_sync_debug_mode", lambda mode: notice_of_a_prototype(mode, told))
-    with graphs.asked() as questions:
+    with graphs.recorded_syncs() as questions:
         pass
     assert told
     assert questions == []
-    with graphs.asked() as questions:
+    with graphs.recorded_syncs() as questions:
         warnings.warn("called a synchronizing CUDA operation (Triggered internally)", UserWarning, stacklevel=2)
     assert questions == ["called a synchronizing CUDA operation (Triggered internally)"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qatool.evaluation.measures.curves import shown
+from qatool.evaluation.measures.curves import threshold_text
 from qatool.wording import counted
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
     for name, label in (("f1", "F1"), ("exact", "exact")):
         yield (
             f"best {label} on these questions: {found[f'best_{name}']:.2f}, with --no-answer-threshold "
-            f"{shown(found[f'best_{name}_thresh'])}"
+            f"{threshold_text(found[f'best_{name}_thresh'])}"
         )
     areas = ", ".join(f"{found[f'pr_{name}_ap']:.2f} by {name}" for name in ("exact", "f1", "oracle"))
     yield f"area under precision and recall, by no-answer score: {areas}"

@@ -32,11 +32,11 @@ def sample_texts(sample: Sample) -> tuple[Text, Text]:
     head = Text.assemble(head, (f"{score}  {_one_line(_clip(sample.id, 40))}", "dim"))
     if sample.answer_start is None or sample.answer_end is None:
         return head, Text("no answer", style="italic dim")
-    before, answer, after = excerpt(sample.context, sample.answer_start, sample.answer_end)
+    before, answer, after = answer_in_context(sample.context, sample.answer_start, sample.answer_end)
     return head, Text.assemble(before, (answer, "bold black on yellow"), after)
 
 
-def excerpt(context: str, start: int, end: int) -> tuple[str, str, str]:
+def answer_in_context(context: str, start: int, end: int) -> tuple[str, str, str]:
     """Return the answer ``context[start:end]`` and what stands around it, each on one line and harmless.
 
     Either side is cut at a word boundary, marked ``…``, and keeps at most ``AROUND`` characters.

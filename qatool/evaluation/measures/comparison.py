@@ -8,7 +8,7 @@ import numpy as np
 
 from qatool.errors import InputError
 from qatool.evaluation.measures.bootstrap import interval, resampled_means
-from qatool.files.sources.rows import excerpt
+from qatool.files.sources.rows import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ def compare(first: Judged, other: Judged, *, resamples: int, partial: bool) -> d
     at = np.array([place.get(name, -1) for name in first.answers.ids], dtype=np.int64)
     rows = np.flatnonzero(at >= 0)
     if not len(rows) or (len(rows) < len(at) and not partial):
-        lost = excerpt(first.answers.ids[int(np.flatnonzero(at < 0)[0])])
+        lost = quoted(first.answers.ids[int(np.flatnonzero(at < 0)[0])])
         raise InputError(
             f"--compare: {len(at) - len(rows):,} of {len(at):,} answers are not in the other file, the first {lost}; "
             "add --partial to compare what both answer"

@@ -94,7 +94,7 @@ def between(below: float, above: float) -> float:
     return middle if np.float32(middle) < np.float32(above) else float(below)
 
 
-def shown(threshold: float) -> str:
+def threshold_text(threshold: float) -> str:
     """Return a threshold for the screen: with the digits that single precision has, in which it is compared."""
     return str(np.float32(threshold))
 

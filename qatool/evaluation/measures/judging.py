@@ -9,7 +9,7 @@ import numpy as np
 
 from qatool.errors import InputError
 from qatool.evaluation.measures.scoring import Scores, expected_answers, score
-from qatool.files.sources.rows import excerpt
+from qatool.files.sources.rows import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,12 +124,12 @@ def _unmatched(answers: AnswerSet, references: References, at: NDArray[np.int64]
     lines = []
     remedy = "add --partial to evaluate what matches"
     if len(lost := np.flatnonzero(at < 0)):
-        first = excerpt(answers.ids[lost[0]])
+        first = quoted(answers.ids[lost[0]])
         lines.append(f"{path}: {len(lost):,} of {len(at):,} answers have no reference, the first {first}; {remedy}")
     there = np.zeros(len(references.ids), dtype=np.bool_)
     there[at[at >= 0]] = True
     if len(lost := np.flatnonzero(~there)):
-        first = excerpt(references.ids[lost[0]])
+        first = quoted(references.ids[lost[0]])
         total = len(references.ids)
         lines.append(f"{path}: {len(lost):,} of {total:,} references have no answer, the first {first}; {remedy}")
     return lines

@@ -11,7 +11,7 @@ from qatool.errors import InputError
 from qatool.files.formats.parquet import open_parquet
 from qatool.files.formats.readers import open_reader
 from qatool.files.sources.paths import resolve
-from qatool.files.sources.rows import excerpt, where
+from qatool.files.sources.rows import quoted, where
 from qatool.files.sources.streams import reading
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.values.jsonlines import python_values
@@ -71,7 +71,7 @@ def find_answer(path: Location, *, row: int | None, name: str | None) -> tuple[i
     if passed == 0:
         raise InputError(f"{path}: holds no answer")
     if name is not None:
-        raise InputError(f"{path}: none of its {passed:,} answers has the id {excerpt(name)}; check --id")
+        raise InputError(f"{path}: none of its {passed:,} answers has the id {quoted(name)}; check --id")
     raise InputError(f"{path}: has no row {row}; there are {passed:,}, from 0")
 
 

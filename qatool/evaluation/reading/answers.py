@@ -15,7 +15,7 @@ from qatool.errors import InputError, reason_of
 from qatool.files.formats.parquet import open_parquet
 from qatool.files.formats.readers import open_reader
 from qatool.files.sources.paths import resolve
-from qatool.files.sources.rows import excerpt, where
+from qatool.files.sources.rows import quoted, where
 from qatool.files.sources.streams import reading
 from qatool.files.storage.locations import Location, location
 
@@ -242,7 +242,7 @@ def _predictions(source: Source) -> AnswerSet:
     values = _read_mapping(source.path)
     for name, text in values.items():
         if text is not None and not isinstance(text, str):
-            raise InputError(f"{source.path}: the answer of {excerpt(name)} is {excerpt(text)}, not text; mend it")
+            raise InputError(f"{source.path}: the answer of {quoted(name)} is {quoted(text)}, not text; mend it")
     texts = list(values.values())
     return AnswerSet(
         ids=list(values),
@@ -265,12 +265,12 @@ def _scored(answers: AnswerSet, path: str) -> AnswerSet:
     for name, score in scores.items():
         if not _is_number(score):
             raise InputError(
-                f"{path}: the score of {excerpt(name)} is {excerpt(score)}, no number to decide by; mend it"
+                f"{path}: the score of {quoted(name)} is {quoted(score)}, no number to decide by; mend it"
             )
     missing = [name for name in answers.ids if name not in scores]
     if missing:
         raise InputError(
-            f"{path}: {len(missing):,} of {len(answers):,} answers have no score, the first {excerpt(missing[0])}; "
+            f"{path}: {len(missing):,} of {len(answers):,} answers have no score, the first {quoted(missing[0])}; "
             "score every answer"
         )
     order = np.array([place[name] for name in scores if name in place], dtype=np.int64)
@@ -344,7 +344,7 @@ def _check_unique(path: str, ids: list[str]) -> None:
     seen: set[str] = set()
     for name in ids:
         if name in seen:
-            raise InputError(f"{path}: the id {excerpt(name)} is there twice; ids must be unique to be evaluated")
+            raise InputError(f"{path}: the id {quoted(name)} is there twice; ids must be unique to be evaluated")
         seen.add(name)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qatool.errors import InputError
 from qatool.evaluation.reading.answers import holds_best_only
-from qatool.files.sources.rows import excerpt
+from qatool.files.sources.rows import quoted
 from qatool.logs import log_event
 from qatool.wording import counted
 
@@ -23,7 +23,7 @@ QUESTION_ID = "question_id"
 """Column of the answers, to be read as well."""
 
 
-def best_of_each(answers: AnswerSet, references: Collection[str], *, path: str) -> AnswerSet:
+def best_answer_to_each(answers: AnswerSet, references: Collection[str], *, path: str) -> AnswerSet:
     """Return the best answer to each question under the question's id, where the references know those ids only.
 
     The rows of a question stand together, answers first and the best one before others, as ``--best-per question``
@@ -50,7 +50,7 @@ def best_of_each(answers: AnswerSet, references: Collection[str], *, path: str) 
         if question in first:
             if answers.questions[first[question]] != answers.questions[row]:
                 raise InputError(
-                    f"{path}: the id {excerpt(question)} stands for several questions; give each its own and extract "
+                    f"{path}: the id {quoted(question)} stands for several questions; give each its own and extract "
                     "again"
                 )
             if before is None or asked[before] != question or not _is_no_better(answers, row, before):

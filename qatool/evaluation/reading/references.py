@@ -10,12 +10,12 @@ from qatool.errors import InputError
 from qatool.files.examples.fields import id_or, id_problem, parse_columns, require, text_or_none
 from qatool.files.examples.labels import LABEL_FIELDS, LabelError, read_answers, truth_of
 from qatool.files.formats.readers import open_reader
-from qatool.files.sources.rows import excerpt, where
+from qatool.files.sources.rows import quoted, where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qatool.files.examples.fields import Columns
+    from qatool.files.examples.fields import InputColumns
     from qatool.files.sources.rows import Row
     from qatool.files.sources.source import Source
 
@@ -56,7 +56,7 @@ def load_references(
             place = where(source, row)
             name = _id(row, fields.get(columns.of("id")), prefix, place)
             if name in ids:
-                raise InputError(f"{place}: the id {excerpt(name)} is already that of {ids[name]}; make ids unique")
+                raise InputError(f"{place}: the id {quoted(name)} is already that of {ids[name]}; make ids unique")
             ids[name] = place
             texts.append(_texts(fields, columns, place))
             questions.append(text_or_none(fields.get(columns.of("question"))))
@@ -73,7 +73,7 @@ def load_references(
     )
 
 
-def _check(source: Source, columns: Columns) -> None:
+def _check(source: Source, columns: InputColumns) -> None:
     if source.format == "text":
         raise InputError(f"{source.path}: a text file holds no labels; name labelled rows")
     reader = open_reader(source)
@@ -91,7 +91,7 @@ def _id(row: Row, given: Any, prefix: str, place: str) -> str:
     return id_or(given, f"{prefix}{row.number}")
 
 
-def _texts(fields: Mapping[str, Any], columns: Columns, place: str) -> tuple[str, ...]:
+def _texts(fields: Mapping[str, Any], columns: InputColumns, place: str) -> tuple[str, ...]:
     """Return the accepted texts of a row.
 
     :raises InputError: it is not labelled, or its labels contradict each other or cannot be read

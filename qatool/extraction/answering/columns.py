@@ -21,7 +21,7 @@ _OF_THE_EXAMPLE = ("id", "question", "document_id", "question_id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
+class AnswerColumns:
     """What decides the columns of a part, whatever its rows."""
 
     documents: bool
@@ -32,8 +32,8 @@ class Columns:
     """The ``--keep`` columns and their declared types, ``None`` where unknown."""
 
     @property
-    def name(self) -> str:
-        """All of it in words."""
+    def signature(self) -> str:
+        """A text that is another whenever the columns of a part are others."""
         return repr((list(self.kept), self.snippet, self.documents))
 
     @property

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qatool.extraction.answering.columns import Columns
+    from qatool.extraction.answering.columns import AnswerColumns
     from qatool.extraction.answering.previous import TakenAnswers
     from qatool.extraction.answering.shards import Shard
     from qatool.extraction.answering.stored import FeatureWindows
@@ -71,7 +71,7 @@ class Extractor:
     """Where windows are read from; ``None``: they are cut from the texts."""
     max_windows: MaxWindows
     batch_tokens: int
-    columns: Columns
+    columns: AnswerColumns
     """Of its parts."""
 
     def __getstate__(self) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class _Uploaded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launched:
+class LaunchedShard:
     """A shard that the card has been told to read."""
 
     shard: CardShard
@@ -165,7 +165,7 @@ class CardReader:
         """Read all windows of ``examples``; see :meth:`~qatool.extraction.answering.reading.WindowReader.read`."""
         return self.collect(self.launch(CardShard.of(examples, characters)))
 
-    def launch(self, shard: CardShard, *, most: int | None = None) -> Launched:
+    def launch(self, shard: CardShard, *, most: int | None = None) -> LaunchedShard:
         """Tell the card to read a shard, and return before it has.
 
         :param most: spans that each window has a place for; ``None``: as many as one can have
@@ -182,9 +182,9 @@ class CardReader:
                 for first, last in self._batches(shard.pieces.lengths):
                     self._read(uploaded, first, last, rows[first:last])
                     self.tick(last - first)
-            return Launched(shard=shard, rows=self.backend.lane.download(rows))
+            return LaunchedShard(shard=shard, rows=self.backend.lane.download(rows))
 
-    def collect(self, launched: Launched) -> tuple[SpanTable, NDArray[np.intp]]:
+    def collect(self, launched: LaunchedShard) -> tuple[SpanTable, NDArray[np.intp]]:
         """Wait for a shard; see :meth:`~qatool.extraction.answering.reading.WindowReader.read`."""
         pieces = launched.shard.pieces
         rows = launched.rows.wait()

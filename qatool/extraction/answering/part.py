@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qatool.extraction.answering.extractor import Extractor, PreparedShard
     from qatool.extraction.answering.previous import TakenAnswers
-    from qatool.extraction.answering.reading import Launched, WindowReader
+    from qatool.extraction.answering.reading import LaunchedWindows, WindowReader
     from qatool.extraction.answering.setup import Resolved, Setup
     from qatool.extraction.answering.shards import Shard
     from qatool.jobs.work import Part
@@ -36,7 +36,7 @@ class Begun(NamedTuple):
     """A shard that the model has begun to read, or that waits for its turn."""
 
     prepared: PreparedShard
-    launched: Launched | None
+    launched: LaunchedWindows | None
     """``None`` where the device is told to read when the shard is finished."""
 
 

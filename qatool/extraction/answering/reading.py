@@ -43,7 +43,7 @@ class _Read(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Launched:
+class LaunchedWindows:
     """Windows that are being read, or will be when they are asked for."""
 
     parts: Iterator[list[_Read]]
@@ -81,7 +81,7 @@ class WindowReader:
         """Read all windows of ``examples``; see :meth:`launch` and :meth:`collect`."""
         return self.collect(self.launch(examples, characters), tick)
 
-    def launch(self, examples: WindowedExamples, characters: ContextCharacters | None) -> Launched:
+    def launch(self, examples: WindowedExamples, characters: ContextCharacters | None) -> LaunchedWindows:
         """Begin to read all windows of ``examples``; with a single stream that waits until they are collected.
 
         :param characters: groups of tokens to search as one, or ``None``
@@ -89,10 +89,10 @@ class WindowReader:
         order = np.argsort(examples.lengths, kind="stable")
         read = partial(self._read, examples, characters=characters)
         batches = self._batches(order, examples.lengths[order])
-        return Launched(map(read, batches) if self._backend.streams == 1 else self._submitted(read, batches))
+        return LaunchedWindows(map(read, batches) if self._backend.streams == 1 else self._submitted(read, batches))
 
     def collect(
-        self, launched: Launched, tick: Callable[[int], None] = lambda _: None
+        self, launched: LaunchedWindows, tick: Callable[[int], None] = lambda _: None
     ) -> tuple[SpanTable, NDArray[np.intp]]:
         """Wait until all windows that were launched together are read.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import qatool
 from qatool.extraction.answering.answers import Decision
-from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.extractor import Extractor
 from qatool.extraction.answering.shards import ShardLimits
 from qatool.extraction.answering.stored import FeatureWindows
@@ -89,7 +89,7 @@ class Setup(Resolved):
         return Resolved(**{field.name: getattr(self, field.name) for field in fields(Resolved)})
 
 
-def prepare(
+def load_setup(
     options: ExtractOptions,
     *,
     planned: Mapping[str, Any],
@@ -150,7 +150,7 @@ def prepare(
         stored=stored,
         max_windows=options.window_limit,
         batch_tokens=limits["batch_tokens"],
-        columns=Columns(documents=options.asks_documents, snippet=options.snippet, kept=kept),
+        columns=AnswerColumns(documents=options.asks_documents, snippet=options.snippet, kept=kept),
     )
     return Setup(
         extractor=extractor,

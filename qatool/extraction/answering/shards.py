@@ -44,8 +44,8 @@ class Shard:
     first_row: int
     """Position of the first example in the whole input."""
     examples: Sequence[Example]
-    columns: str = ""
-    """What decides the columns of the part, whatever the rows."""
+    columns_signature: str = ""
+    """Of the columns of its part, whatever the rows."""
 
     @cached_property
     def fingerprints(self) -> Sequence[bytes | None]:
@@ -67,7 +67,7 @@ class Shard:
     @property
     def content_hash(self) -> str:
         """BLAKE2b (hex) of everything in the shard that its part depends on."""
-        digest = hashlib.blake2b(self.columns.encode(), digest_size=16)
+        digest = hashlib.blake2b(self.columns_signature.encode(), digest_size=16)
         for example, mark in zip(self.examples, self.fingerprints, strict=True):
             head = (example.id, example.document_id, example.question_id, example.error, dict(example.kept))
             digest.update(repr(head).encode("utf-8", "backslashreplace"))
@@ -78,16 +78,16 @@ class Shard:
         return digest.hexdigest()
 
 
-def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns: str = "") -> Iterator[Shard]:
+def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns_signature: str = "") -> Iterator[Shard]:
     """Cut ``examples`` into shards; an example larger than the limit stands alone.
 
-    :param columns: what decides the columns of the parts, whatever the rows
+    :param columns_signature: of the columns of the parts, whatever the rows
     """
     held: list[Example] = []
     size = index = first_row = 0
 
     def shard() -> Shard:
-        return Shard(index=index, first_row=first_row, examples=tuple(held), columns=columns)
+        return Shard(index=index, first_row=first_row, examples=tuple(held), columns_signature=columns_signature)
 
     own = 0
     for example in examples:

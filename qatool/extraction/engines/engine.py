@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qatool.errors import EnvironmentUnfitError
 from qatool.extraction.answering.oncard import device_backend
 from qatool.extraction.answering.part import Answerer
-from qatool.extraction.answering.setup import prepare
+from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.engines.job import WorkHere
 from qatool.extraction.engines.staged import MOST_WORKERS, PRELOAD, StagedExtraction, default_workers
 from qatool.extraction.engines.workers import AnswererMaker
@@ -186,7 +186,7 @@ class _Here:
         if _is_for_card(options):
             # What takes seconds to import is there when the model is loaded.
             begin_early(PRELOAD)
-        setup = prepare(options, planned=planned, kept={}, features=features)
+        setup = load_setup(options, planned=planned, kept={}, features=features)
         self._answerer = Answerer(setup)
         self.resolved: Resolved = self._answerer.about
         self.devices = setup.device

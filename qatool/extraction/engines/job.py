@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from qatool.extraction.answering.columns import Columns
+    from qatool.extraction.answering.columns import AnswerColumns
     from qatool.extraction.answering.part import Answerer, Begun
     from qatool.extraction.answering.shards import Shard, ShardLimits
     from qatool.files.examples.corpus import Corpus
@@ -48,7 +48,7 @@ class ExtractionJob:
     def __init__(
         self,
         corpus: Corpus,
-        columns: Columns,
+        columns: AnswerColumns,
         limits: ShardLimits,
         *,
         earlier: Callable[[], list[Location]],
@@ -72,7 +72,7 @@ class ExtractionJob:
 
         :raises InputError: the corpus cannot be read, or holds a bad row and those are not skipped
         """
-        return cut_shards(self._checked(), self._limits, columns=self._columns.name)
+        return cut_shards(self._checked(), self._limits, columns_signature=self._columns.signature)
 
     def hand_out(self, unit: Shard) -> Task:
         """Return all that it takes to answer a shard: what of it was answered before is found here.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.extraction.answering.oncard import CardReader, device_backend
 from qatool.extraction.engines.keeper import ShardKeeper
-from qatool.jobs.engines.staged import Made
+from qatool.jobs.engines.staged import FinishedUnit
 from qatool.jobs.workers.keepers import LocalKeeper, ProcessKeepers
 from qatool.jobs.workers.processes import usable_cores
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from qatool.extraction.answering.extractor import Extractor
-    from qatool.extraction.answering.oncard import Launched
+    from qatool.extraction.answering.oncard import LaunchedShard
     from qatool.extraction.answering.part import Answerer, Task
     from qatool.extraction.answering.shards import Shard
     from qatool.extraction.engines.job import ExtractionJob
@@ -82,7 +82,7 @@ class StagedExtraction:
         """Return all that it takes to answer a shard, as :class:`~qatool.extraction.engines.job.ExtractionJob`."""
         return self._job.hand_out(unit)
 
-    def parts(self, tasks: Iterator[Task | None], *, check: Callable[[], None]) -> Generator[Made]:
+    def parts(self, tasks: Iterator[Task | None], *, check: Callable[[], None]) -> Generator[FinishedUnit]:
         """Answer shards.
 
         :param tasks: ``None`` where the next has not been read yet
@@ -121,7 +121,7 @@ class _OnItsWay:
     shard: Shard | None
     """``None`` where no sample of its answers is wanted."""
     prepared: Future[Prepared] | None
-    launched: Launched | None = None
+    launched: LaunchedShard | None = None
     decided: Future[tuple[Part, float]] | None = None
     content_hash: str = ""
     prepare_seconds: float = 0.0
@@ -149,7 +149,7 @@ class _Line:
         self._last_read = time.monotonic()
         self._has_begun = self._is_over = False
 
-    def parts(self) -> Iterator[Made]:
+    def parts(self) -> Iterator[FinishedUnit]:
         """Yield the parts, in order."""
         while True:
             self._check()
@@ -211,7 +211,7 @@ class _Line:
         self._deciding.append(one)
         return True
 
-    def _finish(self) -> Made | None:
+    def _finish(self) -> FinishedUnit | None:
         """Return the part of the first shard on its way, if it is decided."""
         future = self._deciding[0].decided if self._deciding else None
         if future is None or not future.done():
@@ -219,7 +219,7 @@ class _Line:
         one = self._deciding.popleft()
         part, seconds = future.result()
         self._job.received(one.shard, part)
-        return Made(
+        return FinishedUnit(
             index=one.index,
             content_hash=one.content_hash,
             part=part,

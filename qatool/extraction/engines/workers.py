@@ -116,7 +116,7 @@ class AnswererMaker:
         :param place: the device: ``cpu``, ``cuda`` or ``cuda:N``
         :raises EnvironmentUnfitError: it does not load there
         """
-        from qatool.extraction.answering.setup import prepare
+        from qatool.extraction.answering.setup import load_setup
 
         if place.startswith("cuda:"):
             import torch
@@ -126,7 +126,7 @@ class AnswererMaker:
             begin_early(PRELOAD)
         options = replace(self.options, device=place)
         features = None if self.features is None else FeaturesFolder(self.features)
-        answerer = Answerer(prepare(options, planned=self.planned, kept={}, features=features))
+        answerer = Answerer(load_setup(options, planned=self.planned, kept={}, features=features))
         if not self.beside or device_backend(answerer.extractor.backend) is None:
             return answerer
         return CardWorker(answerer, workers=self.beside)

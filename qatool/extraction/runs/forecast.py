@@ -106,7 +106,9 @@ def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None, previous: Pre
     """Cut the input into shards and draw a sample (reservoir sampling, Vitter's algorithm R)."""
     counts = _Counts()
     draw = random.Random(0)  # noqa: S311 (a sample, not a secret)
-    for shard in cut_shards(corpus.examples(), setup.shard_limits, columns=setup.extractor.columns.name):
+    for shard in cut_shards(
+        corpus.examples(), setup.shard_limits, columns_signature=setup.extractor.columns.signature
+    ):
         counts.shards += 1
         counts.examples += len(shard.examples)
         size = sum(len((example.context or "").encode("utf-8", "replace")) for example in shard.examples)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qatool.errors import EXIT_DONE, QatoolError, ResumeRefusedError, RowsRejected
-from qatool.extraction.answering.columns import Columns
+from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.setup import as_planned
 from qatool.extraction.engines.engine import open_engine
 from qatool.extraction.engines.job import ExtractionJob
@@ -137,9 +137,11 @@ class ExtractionRun:
         self._sum_up(told)
         return ExtractResult(summary=told, samples=assembly.samples or job.samples)
 
-    def _columns(self, source: ExtractionInput) -> Columns:
+    def _columns(self, source: ExtractionInput) -> AnswerColumns:
         options = self._options
-        return Columns(documents=options.asks_documents, snippet=options.snippet, kept=source.corpus.kept_fields())
+        return AnswerColumns(
+            documents=options.asks_documents, snippet=options.snippet, kept=source.corpus.kept_fields()
+        )
 
     def _set_up(self, stack: ExitStack) -> tuple[ExtractionInput, Engine]:
         """Open the input and load the model, as planned where there is a plan; changes nothing but the spool.

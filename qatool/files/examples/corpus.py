@@ -9,7 +9,7 @@ from qatool.errors import InputError
 from qatool.files.examples.documents import AskedDocuments, Question, load_questions, numbered
 from qatool.files.examples.fields import (
     NOTHING_KEPT,
-    Columns,
+    InputColumns,
     id_or,
     id_problem,
     parse_columns,
@@ -49,7 +49,7 @@ class Corpus:
     Questions that come apart from the documents are held in memory. Made by :func:`open_corpus`.
     """
 
-    def __init__(self, content: _Examples, columns: Columns, *, limit: int | None) -> None:
+    def __init__(self, content: _Examples, columns: InputColumns, *, limit: int | None) -> None:
         self._content = content
         self._columns = columns
         self._limit = limit
@@ -133,7 +133,7 @@ def open_corpus(
 class _PlainRows:
     """Rows that hold question and context themselves."""
 
-    def __init__(self, sources: Sequence[Source], columns: Columns, *, optional: frozenset[str]) -> None:
+    def __init__(self, sources: Sequence[Source], columns: InputColumns, *, optional: frozenset[str]) -> None:
         self._sources = sources
         self._columns = columns
         needed = [field for field in columns.keep if field not in optional]
@@ -163,7 +163,7 @@ class _PlainRows:
             yield from _examples_of(source, self._columns, prefix)
 
 
-def _examples_of(source: Source, columns: Columns, prefix: str) -> Iterator[Example]:
+def _examples_of(source: Source, columns: InputColumns, prefix: str) -> Iterator[Example]:
     """Yield the examples of one file. Good rows in plain ASCII, the bulk of most corpora, take a short way."""
     id_column, question_column, context_column = (columns.of(name) for name in ("id", "question", "context"))
     name = shown_name(source)

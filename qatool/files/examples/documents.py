@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qatool.errors import InputError
 from qatool.files.examples.fields import (
     NOTHING_KEPT,
-    Columns,
+    InputColumns,
     id_column_of,
     id_of,
     id_or,
@@ -22,7 +22,7 @@ from qatool.files.examples.fields import (
 )
 from qatool.files.formats.counting import total_rows
 from qatool.files.formats.readers import documents_of, open_reader
-from qatool.files.sources.rows import bad_row, excerpt, where
+from qatool.files.sources.rows import bad_row, quoted, where
 from qatool.logs import log_event
 from qatool.schema import Example
 from qatool.wording import counted
@@ -83,7 +83,7 @@ def numbered(texts: Sequence[str]) -> Questions:
     return Questions(every, None, [])
 
 
-def load_questions(source: Source, columns: Columns, on_error: OnError) -> Questions:
+def load_questions(source: Source, columns: InputColumns, on_error: OnError) -> Questions:
     """Read the whole questions file into memory.
 
     It names documents when it has the column ``document_id`` or, in JSON, when any record has that field;
@@ -123,12 +123,12 @@ def _warn_of_shared_ids(source: Source, questions: list[Question]) -> None:
     if shared := [name for (name, _), count in times.items() if count > 1]:
         log_event(
             f"{source.path}: several questions share an id ({counted(len(shared), 'id')}, the first "
-            f"{excerpt(shared[0])}), and so do their answers",
+            f"{quoted(shared[0])}), and so do their answers",
             level=logging.WARNING,
         )
 
 
-def _question(source: Source, row: Row, columns: Columns, id_column: str, *, named: bool) -> Question:
+def _question(source: Source, row: Row, columns: InputColumns, id_column: str, *, named: bool) -> Question:
     place = where(source, row)
     default = f"q{row.number}"
     if row.values is None:
@@ -164,7 +164,7 @@ class AskedDocuments:
     :raises InputError: a file lacks a needed column or one renamed or kept
     """
 
-    def __init__(self, sources: Sequence[Source], columns: Columns, questions: Questions) -> None:
+    def __init__(self, sources: Sequence[Source], columns: InputColumns, questions: Questions) -> None:
         self._sources = sources
         self._columns = columns
         self._questions = questions
@@ -265,7 +265,7 @@ class AskedDocuments:
                 yield self._ask(document, question)
         self._check_paired(number + 1)
         for question in self._unasked(missing):
-            reason = f"no document has the id {excerpt(question.document_id)}"
+            reason = f"no document has the id {quoted(question.document_id)}"
             yield self._never_asked(question, reason)
         for question in self._questions.bad:
             yield self._never_asked(question, question.error)
@@ -342,7 +342,7 @@ class AskedDocuments:
         return columns.kept((question or {}) | (document or {})) if columns.keep else NOTHING_KEPT
 
 
-def _document(source: Source, row: Row, columns: Columns, id_column: str, prefix: str) -> Document:
+def _document(source: Source, row: Row, columns: InputColumns, id_column: str, prefix: str) -> Document:
     default = f"{prefix}{row.number}"
     place = where(source, row)
     if row.values is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyarrow import types
 
 from qatool.errors import InputError, UsageError
-from qatool.files.sources.rows import excerpt
+from qatool.files.sources.rows import quoted
 from qatool.schema import answers_schema
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _FIELDS = ("id", "question", "context", "document_id", "answers", "is_impossible
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
+class InputColumns:
     """Which column of the files each field is read from."""
 
     renames: Mapping[str, str]
@@ -60,7 +60,7 @@ class Columns:
 
 def parse_columns(
     column: Sequence[str], keep: Sequence[str], *, documents: bool, snippet: bool = False, others: bool = False
-) -> Columns:
+) -> InputColumns:
     """Return what ``--column`` and ``--keep`` say.
 
     :param column: ``NEW=OLD`` each
@@ -91,10 +91,10 @@ def parse_columns(
     ]
     if problems:
         raise UsageError(*problems)
-    return Columns(renames=renames, keep=tuple(dict.fromkeys(keep)), unseen=set(keep))
+    return InputColumns(renames=renames, keep=tuple(dict.fromkeys(keep)), unseen=set(keep))
 
 
-def require(source: Source, reader: Reader, columns: Columns, fields: Collection[str]) -> None:
+def require(source: Source, reader: Reader, columns: InputColumns, fields: Collection[str]) -> None:
     """Check that a file which knows its columns has those of some fields.
 
     :raises InputError: some are missing
@@ -104,7 +104,7 @@ def require(source: Source, reader: Reader, columns: Columns, fields: Collection
     problems = []
     for field in missing:
         name = columns.of(field)
-        listed = ", ".join(excerpt(column) for column in there or ()) or "none"
+        listed = ", ".join(quoted(column) for column in there or ()) or "none"
         remedy = f"name it with --column {field}=OLD"
         delimiters = [char for char in _OTHER_DELIMITERS if char in "".join(there or ())]
         if source.format == "csv" and len(there or ()) == 1 and delimiters:
@@ -113,12 +113,12 @@ def require(source: Source, reader: Reader, columns: Columns, fields: Collection
             remedy = f"check --column {field}={name}"
         elif field in columns.keep:
             remedy = f"check --keep {field}"
-        problems.append(f"{source.path}: no column {excerpt(name)}; there are {listed}; {remedy}")
+        problems.append(f"{source.path}: no column {quoted(name)}; there are {listed}; {remedy}")
     if problems:
         raise InputError(*problems)
 
 
-def require_text(source: Source, reader: Reader, columns: Columns, fields: Collection[str]) -> None:
+def require_text(source: Source, reader: Reader, columns: InputColumns, fields: Collection[str]) -> None:
     """Check that the columns of some fields, where their type is declared, hold text (or nothing but nulls).
 
     :raises InputError: one is declared as something else
@@ -127,7 +127,7 @@ def require_text(source: Source, reader: Reader, columns: Columns, fields: Colle
         declared = reader.arrow_type(columns.of(field))
         if declared is not None and not _is_text(declared):
             raise InputError(
-                f"{source.path}: column {excerpt(columns.of(field))} is {declared}, not text; "
+                f"{source.path}: column {quoted(columns.of(field))} is {declared}, not text; "
                 f"name another with --column {field}=OLD"
             )
 
@@ -149,7 +149,7 @@ def text_problem(name: str, values: Mapping[str, Any], column: str) -> str | Non
         # Strict decoding lets no surrogate in; what is left are escapes in JSON.
         return None if value.isascii() else surrogate_problem(name, value)
     if value is None:
-        return f"{name} is null" if column in values else f"no field {excerpt(column)}"
+        return f"{name} is null" if column in values else f"no field {quoted(column)}"
     return f"{name} is {type(value).__name__}, not text"
 
 
@@ -176,7 +176,7 @@ def id_problem(name: str, value: Any) -> str | None:
     return f"{name} is {type(value).__name__}, neither text nor an integer"
 
 
-def id_column_of(columns: Columns, reader: Reader) -> str:
+def id_column_of(columns: InputColumns, reader: Reader) -> str:
     """Return where ids are read: ``--column id=OLD`` is for whichever of documents and questions has OLD."""
     there = reader.columns()
     renamed = columns.of("id")

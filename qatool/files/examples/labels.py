@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from qatool.files.sources.rows import excerpt
+from qatool.files.sources.rows import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +84,7 @@ def truth_of(value: Any) -> bool | None:
     else:  # numbers as tables hold them
         found = bool(value) if isinstance(value, int | float) and value in (0, 1) else None
     if found is None:
-        raise LabelError("is_impossible is no truth value", f"it is {excerpt(value)}; write true or false")
+        raise LabelError("is_impossible is no truth value", f"it is {quoted(value)}; write true or false")
     return found
 
 
@@ -99,7 +99,7 @@ def _decoded(value: Any) -> Any:
     except (ValueError, RecursionError):
         decoded = None
     if not isinstance(decoded, (dict, list)):
-        raise LabelError("answers is a plain string", f"it is {excerpt(value)} without an offset; {_LAYOUT}")
+        raise LabelError("answers is a plain string", f"it is {quoted(value)} without an offset; {_LAYOUT}")
     return decoded
 
 
@@ -109,12 +109,12 @@ def _pairs(value: Any) -> list[tuple[str, int]] | None:
     if isinstance(value, list):
         if not all(isinstance(answer, dict) for answer in value):
             odd = next(answer for answer in value if not isinstance(answer, dict))
-            raise LabelError("answers is no list of objects", f"it holds {excerpt(odd)}; {_LAYOUT}")
+            raise LabelError("answers is no list of objects", f"it holds {quoted(odd)}; {_LAYOUT}")
         texts, starts = ([answer.get(name) for answer in value] for name in ("text", "answer_start"))
     elif isinstance(value, dict):
         texts, starts = (_listed(value, name) for name in ("text", "answer_start"))
     else:
-        raise LabelError("answers has another layout", f"it is {excerpt(value)}; {_LAYOUT}")
+        raise LabelError("answers has another layout", f"it is {quoted(value)}; {_LAYOUT}")
     if len(texts) != len(starts):
         raise LabelError(
             "answers has lists of unequal length",
@@ -129,18 +129,18 @@ def _listed(answers: Mapping[str, Any], name: str) -> list[Any]:
         return value
     if value is None:
         raise LabelError(f"answers has no {name}", _LAYOUT)
-    raise LabelError(f"answers.{name} is no list", f"it is {excerpt(value)}; put it into a list, [{excerpt(value)}]")
+    raise LabelError(f"answers.{name} is no list", f"it is {quoted(value)}; put it into a list, [{quoted(value)}]")
 
 
 def _pair(text: Any, start: Any) -> tuple[str, int]:
     if type(text) is not str:
-        raise LabelError("an answer's text is no text", f"it is {excerpt(text)}; {_LAYOUT}")
+        raise LabelError("an answer's text is no text", f"it is {quoted(text)}; {_LAYOUT}")
     if not text:
         raise LabelError("an answer's text is empty", "for a question without an answer leave both lists empty")
     if isinstance(start, float) and start.is_integer():  # of a column that pandas made to hold a null
         start = int(start)
     if type(start) is not int:
-        raise LabelError("an answer's offset is no integer", f"answer_start is {excerpt(start)}; count characters")
+        raise LabelError("an answer's offset is no integer", f"answer_start is {quoted(start)}; count characters")
     return text, start
 
 
@@ -164,13 +164,13 @@ def place_answer(context: str, text: str, start: int) -> Answer:
     if start >= len(context):
         raise LabelError(
             "an answer's offset lies beyond the context",
-            f"answer_start is {start} of {len(context)} characters, and {excerpt(text)} stands {found}; "
+            f"answer_start is {start} of {len(context)} characters, and {quoted(text)} stands {found}; "
             "count characters of the context as it is given",
         )
     there = context[start : start + len(text)]
     raise LabelError(
         "an answer's text does not stand at its offset",
-        f"at {start} stands {excerpt(there)}, and {excerpt(text)} stands {found}; "
+        f"at {start} stands {quoted(there)}, and {quoted(text)} stands {found}; "
         "count characters of the context as it is given",
     )
 

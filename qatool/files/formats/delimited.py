@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from qatool.errors import InputError
-from qatool.files.sources.rows import Row, excerpt
+from qatool.files.sources.rows import Row, quoted
 from qatool.files.sources.streams import open_bytes
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class DelimitedReader:
         for name in names:
             if counts[name] > 1:
                 raise InputError(
-                    f"{self.source.path}:1: the header names column {excerpt(name)} twice; rename one of them"
+                    f"{self.source.path}:1: the header names column {quoted(name)} twice; rename one of them"
                 )
 
 
@@ -151,7 +151,7 @@ def _row(
         return Row(number, line, values)
     bad = [name for place, name in enumerate(header) if _is_broken([record[place]])]
     values.update((name, None) for name in bad if name in values)
-    return Row(number, line, values, f"{excerpt(bad[0])[1:-1]} is not valid UTF-8" if bad else None)
+    return Row(number, line, values, f"{quoted(bad[0])[1:-1]} is not valid UTF-8" if bad else None)
 
 
 def _is_broken(cells: list[str]) -> bool:

@@ -10,7 +10,7 @@ import ijson
 
 from qatool.errors import InputError
 from qatool.files.formats.jsonguard import STRAY, GuardedStream, unmark
-from qatool.files.sources.rows import excerpt
+from qatool.files.sources.rows import quoted
 from qatool.files.sources.streams import open_bytes
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Events:
         for name, value in fields.items():
             if isinstance(value, str) and STRAY.search(value):
                 fields[name] = None
-                return f"{excerpt(name)[1:-1]} is not valid UTF-8"
+                return f"{quoted(name)[1:-1]} is not valid UTF-8"
         return None
 
     def _text(self, text: str) -> str:
@@ -171,4 +171,4 @@ def _explain(error: Exception) -> str:
         reason = "a number with too many digits" if "digits" in str(error) else type(error).__name__
     if "premature EOF" in reason or "incomplete" in reason.lower():
         return "the JSON breaks off (complete the file)"
-    return f"invalid JSON ({excerpt(reason, length=100)[1:-1]}; mend it there)"
+    return f"invalid JSON ({quoted(reason, length=100)[1:-1]}; mend it there)"

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from qatool.files.sources.rows import Row, excerpt
+from qatool.files.sources.rows import Row, quoted
 from qatool.files.sources.streams import open_bytes
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _row(number: int, line: int, content: bytes, parse: Callable[[str], Any], co
 
 def duplicate(key: str) -> str:
     """Return what is wrong with an object that gives ``key`` twice: which of the values counts is anybody's guess."""
-    return f"duplicate key {excerpt(key)}"
+    return f"duplicate key {quoted(key)}"
 
 
 def kind_of(value: object) -> str:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from qatool.errors import InputError
-from qatool.files.sources.rows import Row, excerpt
+from qatool.files.sources.rows import Row, quoted
 from qatool.files.sources.streams import reading
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.values.arrowvalue import ArrowValue
@@ -91,7 +91,7 @@ class ParquetReader:
         """
         places = self._arrow_schema().get_all_field_indices(column)
         if len(places) > 1:
-            raise InputError(f"{self.source.path}: has {len(places)} columns {excerpt(column)}; rename them")
+            raise InputError(f"{self.source.path}: has {len(places)} columns {quoted(column)}; rename them")
         return places[0] if places else None
 
     def _arrow_schema(self) -> pa.Schema:
@@ -210,7 +210,7 @@ def _batch(batch: pa.RecordBatch, names: list[str], start: int) -> Iterator[Row]
 
 def _errors(columns: list[Cells], names: list[str], place: int) -> str | None:
     found = [
-        f"{excerpt(name)[1:-1]} {column.broken[place]}"
+        f"{quoted(name)[1:-1]} {column.broken[place]}"
         for name, column in zip(names, columns, strict=True)
         if place in column.broken
     ]
@@ -231,7 +231,7 @@ def _cells(column: pa.Array) -> Cells:
         return _cells(pa.array(column.to_pylist(), declared.value_type))
     if isinstance(declared, pa.BaseExtensionType):
         return _cells(column.storage)
-    if _is_fine(declared):
+    if _has_nanoseconds(declared):
         valid = column.is_valid().to_pylist()
         return Cells([ArrowValue(column, row) if ok else None for row, ok in enumerate(valid)], {})
     try:
@@ -240,10 +240,10 @@ def _cells(column: pa.Array) -> Cells:
         return _cell_by_cell(column)
 
 
-def _is_fine(declared: pa.DataType) -> bool:
+def _has_nanoseconds(declared: pa.DataType) -> bool:
     """Return whether there are times in it that are finer than Python's."""
     inner = (declared.field(place).type for place in range(declared.num_fields))
-    return getattr(declared, "unit", None) == "ns" or any(map(_is_fine, inner))
+    return getattr(declared, "unit", None) == "ns" or any(map(_has_nanoseconds, inner))
 
 
 def _cell_by_cell(column: pa.Array) -> Cells:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from qatool.errors import InputError
 from qatool.files.sources.partitions import typed
-from qatool.files.sources.rows import excerpt, printable
+from qatool.files.sources.rows import printable, quoted
 from qatool.files.sources.source import SUPPORTED, Source, source_of, source_or_none, valid_text
 from qatool.files.sources.stdin import STDIN, spool_stdin
 from qatool.files.storage.locations import Location, location
 from qatool.files.storage.objects import ObjectPath
+from qatool.files.storage.objectstat import ObjectStat
 from qatool.files.storage.patterns import key_pattern
 from qatool.files.storage.stores import WEB, no_access
-from qatool.files.storage.told import ObjectStat
 from qatool.logs import log_event
 from qatool.names import RUN_FOLDER_SUFFIX, UNFINISHED_NAME
 from qatool.wording import counted
@@ -105,7 +105,7 @@ def _in_folder(folder: Path) -> list[Source]:
         raise InputError(f"{folder}: holds no file that can be read; supported are {SUPPORTED}")
     others = Counter(path.suffix.lower() for path, source in zip(found, sources, strict=True) if source is None)
     if others:
-        kinds = ", ".join(excerpt(suffix)[1:-1] or "no suffix" for suffix, _ in others.most_common(_KINDS_NAMED))
+        kinds = ", ".join(quoted(suffix)[1:-1] or "no suffix" for suffix, _ in others.most_common(_KINDS_NAMED))
         more = ", …" if len(others) > _KINDS_NAMED else ""
         log_event(f"{folder}: {counted(others.total(), 'file')} of other kinds passed over ({kinds}{more})")
     return kept

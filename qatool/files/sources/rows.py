@@ -95,7 +95,7 @@ def reason_kind(reason: str) -> str:
     return re.sub(r"(?<![\w-])\d+(?:,\d{3})*", "N", reason.partition(":")[0].partition(" (")[0])
 
 
-def excerpt(value: object, *, length: int = 40) -> str:
+def quoted(value: object, *, length: int = 40) -> str:
     """Return a short one-line ASCII rendering of a value of the data, safe on any terminal."""
     text = ascii(value[: length + 1] if isinstance(value, (str, bytes)) else value)
     return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -12,7 +12,7 @@ from qatool.files.sources.partitions import Partitions, partitions_of
 
 if TYPE_CHECKING:
     from qatool.files.storage.locations import Location
-    from qatool.files.storage.told import ObjectStat
+    from qatool.files.storage.objectstat import ObjectStat
 
 Format = Literal["parquet", "jsonl", "csv", "tsv", "json", "text"]
 Compression = Literal["gzip", "zstd"]

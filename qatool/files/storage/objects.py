@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from qatool.files.storage.objectstat import ObjectStat, stat_of, with_os_errors
 from qatool.files.storage.stores import AZURE, WEB, ChangedError, asking, file_system
-from qatool.files.storage.told import ObjectStat, stat_of, told
 from qatool.places import split_uri
 from qatool.redaction import redacted
 
@@ -228,7 +228,7 @@ class ObjectPath:
             raise ValueError(f"objects are opened for reading only, not {mode!r}")
         with asking():
             opened = self._store.open(self.key, "rb", block_size=READ_BYTES, cache_type="readahead")
-        return io.BufferedReader(told(opened), READ_BYTES)
+        return io.BufferedReader(with_os_errors(opened), READ_BYTES)
 
     def open_ranges(self) -> BinaryIO:
         """Return a stream of which just what is read is fetched, each time by a request.
@@ -240,7 +240,7 @@ class ObjectPath:
         if getattr(opened, "size", 0) is None:
             opened.close()
             raise OSError(errno.ESPIPE, "the server tells no size or gives no ranges; fetch the file and name that")
-        return cast("BinaryIO", told(opened))
+        return cast("BinaryIO", with_os_errors(opened))
 
     def open_upload(self, piece: int) -> Any:
         """Return fsspec's file of an upload in pieces of so many bytes; it is there when it is committed."""

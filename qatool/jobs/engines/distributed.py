@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from qatool.errors import EnvironmentUnfitError
 from qatool.jobs.ahead import ahead
 from qatool.jobs.work import Finished, HandingOut, U, Unreadable, handed_out
-from qatool.jobs.workers.crew import IN_HAND, Advanced, Failure, Lost, Outcome, Returned
+from qatool.jobs.workers.crew import IN_HAND, Advanced, Failure, Lost, Returned, TaskOutcome
 from qatool.logs import log_event
 from qatool.wording import counted
 
@@ -158,7 +158,7 @@ class _Run(Generic[U, Q]):
                     self._lost(self._out.pop(index), reason, with_machine=with_machine)
             case Returned(index, Failure(error)):
                 raise error
-            case Returned(index, Outcome() as outcome):
+            case Returned(index, TaskOutcome() as outcome):
                 one = self._out.pop(index)
                 self._course.tick(max(0, outcome.amount - one.ticked))
                 self._course.totals.stages["prepare"] += outcome.prepare_seconds

@@ -33,7 +33,7 @@ _MOMENT_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class FinishedUnit:
     """A unit that has become its part."""
 
     index: int
@@ -48,7 +48,7 @@ class Made:
 class StagedWork(HandingOut[U, Q], Protocol[U, Q]):
     """Work that several units share a device and processes for."""
 
-    def parts(self, tasks: Iterator[Q | None], *, check: Callable[[], None]) -> Generator[Made]:
+    def parts(self, tasks: Iterator[Q | None], *, check: Callable[[], None]) -> Generator[FinishedUnit]:
         """Turn units that were handed out into their parts, in order; closing the iterator leaves nothing behind.
 
         :param tasks: ``None`` where the next has not been read yet
@@ -112,7 +112,7 @@ class _Writer:
     def __init__(self, store: Store, course: Course, *, beside: bool) -> None:
         self._store, self._course = store, course
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="qatool-writer") if beside else None
-        self._writing: deque[tuple[Made, Future[float]]] = deque()
+        self._writing: deque[tuple[FinishedUnit, Future[float]]] = deque()
         self._began = self._last = time.monotonic()
         self._has_failed = False
 
@@ -134,7 +134,7 @@ class _Writer:
         """Whether none is."""
         return not self._writing
 
-    def write(self, made: Made) -> None:
+    def write(self, made: FinishedUnit) -> None:
         """Begin to make a part durable."""
         if self._pool is not None:
             written = self._pool.submit(self._commit, made)
@@ -161,7 +161,7 @@ class _Writer:
             self._course.committed(made.index, made.part, seconds=now - self._last)
             self._last = now
 
-    def _commit(self, made: Made) -> float:
+    def _commit(self, made: FinishedUnit) -> float:
         if self._has_failed:
             return 0.0  # never noted: the part that failed comes before, and is told
         began = time.monotonic()

@@ -73,7 +73,7 @@ class Maker(Protocol[T_contra]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TaskOutcome:
     """What became of a task."""
 
     part: Part
@@ -101,7 +101,7 @@ class Returned:
     """A task came back."""
 
     index: int
-    result: Outcome | Failure
+    result: TaskOutcome | Failure
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Station(Generic[Q, P]):
         self._worker = worker
         self._preparing, self._finishing = (threading.Semaphore(worker.hands - 1) for _ in range(2))
 
-    def do(self, task: Q, tick: Callable[[int], None] = lambda _: None) -> Outcome | Failure:
+    def do(self, task: Q, tick: Callable[[int], None] = lambda _: None) -> TaskOutcome | Failure:
         """Do a task; whatever it raises comes back as a failure."""
         done = 0
 
@@ -201,7 +201,7 @@ class Station(Generic[Q, P]):
                 finish_seconds = time.monotonic() - began
         except Exception as error:  # noqa: BLE001 (handed to the run)
             return Failure.of(error)
-        return Outcome(part=part, prepare_seconds=prepare_seconds, finish_seconds=finish_seconds, amount=done)
+        return TaskOutcome(part=part, prepare_seconds=prepare_seconds, finish_seconds=finish_seconds, amount=done)
 
 
 class Roster(Generic[K]):

@@ -32,7 +32,7 @@ def stat_of(info: dict[str, Any]) -> ObjectStat:
     return ObjectStat(st_size=int(info.get("size") or 0), st_mtime=seconds, version=version)
 
 
-def told(stream: Any) -> io.RawIOBase:
+def with_os_errors(stream: Any) -> io.RawIOBase:
     """Return a stream of fsspec's as one whose failures are told as ``OSError``."""
     return _Told(stream)
 
