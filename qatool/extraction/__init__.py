@@ -1,1 +1,1 @@
-"""A shard of examples in, a part of answers out: what ``qatool extract`` does, whoever schedules it."""
+"""What ``qatool extract`` does: turn shards of examples into parts of answers, whichever engine schedules them."""

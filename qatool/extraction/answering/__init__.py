@@ -1,1 +1,1 @@
-"""One shard of examples becomes one part of answers, whoever asks for it."""
+"""Turn one shard of examples into one part of answers; all engines use this."""

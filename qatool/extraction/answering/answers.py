@@ -1,4 +1,4 @@
-"""From ranked spans to rows of ``answers.parquet``."""
+"""Turn ranked spans into rows of ``answers.parquet``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """When an example has no answer.
+    """The rule by which an example is left without an answer.
 
-    :param always_answer: never decide that there is none
-    :param no_answer_threshold: there is none when ``no_answer_score`` exceeds this
+    :param always_answer: whether the best span is always given as the answer
+    :param no_answer_threshold: without ``always_answer``, an example has no answer when its ``no_answer_score``
+        exceeds this
     """
 
     always_answer: bool
@@ -33,9 +34,9 @@ class Decision:
 
 
 def pair_table(spans: RankedSpans, examples: WindowedExamples, decision: Decision) -> pa.Table:
-    """Return the answer columns of each distinct pair of question and context, and a last row for "nothing to read".
+    """Return the answer columns of each distinct pair of question and context.
 
-    :returns: ``n + 1`` rows; the last is what an empty question or context gets
+    :returns: ``n + 1`` rows: one for each pair, and a last one for examples whose question or context is empty
     """
     contexts = [examples.contexts.texts[i] for i in examples.context_index]
     candidates = _candidates(spans, contexts)
@@ -61,7 +62,7 @@ def pair_table(spans: RankedSpans, examples: WindowedExamples, decision: Decisio
 
 
 def _candidates(spans: RankedSpans, contexts: list[str]) -> pa.ListArray:
-    """Return the ``candidates`` column: a list of structs for each pair."""
+    """Return the ``candidates`` column, which holds a list of structs for each pair."""
     counts = np.diff(spans.boundaries)
     pair = np.repeat(np.arange(len(counts)), counts)
     texts = [
@@ -83,14 +84,14 @@ def _candidates(spans: RankedSpans, contexts: list[str]) -> pa.ListArray:
 
 
 def _nullable(indices: NDArray[np.int64], valid: NDArray[np.bool_]) -> pa.Array:
-    """Return indices to take, null where not ``valid``."""
+    """Return the indices as an array for ``take``, with nulls where ``valid`` is false."""
     return pa.array(indices, pa.int64(), mask=~valid)
 
 
 def snippets(contexts: Sequence[str | None], answers: pa.Table, margin: int) -> pa.Array:
-    """Return each answer with ``margin`` characters either side, null without an answer.
+    """Return each answer with ``margin`` characters of context on either side, null where there is no answer.
 
-    :param answers: with the columns ``answer_start`` and ``answer_end``, a row a context
+    :param answers: a table with the columns ``answer_start`` and ``answer_end``, one row for each context
     """
     bounds = zip(contexts, answers["answer_start"].to_pylist(), answers["answer_end"].to_pylist(), strict=True)
     texts = [

@@ -1,4 +1,4 @@
-"""The columns of a part: what decides them, and how they come together."""
+"""Decide which columns a part has, and put them together."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ _OF_THE_EXAMPLE = ("id", "question", "document_id", "question_id")
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerColumns:
-    """What decides the columns of a part, whatever its rows."""
+    """The options that decide which columns a part has, whatever its rows."""
 
     documents: bool
-    """Whether ``document_id`` and ``question_id`` are wanted."""
+    """Whether there are columns ``document_id`` and ``question_id``."""
     snippet: int | None
-    """Characters either side of the answer in the column ``snippet``, ``None`` for no such column."""
+    """Characters of context on either side of the answer in the column ``snippet``; ``None``: no such column."""
     kept: Mapping[str, pa.DataType | None]
     """The ``--keep`` columns and their declared types, ``None`` where unknown."""
 
     @property
     def signature(self) -> str:
-        """A text that is another whenever the columns of a part are others."""
+        """A text that differs whenever the columns of a part differ."""
         return repr((list(self.kept), self.snippet, self.documents))
 
     @property
     def answers(self) -> list[str]:
-        """The columns that the model fills in."""
+        """The names of the columns that the model fills in."""
         return [name for name in answers_schema(documents=False, snippet=False).names if name not in _OTHERS]
 
     def empty_schema(self) -> pa.Schema:
-        """Return the schema of an output without rows."""
+        """Return the schema of an output without rows; kept columns of unknown type become strings."""
         return self._schema([pa.field(name, declared or pa.string()) for name, declared in self.kept.items()])
 
     def table(self, shard: Shard, answers: pa.Table, errors: Sequence[str | None]) -> pa.Table:
-        """Put the columns of a part together, in the order of the schema.
+        """Return the table of a part, its columns in the order of the schema.
 
-        :param answers: the columns :attr:`answers` of each example
-        :param errors: why each was rejected
+        :param answers: the columns :attr:`answers`, one row for each example
+        :param errors: why each example was rejected, ``None`` for those that were not
         """
         columns = {name: answers[name] for name in answers.column_names}
         for name in _OF_THE_EXAMPLE:
@@ -68,7 +68,7 @@ class AnswerColumns:
     def refused(self, shard: Shard, reason: str) -> Part:
         """Return a part in which every example is rejected.
 
-        :param reason: for those that are not rejected for one of their own
+        :param reason: the error of every example that has none of its own
         """
         errors = [example.error or reason for example in shard.examples]
         schema = answers_schema(documents=False, snippet=False)
@@ -85,11 +85,14 @@ COUNTS = (
     "examples", "answered", "no_answer", "odd", "rejected", "repeated", "taken_over", "truncated_questions",
     "windows", "windows_read",
 )  # fmt: skip
-"""What is counted of every part."""
+"""The names of the counts that every part has."""
 
 
 def rejects(shard: Shard, errors: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Describe every rejected example."""
+    """Return a description of every rejected example: its row, id, place in the input and error.
+
+    :param errors: the error of each example, ``None`` for those that are not rejected
+    """
     return [
         {"row": shard.first_row + offset, "id": example.id, "where": example.where, "reason": error}
         for offset, (example, error) in enumerate(zip(shard.examples, errors, strict=True))

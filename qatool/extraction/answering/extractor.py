@@ -1,4 +1,4 @@
-"""The heart of qatool: one shard of examples becomes one part of answers."""
+"""The heart of qatool: turn one shard of examples into one part of answers."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ MODEL_FAILED = "the model cannot read it: out of memory for one window alone, or
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedShard:
-    """A shard, tokenised and cut: everything the model needs."""
+    """A shard that has been tokenised and cut into windows, ready for the model."""
 
     shard: Shard
     examples: WindowedExamples
     """The distinct pairs of question and context that have something to read."""
     characters: ContextCharacters
     pair: NDArray[np.int64]
-    """``(n,)``: the pair of each example; ``len(pairs)`` for odd ones, ``-1`` for rejected and taken ones."""
+    """``(n,)``: the pair of each example; the number of pairs for odd ones, ``-1`` for rejected and taken ones."""
     taken: NDArray[np.int64]
-    """``(n,)``: the earlier row that each example's answer is taken from, ``-1`` where it is not."""
+    """``(n,)``: for each example the row of ``previous`` that its answer is taken from, ``-1`` for none."""
     previous: TakenAnswers | None
-    """Where those rows are."""
+    """The earlier answers that ``taken`` points into."""
     prior: NDArray[np.float64] | None
-    """``(w,)``: log prior of each window, ``None`` where all are 0."""
+    """``(windows,)``: the log prior of each window, ``None`` where all are 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extractor:
-    """Answers shards. Split in two so that the next shard can be prepared while the model reads this one."""
+    """Answers shards, in two steps, so that the next shard can be prepared while the model reads this one."""
 
     tokenizer: PairTokenizer
     backend: Backend
@@ -68,20 +68,20 @@ class Extractor:
     decision: Decision
     size: WindowSize
     stored: FeatureWindows | None = None
-    """Where windows are read from; ``None``: they are cut from the texts."""
+    """The features that windows are read from; ``None``: windows are cut from the texts."""
     max_windows: MaxWindows
     batch_tokens: int
     columns: AnswerColumns
-    """Of its parts."""
+    """The columns of the parts it returns."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the model behind: another process prepares and decides, but does not read."""
+        """Pickle without the model: the other process only prepares and decides shards."""
         return self.__dict__ | {"backend": None}
 
     def prepare(self, shard: Shard, previous: TakenAnswers | None = None) -> PreparedShard:
-        """Tokenise and cut a shard; each distinct text and each distinct pair once.
+        """Tokenise a shard and cut it into windows, each distinct text and each distinct pair only once.
 
-        :param previous: answers to take over instead of computing them
+        :param previous: earlier answers to take over instead of computing them
         """
         taken = np.full(len(shard.examples), -1) if previous is None else previous.rows.copy()
         pairs: dict[tuple[str, str], int] = {}
@@ -116,9 +116,9 @@ class Extractor:
         )
 
     def _windows(self, shard: Shard, pairs: Sequence[tuple[str, str]], first: NDArray[np.int64]) -> WindowedExamples:
-        """Cut the windows of distinct pairs of question and context, or read them.
+        """Return the windows of distinct pairs of question and context: cut from the texts, or read from features.
 
-        :param first: ``(n,)`` an example of the shard that each pair is of, ascending
+        :param first: ``(pairs,)``: the first example of the shard with each pair, ascending
         """
         questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
         if self.stored is None:
@@ -138,7 +138,7 @@ class Extractor:
     def answer(self, prepared: PreparedShard, tick: Callable[[int], None] = lambda _: None) -> Part:
         """Let the model read a prepared shard and decide every example.
 
-        :param tick: called with the number of windows after every batch
+        :param tick: called after every batch with its number of windows
         """
         characters = self.searched_characters(prepared)
         device = device_backend(self.backend)
@@ -149,17 +149,17 @@ class Extractor:
             return self.decide(prepared, *reader.read(prepared.examples, characters, tick))
 
     def reader(self) -> WindowReader:
-        """Return what reads windows where the host gives the model its batches."""
+        """Return a reader for backends whose batches are put together by the host."""
         return WindowReader(backend=self.backend, search=self.decoder.search, batch_tokens=self.batch_tokens)
 
     def searched_characters(self, prepared: PreparedShard) -> ContextCharacters | None:
-        """Return the groups of tokens that the search takes as one, ``None`` where it knows of none."""
+        """Return the groups of tokens that the search takes as one, ``None`` where the decoder does not group any."""
         return prepared.characters if self.decoder.shares_characters else None
 
     def decide(self, prepared: PreparedShard, spans: SpanTable, failed: NDArray[np.intp]) -> Part:
-        """Decide every example by the spans that were found.
+        """Decide every example from the spans that were found.
 
-        :param spans: of all windows
+        :param spans: the spans of all windows
         :param failed: ``(f,)``: the windows that could not be read
         """
         examples, characters = prepared.examples, prepared.characters
@@ -187,7 +187,7 @@ class Extractor:
         )
 
     def _counts(self, prepared: PreparedShard, table: pa.Table) -> dict[str, int]:
-        """Count what the summary tells."""
+        """Return the counts that go into the summary."""
         examples = prepared.examples
         rejected = len(table) - table["error"].null_count
         answered = len(table) - table["answer"].null_count

@@ -1,4 +1,4 @@
-"""Rows of many tables in any order, without a table for each."""
+"""Take rows of many tables in any order, without making a table for each row."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_ROWS, BLOCK_BYTES = 16_384, 16 << 20
-"""Rows that were picked are put together until they are so many, or so large."""
+"""Picked rows are put together into blocks of about this many rows or bytes."""
 SMALL_TABLES = 256
-"""So many tables at most wait for that: a table of one row takes 16 kB."""
+"""Tables that wait to be put together, at most: even a table of one row takes 16 kB."""
 
 
 def gather(tables: Callable[[int], pa.Table], table: NDArray[np.integer], row: NDArray[np.integer]) -> pa.Table:
-    """Return rows of tables in the order asked for.
+    """Return rows of several tables, in the order asked for.
 
-    :param tables: returns a table by its number; asked once for each, in order of the numbers
-    :param table: ``(n,)``, ``n > 0``: the number of the table that each row stands in
-    :param row: ``(n,)``: its place there
+    :param tables: returns a table by its number; called once for each table, in ascending order
+    :param table: ``(n,)``, ``n > 0``: the number of the table that each row is in
+    :param row: ``(n,)``: the position of each row in that table
     """
     taken, order = [], []
     for number in np.unique(table):
@@ -35,10 +35,10 @@ def gather(tables: Callable[[int], pa.Table], table: NDArray[np.integer], row: N
 
 
 class PickedRows:
-    """Some rows of a whole that comes as tables; little more than these rows is held in memory.
+    """Some rows of a sequence of tables, with little more than these rows held in memory.
 
-    :param tables: the whole, in order
-    :param wanted: ``(n,)``: rows of the whole, ascending, each once
+    :param tables: the tables, in order
+    :param wanted: ``(n,)``: positions of rows in all tables joined, ascending, each once
     """
 
     def __init__(self, tables: Iterable[pa.Table], wanted: NDArray[np.int64]) -> None:
@@ -47,7 +47,7 @@ class PickedRows:
         self._begins = np.cumsum([0, *(block.num_rows for block in self._blocks)])
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
-        """Return rows ``(n,)``, ``n > 0``, in the order asked for; all are among those wanted."""
+        """Return ``rows (n,)``, ``n > 0``, in that order; all must be among the wanted ones."""
         place = np.searchsorted(self._wanted, rows)
         block = np.searchsorted(self._begins, place, side="right") - 1
         return gather(self._blocks.__getitem__, block, place - self._begins[block])
@@ -63,7 +63,7 @@ def _picked(tables: Iterable[pa.Table], wanted: NDArray[np.int64]) -> Iterator[p
 
 
 def blocks(tables: Iterable[pa.Table], *, rows: int, size: int) -> Iterator[pa.Table]:
-    """Put tables together until they have so many rows or bytes."""
+    """Yield tables joined into blocks of at least ``rows`` rows or ``size`` bytes; the last may be smaller."""
     held: list[pa.Table] = []
     held_rows = held_bytes = 0
     for table in tables:

@@ -1,8 +1,8 @@
-"""Let a card read the windows of a shard without ever waiting for it.
+"""Let a card read the windows of a shard without the host ever waiting for it.
 
-The tokens of a shard and where its windows lie in them are copied to the card once. Batches are put together there,
-their best spans are found there, and what was found is copied back once: until then the host only says what to do
-next, some milliseconds ahead of the card.
+The tokens of a shard, and where its windows lie in them, are copied to the card once. Batches are put together on the
+card, their best spans are found there, and the results are copied back once. Until then the host only launches work,
+some milliseconds ahead of the card.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ if TYPE_CHECKING:
 
 
 def device_backend(backend: Backend) -> DeviceBackend | None:
-    """Return a backend that puts batches together itself as what it is, ``None`` for one that is given them."""
+    """Return the backend, typed as one that puts its batches together itself; ``None`` if the host must do that."""
     return None if getattr(backend, "lane", None) is None else cast("DeviceBackend", backend)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardShard:
-    """What a card must be given of a shard."""
+    """The data of a shard that a card needs."""
 
     pieces: WindowPieces
     characters: tuple[NDArray[np.int32], NDArray[np.int32]] | None
-    """For each context token the one that starts, and the one that ends, spans for it; ``None``: each does itself."""
+    """For each context token, the token that starts spans in its place and the token that ends them; ``None``: each
+    token stands for itself."""
 
     @classmethod
     def of(cls, examples: WindowedExamples, characters: ContextCharacters | None) -> CardShard:
-        """Take it from the windows of a shard.
+        """Make one from the windows of a shard.
 
         :param characters: groups of tokens to search as one, or ``None``
         """
@@ -59,14 +60,14 @@ class CardShard:
         return cls(pieces=WindowPieces.of(examples), characters=groups)
 
     def only(self, windows: NDArray[np.intp]) -> CardShard:
-        """Return ``windows (f,)`` of it alone, ascending."""
+        """Return a copy with only ``windows (f,)``, ascending."""
         return replace(self, pieces=self.pieces.only(windows))
 
 
 class _Uploaded:
-    """A shard on its device.
+    """A shard that has been copied to its device.
 
-    :param backend: says how to get there
+    :param backend: copies it there
     """
 
     def __init__(self, shard: CardShard, backend: DeviceBackend) -> None:
@@ -92,11 +93,11 @@ class _Uploaded:
         self._there = backend.lane.upload(arrays)
 
     def tokens(self, first: int, last: int) -> int:
-        """Return the tokens of windows ``first:last``, as many as the longest for each."""
+        """Return the number of tokens in windows ``first:last`` when each is padded to the longest."""
         return int(self._lengths[last - 1]) * (last - first)
 
     def batch(self, first: int, last: int) -> PackedBatch:
-        """Put windows ``first:last`` together."""
+        """Return windows ``first:last`` as a batch, put together on the device."""
         there = self._there
         begin, end = int(self._offsets[first]), int(self._offsets[last])
         token = torch.arange(begin, end, device=there["offsets"].device)
@@ -118,7 +119,7 @@ class _Uploaded:
         )
 
     def characters(self, first: int, last: int) -> TokenCharacters | None:
-        """Return the groups of the tokens of windows ``first:last``, as ``ContextCharacters.of_windows`` does."""
+        """Return the token groups of windows ``first:last``, as ``ContextCharacters.of_windows`` does."""
         there = self._there
         if "start_token" not in there:
             return None
@@ -136,22 +137,22 @@ class _Uploaded:
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchedShard:
-    """A shard that the card has been told to read."""
+    """A shard whose reading has been launched on the card."""
 
     shard: CardShard
     rows: Download
 
     def ready(self) -> bool:
-        """Whether the card is through."""
+        """Return whether the card has finished reading."""
         return self.rows.ready()
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardReader:
-    """Runs a backend over windows where it is, and keeps the best spans of each.
+    """Runs a backend over windows on its own device and keeps the best spans of each window.
 
-    :param batch_tokens: tokens a batch may hold, padding included
-    :param tick: called with the number of windows of every batch, when the card was told to read it
+    :param batch_tokens: most tokens in a batch, padding included
+    :param tick: called with the number of windows of every batch, as soon as the batch is launched
     """
 
     backend: DeviceBackend
@@ -166,10 +167,10 @@ class CardReader:
         return self.collect(self.launch(CardShard.of(examples, characters)))
 
     def launch(self, shard: CardShard, *, most: int | None = None) -> LaunchedShard:
-        """Tell the card to read a shard, and return before it has.
+        """Launch the reading of a shard on the card, and return without waiting for it.
 
-        :param most: spans that each window has a place for; ``None``: as many as one can have
-        :raises EnvironmentUnfitError: there is not even memory for its tokens
+        :param most: spans to reserve space for in each window; ``None``: as many as a window can have
+        :raises EnvironmentUnfitError: the card lacks memory even for the tokens of the shard
         """
         device = torch.device(self.backend.device)
         windows = len(shard.pieces)
@@ -185,7 +186,7 @@ class CardReader:
             return LaunchedShard(shard=shard, rows=self.backend.lane.download(rows))
 
     def collect(self, launched: LaunchedShard) -> tuple[SpanTable, NDArray[np.intp]]:
-        """Wait for a shard; see :meth:`~qatool.extraction.answering.reading.WindowReader.read`."""
+        """Wait until a shard is read; see :meth:`~qatool.extraction.answering.reading.WindowReader.collect`."""
         pieces = launched.shard.pieces
         rows = launched.rows.wait()
         failed = SpanTable.of_rows(rows).unread()
@@ -198,7 +199,7 @@ class CardReader:
         return spans, spans.unread()
 
     def _read_again(self, shard: CardShard, failed: NDArray[np.intp], rows: NDArray[np.int32]) -> None:
-        """Read windows whose scores were no numbers with a wider range of numbers, where the backend has one."""
+        """Read the ``failed`` windows again in a number format of wider range, where the backend has one."""
         wider = self.backend.wider()
         if wider is None:
             return
@@ -207,13 +208,16 @@ class CardReader:
         rows[failed] = again.launch(shard.only(failed), most=spans_a_row(rows)).rows.wait()
 
     def _most(self, pieces: WindowPieces) -> int:
-        """Return how many spans a window has at most, of those wanted."""
+        """Return the most spans that can be kept of any window: ``top_k``, or fewer where windows are short."""
         tokens = int(pieces.context_length.max(initial=0))
         there = SCRIPT_N_BEST**2 if self.search.script else tokens * min(tokens, self.search.max_answer_length)
         return min(self.search.top_k, there)
 
     def _batches(self, lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-        """Cut windows, sorted by length, into runs of at most ``batch_tokens``, with such padding as there is."""
+        """Cut windows, sorted by length, into runs of at most ``batch_tokens`` tokens.
+
+        Padding counts, unless the backend packs windows without any.
+        """
         first, offsets = 0, offsets_of(lengths)
         while first < len(lengths):
             most = min(self.batch_tokens, self.backend.fitting_tokens)
@@ -226,9 +230,9 @@ class CardReader:
             first = last
 
     def _read(self, uploaded: _Uploaded, begin: int, end: int, rows: Tensor) -> None:
-        """Read windows ``begin:end``, in parts where memory does not suffice for all; later batches are smaller then.
+        """Read windows ``begin:end``; where memory runs out, read them in parts and make later batches smaller.
 
-        :param rows: where their results go
+        :param rows: the rows that the results are written to
         """
         pending = [(begin, end)]
         while pending:

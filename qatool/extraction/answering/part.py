@@ -1,4 +1,4 @@
-"""A shard becomes a part: the one thing that every engine has done, in whatever process, on whatever machine."""
+"""Turn a shard into a part: the one task that every engine has done, in whatever process, on whatever machine."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Everything that answering a shard takes, besides the model."""
+    """Everything needed to answer a shard, besides the model."""
 
     shard: Shard
     taken: TakenAnswers | None
-    """What of it was answered before."""
+    """Earlier answers to examples of the shard."""
     kept: Mapping[str, pa.DataType | None]
-    """The ``--keep`` columns and their declared types, which standard input tells late."""
+    """The ``--keep`` columns and their declared types; with standard input, they are known only once it is read."""
 
 
 class Begun(NamedTuple):
-    """A shard that the model has begun to read, or that waits for its turn."""
+    """A prepared shard, whether its reading has been launched or not."""
 
     prepared: PreparedShard
     launched: LaunchedWindows | None
-    """``None`` where the device is told to read when the shard is finished."""
+    """``None`` where reading is launched only in :meth:`Answerer.finish`."""
 
 
 class Answerer:
@@ -47,7 +47,7 @@ class Answerer:
 
     def __init__(self, setup: Setup) -> None:
         self.about: Resolved = setup.resolved()
-        """What it came to; all workers of a run must come to the same."""
+        """The resolved options; they must be the same in all workers of a run."""
         self.extractor: Extractor = setup.extractor
         self._reader: WindowReader | None = None
 
@@ -56,7 +56,8 @@ class Answerer:
 
         :raises InputError: its features cannot be read
         """
-        # The same for all shards of a run, but not known when the model is loaded: standard input is read later.
+        # Kept columns are the same for all shards of a run, but unknown when the model is loaded: standard input is
+        # read later.
         if task.kept != self.extractor.columns.kept:
             self.extractor = replace(self.extractor, columns=replace(self.extractor.columns, kept=task.kept))
         return self.extractor.prepare(task.shard, task.taken)
@@ -80,7 +81,7 @@ class Answerer:
         return self.extractor.decide(begun.prepared, *self._reader.collect(begun.launched, tick))
 
     def close(self) -> None:
-        """Drop what was prepared and is not finished; what is still being prepared is not read any more."""
+        """Drop the shards that are launched but not finished; one that is still being prepared is no longer read."""
         if self._reader is None:
             self._reader = self.extractor.reader()
         self._reader.close()

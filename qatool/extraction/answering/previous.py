@@ -1,4 +1,4 @@
-"""Answers given before, found by the fingerprint of question and context."""
+"""Find answers of earlier runs by the fingerprint of question and context."""
 
 from __future__ import annotations
 
@@ -31,26 +31,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TakenAnswers:
-    """The earlier answers to the examples of one shard; goes where the shard goes."""
+    """The earlier answers to the examples of one shard; it travels with the shard."""
 
     rows: NDArray[np.int64]
-    """``(n,)``: the row of the table that answers each example, ``-1`` for none."""
+    """``(n,)``: for each example the row of ``table`` that answers it, ``-1`` for none."""
     table: pa.Table
-    """With the columns of :func:`qatool.extraction.answering.answers.pair_table`."""
+    """The answers, with the columns of :func:`qatool.extraction.answering.answers.pair_table`."""
 
 
 BLOCK_BYTES = 64 << 20
-"""Of the copy, and of memory while it is made. A shard takes a few rows of each block where rows are in any order."""
+"""Size of a block of the copy, and so of the memory used to make it. Where rows are in random order, a shard takes a
+few rows of each block."""
 
 
 class PreviousAnswers:
     """Rows of earlier parts or outputs; 24 bytes a row are held in memory.
 
-    Of rows asked for in their order, a row group is read once. Where that comes to two readings of them all, they are
-    copied to where any row is at hand.
+    Where rows are asked for in the order of the files, each row group is read once. Once as many row groups have been
+    read as would make two passes over the files, all rows are copied to a file with quick access to any row.
 
-    :param paths: Parquet files with the columns of ``answers.parquet``; rejected rows in them are passed over
-    :param spool: returns where the copy may stand, ``None`` for the system's place for such files
+    :param paths: Parquet files with the columns of ``answers.parquet``; rejected rows in them are skipped
+    :param spool: returns the path to write the copy to, ``None`` for the system's folder for temporary files
     :raises InputError: a file cannot be read
     """
 
@@ -78,7 +79,7 @@ class PreviousAnswers:
         key = np.concatenate(keys) if keys else np.empty((0, 2), np.uint64)
         place = np.concatenate(places) if places else np.empty((0, 2), np.int64)
         order = np.lexsort((key[:, 1], key[:, 0]))
-        # Two arrays, each in one piece: a search in a column of one array would copy the column every time.
+        # Two contiguous arrays: searchsorted would copy a column of a two-dimensional array at every call.
         self._head, self._tail = key[order, 0], key[order, 1]
         self._place = place[order].astype(np.int32)
         self._starts = np.array(starts)
@@ -90,10 +91,12 @@ class PreviousAnswers:
         return len(self._head)
 
     def taken(self, fingerprints: Sequence[bytes | None], columns: Sequence[str]) -> TakenAnswers | None:
-        """Return the earlier answers to examples, ``None`` where there are none.
+        """Return the earlier answers to examples, ``None`` where none has one.
 
-        :param fingerprints: of ``n`` examples, ``None`` for rejected ones
-        :raises InputError: a file has changed meanwhile
+        :param fingerprints: the fingerprint of each of ``n`` examples, ``None`` for rejected ones
+        :param columns: as in :meth:`take`
+        :raises InputError: a file has changed since it was opened
+        :raises OutputError: see :meth:`take`
         """
         found = self.find(fingerprints)
         known = np.flatnonzero(found >= 0)
@@ -104,7 +107,7 @@ class PreviousAnswers:
         return TakenAnswers(rows, self.take(found[known], columns))
 
     def find(self, fingerprints: Sequence[bytes | None]) -> NDArray[np.int64]:
-        """Return which earlier row answers each fingerprint, ``-1`` for none: ``(n,)``."""
+        """Return ``(n,)``: for each fingerprint the earlier row that answers it, ``-1`` for none."""
         found = np.full(len(fingerprints), -1, dtype=np.int64)
         known = [row for row, mark in enumerate(fingerprints) if mark is not None]
         if not len(self) or not known:
@@ -116,9 +119,10 @@ class PreviousAnswers:
         return found
 
     def take(self, found: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        """Return ``columns`` of the earlier rows ``found (n,)``, in that order; none of them is ``-1``.
+        """Return ``columns`` of the earlier rows ``found (n,)``, in that order; none of them may be ``-1``.
 
-        :param columns: the same every time
+        :param columns: must be the same in every call
+        :raises InputError: a file has changed since it was opened
         :raises OutputError: the copy cannot be written
         """
         group, row = self._place[found].T
@@ -130,7 +134,7 @@ class PreviousAnswers:
         return gather(lambda one: self._kept(one, columns), group, row)
 
     def _kept(self, group: int, columns: Sequence[str]) -> pa.Table:
-        """Read a row group, or have it at hand: neighbours are asked for one after the other."""
+        """Return a row group, keeping the last one: rows of one group are usually asked for one after another."""
         if self._held is None or self._held[0] != group:
             self._held = None  # before another is read
             self._held = group, self._read(group, columns)
@@ -154,9 +158,11 @@ class PreviousAnswers:
 
 
 class _Copy:
-    """Tables in an uncompressed file without a name, mapped into memory so that a few rows of it cost little.
+    """Tables in an uncompressed file, mapped into memory so that taking a few rows costs little.
 
-    :param path: where to write it, ``None`` for the system's place for such files
+    The file is unlinked as soon as it is mapped.
+
+    :param path: where to write it, ``None`` for the system's folder for temporary files
     :raises OutputError: it cannot be written
     """
 
@@ -177,7 +183,7 @@ class _Copy:
         self._begins = np.array(begins)
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
-        """Return rows ``(n,)`` of all tables together, in the order asked for."""
+        """Return ``rows (n,)``, counted over all tables joined, in that order."""
         block = np.searchsorted(self._begins, rows, side="right") - 1
         return gather(self._block, block, rows - self._begins[block])
 
@@ -186,9 +192,9 @@ class _Copy:
 
 
 def _version(path: Location) -> tuple[Any, ...]:
-    """Return what is another whenever another file has the name.
+    """Return a value that differs once another file has the name, or the file has changed.
 
-    :raises OSError: it cannot be looked up
+    :raises OSError: the file cannot be looked up
     """
     if isinstance(path, ObjectPath):
         return (path.stat().version,)
@@ -197,27 +203,30 @@ def _version(path: Location) -> tuple[Any, ...]:
 
 
 def _keys(fingerprints: Sequence[bytes]) -> NDArray[np.uint64]:
-    """Return fingerprints as pairs of integers ``(n, 2)``."""
+    """Return 16-byte fingerprints as pairs of 64-bit integers ``(n, 2)``."""
     return np.frombuffer(b"".join(fingerprints), dtype=np.uint64).reshape(-1, 2)
 
 
 class MadeBy(NamedTuple):
-    """What made the answers of an earlier output."""
+    """How the answers of an earlier output were made."""
 
     answer_fingerprint: str
     best_per: str | None
-    """``question`` where only the best answers are there, with scores of all documents together."""
+    """``question`` where the output holds only the best answers to each question, scored over all documents."""
 
 
 def is_whole(path: Location) -> bool:
-    """Whether an earlier output is there, a folder with its seal: in a store its parts may be half replaced."""
+    """Return whether an earlier output exists and is complete.
+
+    A folder must have its seal: in an object store, its parts may be half replaced.
+    """
     return is_there(path) and (not path.is_dir() or (path / SUCCESS_NAME).is_file())
 
 
 def made_by(path: Location) -> MadeBy:
-    """Return what made the answers in a Parquet file, or in a folder of them.
+    """Return how the answers in a Parquet file, or in a folder of them, were made.
 
-    :raises InputError: it is none of answers
+    :raises InputError: the path does not exist, or was not written by ``qatool extract``
     """
     try:
         if path.is_dir():

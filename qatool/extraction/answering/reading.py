@@ -1,7 +1,7 @@
-"""Let the model read windows: batches of like length, sized by a token budget, split when memory runs out.
+"""Let the model read windows in batches of similar length, sized by a token budget and split when memory runs out.
 
-On a CPU several batches are read at once, each on one thread: small batches keep a core busy, while one batch shared
-out over the cores makes them wait for each other at every operation.
+On a CPU, several batches are read at once, each on one thread: a small batch keeps a core busy, while one batch
+spread over all cores would make them wait for each other at every operation.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 _KNOWN_BACKENDS: set[str] = set()
-"""Names of those that have read a batch in this process."""
+"""Names of the backends that have read a batch in this process."""
 
 
 class _Read(NamedTuple):
-    """What was found in windows read together."""
+    """The spans found in windows that were read together."""
 
     windows: NDArray[np.int64]
     spans: SpanTable
@@ -44,7 +44,7 @@ class _Read(NamedTuple):
 
 @dataclass(frozen=True)
 class LaunchedWindows:
-    """Windows that are being read, or will be when they are asked for."""
+    """Windows that are being read or, with a single stream, will be read when they are collected."""
 
     parts: Iterator[list[_Read]]
 
@@ -52,10 +52,11 @@ class LaunchedWindows:
 class WindowReader:
     """Runs a backend over windows and keeps the best spans of each.
 
-    What is launched is read in that order, by threads where the backend has several streams. So the next windows are
-    begun while the last ones are still being read, and while those of before are decided: no stream waits.
+    Windows are read in the order in which they are launched, by threads where the backend has several streams. No
+    stream ever idles: the next shard is begun while the last batches of this one are read and the previous one is
+    decided.
 
-    :param batch_tokens: tokens a batch may hold, padding included
+    :param batch_tokens: most tokens in a batch, padding included
     """
 
     def __init__(self, *, backend: Backend, search: SpanSearch, batch_tokens: int) -> None:
@@ -65,7 +66,7 @@ class WindowReader:
         self._is_closed = False
 
     def close(self) -> None:
-        """Drop what was launched and is not read yet, and launch nothing more."""
+        """Drop the batches that are launched but not read yet; with several streams, nothing more can be launched."""
         self._is_closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -82,7 +83,7 @@ class WindowReader:
         return self.collect(self.launch(examples, characters), tick)
 
     def launch(self, examples: WindowedExamples, characters: ContextCharacters | None) -> LaunchedWindows:
-        """Begin to read all windows of ``examples``; with a single stream that waits until they are collected.
+        """Begin to read all windows of ``examples``; with a single stream, reading starts when they are collected.
 
         :param characters: groups of tokens to search as one, or ``None``
         """
@@ -96,9 +97,9 @@ class WindowReader:
     ) -> tuple[SpanTable, NDArray[np.intp]]:
         """Wait until all windows that were launched together are read.
 
-        :param tick: called with the number of windows read after every batch
-        :returns: the spans found, in order of the windows, and the windows ``(f,)`` that failed: too large for the
-            device even alone, or answered by the model with scores that are no numbers
+        :param tick: called after every batch with the number of windows read
+        :returns: the spans found, in order of the windows, and the windows ``(f,)`` that failed: those too large for
+            the device even alone, and those for which the model returned scores that are not numbers
         """
         tables, read = [], []
         for part in chain.from_iterable(launched.parts):
@@ -113,11 +114,11 @@ class WindowReader:
     def _submitted(
         self, read: Callable[[NDArray[np.int64]], list[_Read]], batches: Iterator[NDArray[np.int64]]
     ) -> Iterator[list[_Read]]:
-        """Have threads read batches; return what is found in each, in their order.
+        """Have threads read batches; return the results of each batch, in the order of the batches.
 
-        The first batch a process ever reads is read alone. Libraries look things up at their first use and, while
-        they do, let other Python code run: a second thread at the same place would hold the interpreter and wait for
-        the first, which waits for the interpreter.
+        The first batch that a backend reads in a process is read alone, to avoid a deadlock. Libraries set themselves
+        up at their first use and let other Python code run meanwhile: a second thread at the same place would hold
+        the interpreter and wait for the first thread, which waits for the interpreter.
         """
         pool = self._opened()
         pending: deque[Future[list[_Read]]] = deque()
@@ -129,7 +130,7 @@ class WindowReader:
         return (pending.popleft().result() for _ in range(len(pending)))
 
     def _opened(self) -> ThreadPoolExecutor:
-        """Return the threads; each does its own arithmetic, which is set before they are started.
+        """Return the pool of threads; PyTorch is set to one thread for each of them before they start.
 
         :raises RuntimeError: the reader was closed
         """
@@ -144,7 +145,7 @@ class WindowReader:
     def _read(
         self, examples: WindowedExamples, batch: NDArray[np.int64], *, characters: ContextCharacters | None
     ) -> list[_Read]:
-        """Read a batch, in parts where memory does not suffice for all of it."""
+        """Read a batch, in parts where memory does not suffice for the whole batch."""
         pending, found = [batch], []
         while pending:
             chosen = pending.pop()

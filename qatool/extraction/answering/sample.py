@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One example to show; the answer is ``context[answer_start:answer_end]``, null: no answer."""
+    """One example to show; its answer is ``context[answer_start:answer_end]``, or none where these are ``None``."""
 
     id: str
     question: str

@@ -1,4 +1,4 @@
-"""From options to an extractor: load the model, resolve what the user left open, name what decides the answers."""
+"""Make an extractor from options: load the model, resolve what the user left open, list what decides the answers."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
-# A shard is some minutes of work on the slowest machine we know: what a kill may cost.
+# A shard is what a kill may cost: some minutes of work on the slowest machine we know.
 CPU_SHARD = ShardLimits(rows=512, context_bytes=1 << 20)
-# A card reads one in less than a second; several are on their way.
+# A card reads a shard in less than a second, and several are in progress at once.
 CUDA_SHARD = ShardLimits(rows=8_192, context_bytes=16 << 20, first_rows=1_024)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """What the options of an extraction come to where it is done; small, and told from one process to another."""
+    """The options of an extraction, resolved on the machine that does the work; small enough to send to a process."""
 
     identity: Mapping[str, Any]
-    """What decides the answers: any change makes it other work."""
+    """Everything that decides the answers: a run with another identity cannot continue this one."""
     limits: Mapping[str, Any]
-    """What decides the floating-point bits."""
+    """Everything that decides the last floating-point bits of the scores, such as batch size and device."""
     model_fingerprint: str
     backend: str
     device: str
@@ -61,7 +61,8 @@ class Resolved:
 
     @property
     def joint_scores(self) -> JointScores | None:
-        """What makes scores of many documents one distribution; ``None`` where scores are no such probabilities."""
+        """How to turn the scores of many documents into one distribution; ``None`` where the decoder or the model's
+        calibration does not allow it."""
         calibration = Calibration(**{one.name: self.identity[one.name] for one in fields(Calibration)})
         if self.identity["decode"] != "native" or not calibration.answerable_slope:
             return None
@@ -69,7 +70,7 @@ class Resolved:
 
     @property
     def shard_limits(self) -> ShardLimits:
-        """Where shards end."""
+        """The limits at which a shard ends."""
         return ShardLimits(
             rows=self.limits["shard_rows"],
             context_bytes=self.limits["shard_bytes"],
@@ -80,12 +81,12 @@ class Resolved:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup(Resolved):
-    """The same, with the extractor itself."""
+    """The resolved options together with the extractor that was made from them."""
 
     extractor: Extractor
 
     def resolved(self) -> Resolved:
-        """Return it without the extractor."""
+        """Return the resolved options without the extractor."""
         return Resolved(**{field.name: getattr(self, field.name) for field in fields(Resolved)})
 
 
@@ -100,10 +101,10 @@ def load_setup(
 
     :param planned: limits of the plan that is being continued, empty for a new one
     :param kept: the ``--keep`` columns and their declared types
-    :param features: what holds the windows, ``None`` where they are cut from the texts
+    :param features: the folder that holds the windows, ``None`` where they are cut from the texts
     :raises EnvironmentUnfitError: the model does not load
     :raises InputError: the features were made for another model
-    :raises UsageError: window sizes that the model cannot read, or that the features do not have
+    :raises UsageError: the options ask for a window size that the model cannot read, or that the features do not have
     """
     from qatool.models.identity import model_fingerprint
     from qatool.windows.tokenizer import PairTokenizer
@@ -166,7 +167,7 @@ def load_setup(
 def _identity_of(
     options: ExtractOptions, settings: ModelSettings, size: WindowSize, decision: Decision
 ) -> dict[str, Any]:
-    """Return what decides the answers of a model."""
+    """Return the options that, besides the model and its tokenizer, decide the answers."""
     return {
         "max_length": size.max_length,
         "stride": size.stride,
@@ -183,7 +184,7 @@ def _identity_of(
 
 
 def _decision(options: ExtractOptions, settings: ModelSettings) -> Decision:
-    """Return when there is no answer: as asked for, else as the model says."""
+    """Return the rule for "no answer": as the options ask, else as the model's settings say."""
     threshold = options.no_answer_threshold
     if threshold is None:
         threshold = settings.no_answer_threshold
@@ -212,7 +213,7 @@ def window_size(
     """Resolve the size of windows.
 
     :param limit: longest window the model can read, in tokens
-    :raises UsageError: an explicit ``--max-length`` above the limit, or no room for a question
+    :raises UsageError: ``--max-length`` exceeds the limit, or a window has no room for a question
     """
     return resolve_size(
         options,
@@ -224,10 +225,10 @@ def window_size(
 
 
 def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any]) -> dict[str, Any]:
-    """Resolve what decides the floating-point bits: asked for, else as planned, else what suits the device."""
+    """Resolve the limits, each as the options ask, else as planned, else as suits the device."""
     on_card = backend.device.startswith("cuda")
     shard = CUDA_SHARD if on_card else CPU_SHARD
-    # Where shards are told to be of a size, or were planned before they grew, all are alike.
+    # All shards are of one size with --shard-rows, and in plans made before shards began to grow.
     as_usual = {"first_shard_rows": shard.first_rows}
     first_rows = None if options.shard_rows else (planned or as_usual).get("first_shard_rows")
     return {
@@ -238,7 +239,7 @@ def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any
         "backend": backend.name,
         "device_kind": backend.device.partition(":")[0],
         "precision": backend.precision,
-        # Of each batch; how many batches are read at once changes no bit.
+        # Threads of each batch; how many batches are read at once changes no bit.
         "threads": 1,
         **({"compile": options.compile, "way": getattr(backend, "way", None)} if on_card else {}),
     }

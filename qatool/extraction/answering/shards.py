@@ -1,4 +1,4 @@
-"""Cut the stream of examples into shards: the units of work, of parts and of resuming."""
+"""Cut the stream of examples into shards: each is a unit of work, becomes one part, and is where a run can resume."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _ALIKE = 4
-"""Shards of one size, where they grow."""
+"""How many shards in a row have one size, where shards grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLimits:
-    """Where a shard ends: at so many rows or so many bytes of context and kept text, whichever comes first."""
+    """The limits at which a shard ends: rows, or bytes of context and kept text, whichever is reached first."""
 
     rows: int
     context_bytes: int
     first_rows: int | None = None
-    """Rows of the first few shards, of which the next few have twice as many, and so on up to ``rows``; ``None``: all
-    are alike. Where several are prepared side by side, there is something to read soon."""
+    """Rows of each of the first few shards; the next few have twice as many, and so on up to ``rows``. ``None``: all
+    have ``rows``. Small first shards give the model something to read soon while others are being prepared."""
     each_row_counts: bool = True
-    """Whether rows in a row that share a context count it each. They should when the model reads all of it for each,
-    and not when it reads a few windows: tokenising a long document once for many questions is then what matters."""
+    """Whether, among consecutive rows with one context, each counts the bytes of that context. They should where the
+    model reads the whole context for each row, and not where it reads only a few windows: then it matters more that a
+    long document is tokenised only once for many questions."""
 
     def rows_of(self, index: int) -> int:
-        """Return the most rows that the shard ``index`` has."""
+        """Return the most rows that shard number ``index`` can have."""
         if self.first_rows is None:
             return self.rows
         return min(self.rows, self.first_rows << min(index // _ALIKE, self.rows.bit_length()))
@@ -45,15 +46,15 @@ class Shard:
     """Position of the first example in the whole input."""
     examples: Sequence[Example]
     columns_signature: str = ""
-    """Of the columns of its part, whatever the rows."""
+    """The signature of the columns of its part; see :attr:`AnswerColumns.signature`."""
 
     @cached_property
     def fingerprints(self) -> Sequence[bytes | None]:
-        """Of each example, ``None`` for rejected ones; made where they are first asked for."""
+        """The fingerprint of each example, ``None`` for rejected ones; computed at first use."""
         return [None if e.error else fingerprint(e.question or "", e.context or "") for e in self.examples]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel column by column: kept values are views that cannot, and columns are quicker than rows."""
+        """Pickle the examples as columns: quicker than rows, and kept values are views that cannot be pickled."""
         columns = dict(zip(Example._fields, zip(*self.examples, strict=True), strict=True))
         columns["kept"] = tuple(dict(kept) for kept in columns["kept"]) if any(columns["kept"]) else None
         return self.__dict__ | {"examples": columns}
@@ -66,22 +67,22 @@ class Shard:
 
     @property
     def content_hash(self) -> str:
-        """BLAKE2b (hex) of everything in the shard that its part depends on."""
+        """The BLAKE2b hash (hex) of everything in the shard that its part depends on."""
         digest = hashlib.blake2b(self.columns_signature.encode(), digest_size=16)
         for example, mark in zip(self.examples, self.fingerprints, strict=True):
             head = (example.id, example.document_id, example.question_id, example.error, dict(example.kept))
             digest.update(repr(head).encode("utf-8", "backslashreplace"))
             if example.error is not None:
-                # The list of rejected rows tells which row of all it is.
+                # The list of rejected rows gives their positions in the whole input.
                 digest.update(repr(self.first_row).encode())
             digest.update(mark or repr(example.question).encode("utf-8", "backslashreplace"))
         return digest.hexdigest()
 
 
 def cut_shards(examples: Iterable[Example], limits: ShardLimits, *, columns_signature: str = "") -> Iterator[Shard]:
-    """Cut ``examples`` into shards; an example larger than the limit stands alone.
+    """Cut ``examples`` into shards; an example larger than the limit becomes a shard of its own.
 
-    :param columns_signature: of the columns of the parts, whatever the rows
+    :param columns_signature: see :attr:`AnswerColumns.signature`
     """
     held: list[Example] = []
     size = index = first_row = 0

@@ -1,4 +1,4 @@
-"""Windows read from features instead of cut from texts: whether they suit the model, and those of a shard."""
+"""Read windows from features instead of cutting them from texts, and check that they suit the model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class FeatureWindows:
-    """The windows that ``qatool prep`` cut, for a model.
+    """The windows that ``qatool prep`` cut, to be read by a model.
 
-    :param folder: with all windows of every example
-    :param tokenizer: the model's
-    :param options: may ask for no other windows than there are
-    :raises InputError: they were made with another tokenizer
-    :raises UsageError: other windows are asked for
+    :param folder: the features, with all windows of every example
+    :param tokenizer: the tokenizer of the model
+    :param options: the options; they must not ask for windows of another size than the features have
+    :raises InputError: the features were made with another tokenizer
+    :raises UsageError: the options ask for windows of another size
     """
 
     def __init__(self, folder: FeaturesFolder, tokenizer: PairTokenizer, options: ExtractOptions) -> None:
@@ -37,10 +37,10 @@ class FeatureWindows:
         self.size = folder.size
 
     def check_limit(self, limit: int) -> None:
-        """Make sure that a model can read the windows.
+        """Make sure that the windows are not too long for a model.
 
-        :param limit: longest window it reads, in tokens
-        :raises InputError: they are longer
+        :param limit: longest window that the model can read, in tokens
+        :raises InputError: the windows are longer
         """
         self._folder.check_limit(limit)
 
@@ -55,9 +55,9 @@ class FeatureWindows:
     ) -> WindowedExamples:
         """Return the windows of ``n`` examples, as if they had been cut just now.
 
-        :param rows: ``(n,)`` position of each among all examples, ascending
-        :param asked_anew: ``(n,)`` which questions are not asked as they stand there
-        :param words: also find the word each context token belongs to; only the tokenizer knows
+        :param rows: ``(n,)``: the position of each example among all in the features, ascending
+        :param asked_anew: ``(n,)``: which questions differ from the stored ones and must be tokenised again
+        :param words: whether to find the word that each context token belongs to, which needs the tokenizer
         :raises InputError: a file cannot be read, or is not what ``qatool prep`` wrote
         """
         try:

@@ -1,1 +1,1 @@
-"""``--best-per question``: which documents are asked, and which answer is the best of all."""
+"""``--best-per question``: choose the documents to ask each question of, and the best of all their answers."""

@@ -1,4 +1,4 @@
-"""``--best-per question``: of all documents' answers to a question, only the best."""
+"""``--best-per question``: keep only the best of all documents' answers to a question."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from qatool.spans.joint import JointScores
 
 ROWS_AT_ONCE = 1_024
-"""Of the tables yielded."""
+"""Rows of each table yielded, at most."""
 
 
 class _Standing(NamedTuple):
-    """Where an answer stands: answered before unanswered, then by its value, then the earlier row."""
+    """The rank of a row: answered before unanswered, then by value, then the earlier row first."""
 
     answered: bool
     value: float
-    """Its margin where scores are joint, else its score."""
+    """The margin of the answer where scores are joint, else its score."""
     earlier: int
-    """Minus the row's position in the whole input."""
+    """Minus the row's position in the whole input, so that the earlier of two rows compares as the greater."""
 
     @property
     def row(self) -> int:
@@ -41,14 +41,14 @@ class _Standing(NamedTuple):
 
 @dataclass
 class _Question:
-    """What all documents answered to a question, so far."""
+    """The best answers to a question among the rows seen so far."""
 
     place: int
-    """Among all questions, or those that were met."""
+    """The position of the question: among all questions with a ranking, else among those seen so far."""
     best: list[_Standing] = field(default_factory=list)
-    """A heap, the worst first."""
+    """The best rows, as a heap with the worst of them first."""
     mass: float = -np.inf
-    """Of all documents together; see :class:`JointScores`."""
+    """The log mass of the spans of all documents together; see :class:`JointScores`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +56,11 @@ class BestAnswers:
     """The best rows of each question."""
 
     questions: int
-    """That were asked."""
+    """How many questions were asked."""
     answered: int
-    """Of them, by any document."""
+    """How many of the questions any document answers."""
     tables: Iterator[pa.Table]
-    """The rows, in the questions' order."""
+    """The best rows in the order of the questions, then the rejected rows."""
 
 
 def best_per_question(
@@ -72,16 +72,17 @@ def best_per_question(
 ) -> BestAnswers:
     """Return the ``top_k`` best rows of each question.
 
-    Rows with an answer come first, by ``score``; a question that no document answers keeps its single best row,
-    which says so. Rejected rows are kept as they are, at the end. Two passes are made over ``tables``; in memory
-    stand the best rows and the rejected ones only; of the others, a ranking has 4 or 8 bytes each.
+    Only rows with an answer are kept, ordered by ``score``; a question that no document answers keeps its single best
+    row, without an answer. Rejected rows are kept as they are, at the end. Two passes are made over ``tables``, and
+    only the best and the rejected rows are held in memory; a ranking holds 4 or 8 bytes more for each row.
 
-    :param tables: returns the parts' tables from the start
-    :param joint: makes ``score`` that of a span among all documents' spans; ``None``: it stays as it is
-    :param ranking: which question each row answers, and how far behind it starts where scores are joint; ``None``:
-        questions come in order of their first appearance, and no row is behind
+    :param tables: returns the tables of the parts, from the start at every call
+    :param joint: turns ``score`` into the probability of a span among the spans of all documents; ``None``: scores
+        stay as they are
+    :param ranking: which question each row answers and, where scores are joint, its log prior; ``None``: questions
+        come in order of their first appearance, without priors
     """
-    # Questions with one id but other words are two questions; so are those that stand twice, where that can be told.
+    # Questions with the same id but different words are two questions; so are, with a ranking, two equal ones.
     questions: dict[Hashable, _Question] = {}
     rejected: list[int] = []
     first = 0
@@ -119,7 +120,7 @@ def _best_rows(
     rejected: list[int],
     joint: JointScores | None,
 ) -> Iterator[pa.Table]:
-    """Yield the rows that stand best in each question, then the rejected ones."""
+    """Yield the best rows of each question, then the rejected rows."""
     chosen = [(kept.row, kept.value, held.mass) for held in questions for kept in _chosen(held.best)]
     best = np.array([row for row, _, _ in chosen], dtype=np.int64)
     margin, mass_of_all = (np.array([one[place] for one in chosen], dtype=np.float64) for place in (1, 2))
@@ -133,7 +134,8 @@ def _best_rows(
 
 
 def samples_of(table: pa.Table, most: int) -> list[Sample]:
-    """Return the first answers of a table to be shown, without their contexts, which are no longer at hand."""
+    """Return the first ``most`` answers of a table as samples to show; the answer replaces the context, which is no
+    longer available."""
     answered = table.filter(table["answer"].is_valid()).select(["id", "question", "answer", "score"])
     return [
         Sample(
@@ -155,9 +157,9 @@ def _slices(count: int) -> Iterator[slice]:
 def _values(
     table: pa.Table, joint: JointScores | None, prior: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Return what each row is ranked by and the mass of its spans, ``(n,)`` each.
+    """Return the value by which each row is ranked, and the log mass of its spans, ``(n,)`` each.
 
-    :param prior: ``(n,)``, or of fewer: rejected rows at the end of all have none
+    :param prior: the log prior of each row, ``(n,)`` or shorter: rejected rows at the very end have none
     """
     score = table["score"].to_numpy()
     if joint is None:
@@ -170,13 +172,13 @@ def _values(
 
 
 def _chosen(held: list[_Standing]) -> list[_Standing]:
-    """Return the answered ones, best first, or the single best of the unanswered."""
+    """Return the answered rows, best first, or the single best of the unanswered ones."""
     ranked = sorted(held, reverse=True)
     return [one for one in ranked if one.answered] or ranked[:1]
 
 
 def _rescored(table: pa.Table, score: NDArray[np.float64]) -> pa.Table:
-    """Give rows another ``score (n,)``, and their candidates scores in the same proportion."""
+    """Return the table with other scores ``score (n,)``; the scores of candidates change in the same proportion."""
     own = table["score"].to_numpy().astype(np.float64)
     known = own > 0
     factor = np.divide(score, own, out=np.ones(len(own)), where=known)

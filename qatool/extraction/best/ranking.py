@@ -1,8 +1,8 @@
-"""``--best-per question``: how relevant each document is to each question, before the model reads any.
+"""``--best-per question``: rank documents by relevance to each question before the model reads any.
 
-A pile of documents holds many confident wrong spans. As within a long document, what shares fewer of the question's
-rare terms starts with a handicap, and with ``--max-documents`` only the most relevant documents are asked at all. One
-pass over the documents tells; see ``docs/many-documents.md`` for what it gains.
+A large collection holds many confident wrong spans. As with the windows of a long document, a document that shares
+fewer of the question's rare terms starts with a handicap, and with ``--max-documents`` only the most relevant
+documents are asked at all. Ranking takes one pass over the documents; ``docs/many-documents.md`` says what it gains.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
     from qatool.windows.tokenizer import PairTokenizer
 
 _ROWS, _CHARACTERS = 1_024, 1 << 22
-"""Documents that are tokenised at once: so many, or of so much text."""
+"""Most documents, and most characters of text, that are tokenised at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Which document is asked which question, and how far behind it starts."""
+    """Which document is asked which question, and with what handicap."""
 
     pairs: AskedPairs | None
-    """``None``: every document is asked every question."""
+    """The pairs of document and question to answer; ``None``: every document is asked every question."""
     prior: NDArray[np.float32]
-    """``(pairs,)``: log prior of the spans of each, at most 0, document by document."""
+    """``(pairs,)``: the log prior of the spans of each pair, at most 0, document by document."""
     n_questions: int
-    """That are asked of all documents."""
+    """How many questions are asked of all documents."""
     seconds: float = 0.0
-    """It took to rank them."""
+    """The time that ranking took."""
 
     def question(self, pair: int) -> int:
-        """Return the place of a pair's question among all."""
+        """Return the position of a pair's question among all questions."""
         return pair % self.n_questions if self.pairs is None else int(self.pairs.question[pair])
 
 
@@ -63,15 +63,16 @@ def rank_documents(
     refuse_bad: bool = False,
     observer: Observer | None = None,
 ) -> Ranking | None:
-    """Rank the documents for every question that is asked of them all; ``None`` if there is no such question.
+    """Rank the documents for every question that is asked of all of them.
 
-    Bad rows stay with all their questions, so that each is rejected; they are no part of the collection. Where a
-    question shares too little with the documents to tell them apart, ``most`` of those that share anything with it
-    are asked, else of all, spread evenly.
+    Bad rows stay paired with every question, so that each pair is rejected, but they are not part of the collection.
+    Where a question shares too little with the documents to rank them, it is asked of ``most`` documents spread
+    evenly over those that share anything with it or, if none does, over all.
 
-    :param most: documents that a question is asked of at most, ``None`` for all
-    :param refuse_bad: whether the first bad row is the end
-    :raises InputError: a file cannot be read or breaks off, or holds a bad row and those are refused
+    :param most: documents to ask each question of, at most; ``None`` for all
+    :param refuse_bad: whether a bad row is an error
+    :returns: the ranking, ``None`` if no question is asked of all documents
+    :raises InputError: a file cannot be read or is truncated, or there is a bad row and ``refuse_bad`` is set
     """
     questions = documents.questions_of_all()
     if not questions:
@@ -111,15 +112,15 @@ def _chunks(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pile:
-    """The documents."""
+    """All documents, good and bad."""
 
     index: CollectionIndex
-    """Of the good ones."""
+    """The index of the good documents."""
     is_bad: NDArray[np.bool_]
-    """``(documents,)``"""
+    """``(documents,)``: which documents are bad rows."""
 
     def relevance(self, question: int) -> NDArray[np.float64]:
-        """Return how relevant each is to a question: ``(documents,)``, 0 for bad rows."""
+        """Return ``(documents,)``: the relevance of each document to a question, 0 for bad rows."""
         found = np.zeros(len(self.is_bad))
         found[~self.is_bad] = self.index.relevance(question)
         return found
@@ -127,14 +128,14 @@ class _Pile:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ranked:
-    """Every document for one question."""
+    """All documents, ranked for one question."""
 
     relevance: NDArray[np.float64]
-    """``(documents,)``, 0 for bad rows."""
+    """``(documents,)``: the relevance of each document, 0 for bad rows."""
     prior: NDArray[np.float32]
-    """``(documents,)``"""
+    """``(documents,)``: the log prior of each document, at most 0."""
     is_telling: bool
-    """Whether the question shares anything with any of them that tells them apart."""
+    """Whether the question shares enough with any document to tell documents apart."""
 
 
 def _ranked(pile: _Pile, question: int) -> _Ranked:
@@ -148,7 +149,7 @@ def _ranked(pile: _Pile, question: int) -> _Ranked:
 
 
 def _of_all(pile: _Pile, n_questions: int) -> Ranking:
-    """Give every pair of document and question its prior."""
+    """Return a ranking of all pairs of document and question, each with its prior."""
     prior = np.empty((len(pile.is_bad), n_questions), dtype=np.float32)
     for question in range(n_questions):
         prior[:, question] = _ranked(pile, question).prior
@@ -156,7 +157,7 @@ def _of_all(pile: _Pile, n_questions: int) -> Ranking:
 
 
 def _of_the_best(pile: _Pile, n_questions: int, most: int) -> Ranking:
-    """Choose ``most`` documents for each question, and give each of them its prior."""
+    """Return a ranking of ``most`` documents for each question, each with its prior."""
     good, bad = np.flatnonzero(~pile.is_bad), np.flatnonzero(pile.is_bad)
     chosen, prior, untold = [], [], 0
     for question in range(n_questions):
@@ -177,7 +178,7 @@ def _of_the_best(pile: _Pile, n_questions: int, most: int) -> Ranking:
         )
     document = np.concatenate(chosen)
     question_of = np.repeat(np.arange(n_questions, dtype=np.int32), [len(one) for one in chosen])
-    # Of one document, questions stay in their order.
+    # A stable sort keeps the questions of one document in their order.
     order = np.argsort(document, kind="stable")
     boundaries = offsets_of(np.bincount(document, minlength=len(pile.is_bad)))
     return Ranking(
@@ -190,7 +191,7 @@ def _of_the_best(pile: _Pile, n_questions: int, most: int) -> Ranking:
 def _most_relevant(relevance: NDArray[np.float64], sharing: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return the ``most`` documents of the highest ``relevance (d,)``, earlier ones first among equals.
 
-    :param sharing: ``(s,)``: those to choose from, ascending
+    :param sharing: ``(s,)``: the documents to choose from, ascending
     """
     order = np.argsort(-relevance[sharing], kind="stable")
     return sharing[order[:most]]

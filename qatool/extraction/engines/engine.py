@@ -1,6 +1,6 @@
-"""Who answers the shards of a run: this process, processes of this machine, or workers of a Ray cluster.
+"""Choose what answers the shards of a run: this process, processes of this machine, or workers of a Ray cluster.
 
-Which of them does changes no answer, so it is no part of the plan, and a run may be continued by another.
+The choice changes no answer, so it is not part of the plan, and a run may be continued by another engine.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _PRELOAD = (
     "qatool.extraction.answering.setup", "qatool.models.pytorch.torch_backend", "qatool.models.identity",
     "qatool.spans.native", "transformers.models.auto.modeling_auto",
 )  # fmt: skip
-"""What every worker of this machine imports, done once for all."""
+"""Modules that every worker of this machine needs, imported once for all of them."""
 
 
 class Engine(Protocol):
-    """Answers the shards of a job; its workers are ready."""
+    """Answers the shards of a job with workers that are ready."""
 
     @property
     def resolved(self) -> Resolved:
-        """What the options come to where the work is done."""
+        """The options, resolved where the work is done."""
         ...
 
     @property
     def devices(self) -> str:
-        """What answers, in words."""
+        """The devices that answer, in words."""
         ...
 
     def run(
@@ -80,14 +80,14 @@ def open_engine(
     stop: Stop,
     stack: ExitStack,
 ) -> Engine:
-    """Return the engine that was asked for, when a model is loaded.
+    """Return the engine that the options ask for, once it has loaded a model.
 
     :param planned: limits of the plan that is being continued, empty for a new one
-    :param features: what holds the windows, ``None`` where they are cut from the texts
-    :param stack: ends the workers
-    :raises EnvironmentUnfitError: a device is absent, Ray cannot be had, or the model does not load
+    :param features: the folder that holds the windows, ``None`` where they are cut from the texts
+    :param stack: ends the workers when it is closed
+    :raises EnvironmentUnfitError: a device is absent, Ray cannot be used, or the model does not load
     :raises InputError: the features were made for another model
-    :raises UsageError: window sizes that the model cannot read, or that the features do not have
+    :raises UsageError: the options ask for a window size that the model cannot read, or that the features do not have
     """
     places = local_places(options) if options.engine == "local" else []
     each = replace(options, devices=None, engine="local", ray_address=None, gpus_per_worker=None, cpus_per_worker=1.0)
@@ -100,7 +100,7 @@ def open_engine(
         options=replace(each, model=_anywhere(model_name(options.model)), workers=threads),
         planned=planned,
         features=None if features is None else features.path.absolute(),
-        # One core tells the card what to do. A worker of a cluster is one process.
+        # One core is left to launch work on the card. A worker of a cluster is a single process.
         beside=0 if options.engine == "ray" else options.workers or min(threads - 1, MOST_WORKERS),
     )
     crew: Crew[Task]
@@ -115,7 +115,7 @@ def open_engine(
 def local_places(options: ExtractOptions) -> Sequence[str]:
     """Return the devices of this machine to use, as ``--device`` names them.
 
-    :raises EnvironmentUnfitError: there are not so many
+    :raises EnvironmentUnfitError: the machine has fewer devices than ``--devices`` asks for
     """
     asked = options.devices
     if asked is None or asked == "1":
@@ -149,7 +149,7 @@ def local_places(options: ExtractOptions) -> Sequence[str]:
 def _ray_crew(maker: AnswererMaker, options: ExtractOptions) -> Any:
     from qatool.jobs.workers.raycrew import ClusterOptions, RayCrew
 
-    # A card is asked for where one is needed, and not where none can be used.
+    # Ray reserves a card where --device cuda needs one, none where it could not be used, and else decides itself.
     on_cpu = options.device == "cpu" or options.backend in {"constant", "openvino"}
     needs = 0.0 if on_cpu else 1.0 if options.device == "cuda" else None
     return RayCrew(
@@ -164,12 +164,12 @@ def _ray_crew(maker: AnswererMaker, options: ExtractOptions) -> Any:
 
 
 def _anywhere(model: str) -> str:
-    """Return what names the model in a process that works in another folder."""
+    """Return a name of the model that is valid in any working folder: an absolute path, or the hub id."""
     return str(Path(model).absolute()) if Path(model).exists() else model
 
 
 def _is_for_card(options: ExtractOptions) -> bool:
-    """Whether a model will be read by a card, and by nothing else."""
+    """Return whether the model is sure to run on a card."""
     if options.device == "cpu" or options.backend not in {"auto", "torch"}:
         return False
     import torch
@@ -178,13 +178,13 @@ def _is_for_card(options: ExtractOptions) -> bool:
 
 
 class _Here:
-    """This process: one device."""
+    """The engine that answers in this process, on one device."""
 
     def __init__(
         self, options: ExtractOptions, *, planned: Mapping[str, Any], features: FeaturesFolder | None
     ) -> None:
         if _is_for_card(options):
-            # What takes seconds to import is there when the model is loaded.
+            # These imports take seconds; they run while the model loads.
             begin_early(PRELOAD)
         setup = load_setup(options, planned=planned, kept={}, features=features)
         self._answerer = Answerer(setup)
@@ -200,9 +200,9 @@ class _Here:
         *,
         in_order: bool,
     ) -> None:
-        """Answer all shards, one after the other; for a card, several at once at different stages.
+        """Answer all shards, one after the other; on a card, several at once in different stages.
 
-        :param in_order: whether parts go to whoever reads them; they always come in their order
+        :param in_order: whether parts are streamed to a reader; they are committed in order either way
         """
         if device_backend(self._answerer.extractor.backend) is None:
             with closing(self._answerer):
@@ -213,9 +213,9 @@ class _Here:
 
 
 class _Crew:
-    """Workers in other processes.
+    """The engine that has workers in other processes answer.
 
-    :param count: of workers, ``None`` where it changes
+    :param count: number of workers, ``None`` where it changes during the run
     """
 
     def __init__(self, crew: Crew[Task], resolved: Resolved, count: int | None) -> None:
@@ -225,7 +225,7 @@ class _Crew:
 
     @property
     def devices(self) -> str:
-        """The kind of device, and how many there are just now."""
+        """The kind of device and the current number of them, in words."""
         return f"{self.resolved.limits['device_kind']} x {self._count or self._crew.size}"
 
     def run(

@@ -1,4 +1,4 @@
-"""Extraction as a job: the shards of a corpus as units, what goes out to be answered, and what comes back."""
+"""Extraction as a job: its units are the shards of a corpus; it hands out tasks and receives the parts."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ N_SAMPLES = 3
 
 
 class InHand(NamedTuple):
-    """How much a shard is."""
+    """The size of the shard that is being answered."""
 
     examples: int
     windows: int
 
     def examples_at(self, windows: int) -> int:
-        """Return how many examples ``windows`` read windows amount to, for the display."""
+        """Return the number of examples to display as done when ``windows`` windows of the shard have been read."""
         return self.examples * windows // self.windows if self.windows else 0
 
 
 class ExtractionJob:
-    """A corpus to be answered, whoever does it; see :class:`qatool.jobs.engines.distributed.DistributedWork`.
+    """A corpus to be answered by any engine; see :class:`qatool.jobs.engines.distributed.DistributedWork`.
 
-    :param earlier: returns the files whose answers may be taken over; asked before every shard
-    :param spool: returns where such answers may be copied to, see :class:`PreviousAnswers`
+    :param earlier: returns the files whose answers may be taken over; called before every shard
+    :param spool: returns the path that such answers may be copied to; see :class:`PreviousAnswers`
     :param skip_errors: whether bad rows become rejected rows instead of ending the run
     """
 
@@ -63,19 +63,19 @@ class ExtractionJob:
         self._skip_errors = skip_errors
         self._previous: tuple[list[Location], PreviousAnswers | None] = ([], None)
         self.in_hand = InHand(examples=0, windows=0)
-        """The shard being answered; nothing where several are at once."""
+        """The size of the shard being answered; 0 examples and windows where several are answered at once."""
         self.samples: list[Sample] = []
         """A few answers of the first shards, with their contexts."""
 
     def units(self) -> Iterator[Shard]:
         """Yield the shards of the corpus.
 
-        :raises InputError: the corpus cannot be read, or holds a bad row and those are not skipped
+        :raises InputError: the corpus cannot be read, or holds a bad row and bad rows are not skipped
         """
         return cut_shards(self._checked(), self._limits, columns_signature=self._columns.signature)
 
     def hand_out(self, unit: Shard) -> Task:
-        """Return all that it takes to answer a shard: what of it was answered before is found here.
+        """Return the task of answering a shard, with the earlier answers to its examples.
 
         :raises InputError: an earlier output cannot be read
         """
@@ -88,14 +88,14 @@ class ExtractionJob:
 
     @property
     def wants_samples(self) -> bool:
-        """Whether answers are still wanted to show at the end."""
+        """Whether more samples are wanted to show at the end of the run."""
         return len(self.samples) < N_SAMPLES
 
     def received(self, unit: Shard | None, part: Part) -> None:
-        """Look at the answers to a shard before they are written.
+        """Check a part before it is written, and take samples from it.
 
         :param unit: the shard, ``None`` where no sample of it is wanted
-        :raises InputError: the model cannot read a row, and those are not skipped
+        :raises InputError: the part has a rejected row, and bad rows are not skipped
         """
         for reject in part.rejects if not self._skip_errors else ():
             raise bad_row(f"{reject['where']}: {reject['reason']}")
@@ -103,7 +103,7 @@ class ExtractionJob:
             self._collect(unit, part)
 
     def give_up(self, unit: Shard, reason: str) -> Part:
-        """Return a shard's part without any answer.
+        """Return a part in which every row of a shard is rejected.
 
         :raises EnvironmentUnfitError: bad rows are not skipped
         """
@@ -139,7 +139,7 @@ class ExtractionJob:
 
 
 class WorkHere:
-    """A job that this process does by itself; see :class:`qatool.jobs.work.Work`."""
+    """A job that is done in this process; see :class:`qatool.jobs.work.Work`."""
 
     def __init__(self, job: ExtractionJob, answerer: Answerer) -> None:
         self._job = job
@@ -150,7 +150,7 @@ class WorkHere:
         return self._job.units()
 
     def prepare(self, unit: Shard) -> Begun:
-        """Tokenise and cut a shard; the model begins with it as soon as it has read those before."""
+        """Tokenise and cut a shard, and queue it for the model behind the shards prepared before."""
         return self._answerer.prepare(self._job.hand_out(unit))
 
     def finish(self, begun: Begun, tick: Callable[[int], None]) -> Part:

@@ -1,4 +1,4 @@
-"""The host's share of a shard, apart from the model: prepare it, keep it, and decide it when it has been read."""
+"""The host's share of the work on a shard: prepare it, keep it while the card reads it, and then decide it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What whoever reads a shard must know of it."""
+    """The parts of a prepared shard that the process with the card needs."""
 
     card: CardShard
     content_hash: str
     seconds: float
-    """That preparing it took."""
+    """The time that preparing the shard took."""
 
 
 class ShardKeeper:
     """Prepares shards and keeps them until they are decided.
 
-    :param answerer: its model is not asked for anything
+    :param answerer: prepares and decides; its model is not used
     """
 
     def __init__(self, answerer: Answerer) -> None:
@@ -43,7 +43,7 @@ class ShardKeeper:
 
     @classmethod
     def in_process(cls, answerer: Answerer) -> ShardKeeper:
-        """Make one for a process of its own: there are as many as cores, so each works with one thread."""
+        """Make a keeper in a process of its own, with one thread: there is about one such process per core."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         torch.set_num_threads(1)
         answerer.extractor.tokenizer.remember_words()
@@ -64,10 +64,12 @@ class ShardKeeper:
         )
 
     def decide(self, index: int, spans: SpanTable, failed: NDArray[np.intp]) -> tuple[Part, float]:
-        """Decide a shard that was prepared here, and forget it; return its part and the seconds that took.
+        """Decide a shard that was prepared here, and forget it.
 
-        :param spans: of all its windows
+        :param index: the number of the shard
+        :param spans: the spans of all its windows
         :param failed: ``(f,)``: the windows that could not be read
+        :returns: the part of the shard, and the seconds that deciding it took
         """
         began = time.perf_counter()
         part = self._answerer.extractor.decide(self._held.pop(index), spans, failed)

@@ -1,9 +1,9 @@
-"""Extraction in stages, for a card: processes prepare and decide shards, the card reads one after the other.
+"""Extraction in stages, for a card: processes prepare and decide shards, and the card reads one after the other.
 
-Everything a card waits for is done before it is through with what it has: the next shards are prepared, one more than
-it reads is launched, and what it found is decided and written while it reads on. As few shards are prepared ahead, by
-as few processes, as keep the card busy: each process has words to learn, and all of them share the cores with the one
-that tells the card what to do.
+The card should never wait: while it reads a shard, the next ones are prepared, one more is already launched, and the
+shards it has read are decided and written. No more shards are prepared ahead, and by no more processes, than keep the
+card busy: each process has to build its own cache of words, and all of them share the cores with the process that
+launches work on the card.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 16
 LAUNCHED = 2
-"""Shards a card is told to read: the one it is at, and the next."""
+"""Shards launched on the card at once: the one it is reading, and the next."""
 _FIRST_AHEAD = 4
-"""Shards to be prepared ahead; one more each time the card had to wait for one."""
+"""Shards to prepare ahead at first; one more is added each time the card had to wait."""
 _PAUSE_S = 0.005
 _PATIENCE_S = 0.5
-"""How long a second shard is waited for; none comes of a small input, and of a slow one the first need not wait."""
+"""How long the first shard waits for a second one: a small input has none, and with a slow one the first goes on."""
 
 
 class _End:
-    """Stands behind the last task."""
+    """Marks the end of the tasks."""
 
 
 _END = _End()
@@ -56,18 +56,21 @@ PRELOAD = (
     "qatool.spans.native", "tokenizers",
     "pandas",  # pyarrow imports it with the first array, where it is installed
 )  # fmt: skip
-"""What the processes beside a card import, done once for all."""
+"""Modules that the processes beside a card need, imported once for all of them."""
 
 
 def default_workers() -> int:
-    """Return how many processes prepare and decide: a core each, but two are left to read the input and launch."""
+    """Return how many processes prepare and decide shards.
+
+    Each has a core of its own; two cores are left to read the input and to launch work on the card.
+    """
     return max(1, min(usable_cores() - 2, MOST_WORKERS))
 
 
 class StagedExtraction:
     """Turns a corpus into parts of answers; see :class:`qatool.jobs.engines.staged.StagedWork`.
 
-    :param workers: processes; a single shard needs none
+    :param workers: processes that prepare and decide shards; with a single shard, none is started
     """
 
     def __init__(self, job: ExtractionJob, answerer: Answerer, *, workers: int) -> None:
@@ -79,15 +82,16 @@ class StagedExtraction:
         return self._job.units()
 
     def hand_out(self, unit: Shard) -> Task:
-        """Return all that it takes to answer a shard, as :class:`~qatool.extraction.engines.job.ExtractionJob`."""
+        """Return the task of answering a shard; see :meth:`~qatool.extraction.engines.job.ExtractionJob.hand_out`."""
         return self._job.hand_out(unit)
 
     def parts(self, tasks: Iterator[Task | None], *, check: Callable[[], None]) -> Generator[FinishedUnit]:
-        """Answer shards.
+        """Answer shards, and yield their parts in order.
 
-        :param tasks: ``None`` where the next has not been read yet
+        :param tasks: yields ``None`` while the next task has not been read yet
+        :param check: called often; may raise to stop
         :raises EnvironmentUnfitError: a process died
-        :raises InputError: the model cannot read a row, and those are not skipped
+        :raises InputError: the model cannot read a row, and bad rows are not skipped
         """
         first = list(_first_two(tasks))
         keepers: Keepers
@@ -102,7 +106,7 @@ class StagedExtraction:
 
 
 def _first_two(tasks: Iterator[Task | None]) -> Iterator[Task | None]:
-    """Yield two tasks if there are as many; ``None`` for the second where it is long in coming."""
+    """Yield the first two tasks, or as many as there are; ``None`` in place of a second that is slow to come."""
     begun = None
     while not isinstance(task := next(tasks, _END), _End):
         if task is not None or (begun is not None and time.monotonic() - begun > _PATIENCE_S):
@@ -114,12 +118,12 @@ def _first_two(tasks: Iterator[Task | None]) -> Iterator[Task | None]:
 
 @dataclass(kw_only=True)
 class _OnItsWay:
-    """A shard, and how far it is; what is no longer needed of it is let go."""
+    """A shard in progress; data of a stage that is over is dropped."""
 
     index: int
     keeper: int
     shard: Shard | None
-    """``None`` where no sample of its answers is wanted."""
+    """The shard itself, ``None`` where no sample of its answers is wanted."""
     prepared: Future[Prepared] | None
     launched: LaunchedShard | None = None
     decided: Future[tuple[Part, float]] | None = None
@@ -129,7 +133,7 @@ class _OnItsWay:
 
 
 class _Line:
-    """Shards one behind the other: prepared, read, decided; each step as soon as it can be taken, in their order."""
+    """A pipeline of shards, which are prepared, read and decided in order, each step as early as possible."""
 
     def __init__(
         self,
@@ -163,7 +167,7 @@ class _Line:
                 self._pause()
 
     def _take(self) -> bool:
-        """Have another shard prepared, unless enough of them are on their way."""
+        """Have another shard prepared, unless enough are in progress; return whether it was."""
         ahead, behind = len(self._preparing), len(self._deciding)
         if self._is_over or ahead >= self._wanted_ahead or ahead + behind > 2 * self._keepers.count:
             return False
@@ -183,7 +187,7 @@ class _Line:
         return True
 
     def _launch(self) -> bool:
-        """Tell the card to read the next shard that is prepared."""
+        """Launch the next prepared shard on the card, if there is one; return whether it was."""
         future = self._preparing[0].prepared if self._preparing else None
         if future is None or not future.done() or len(self._reading) == LAUNCHED:
             return False
@@ -198,7 +202,7 @@ class _Line:
         return True
 
     def _collect(self) -> bool:
-        """Have the shard decided that the card is through with."""
+        """Have the shard that the card has read decided, if there is one; return whether it was."""
         launched = self._reading[0].launched if self._reading else None
         if launched is None or not launched.ready():
             return False
@@ -212,7 +216,7 @@ class _Line:
         return True
 
     def _finish(self) -> FinishedUnit | None:
-        """Return the part of the first shard on its way, if it is decided."""
+        """Return the part of the first shard in progress, ``None`` if it is not decided yet."""
         future = self._deciding[0].decided if self._deciding else None
         if future is None or not future.done():
             return None
@@ -228,7 +232,7 @@ class _Line:
         )
 
     def _pause(self) -> None:
-        """Wait for a process; a card is asked again soon."""
+        """Wait until a process has finished, but only briefly: the card has to be polled."""
         awaited: list[Future[Any]] = []
         if self._preparing and self._preparing[0].prepared is not None and len(self._reading) < LAUNCHED:
             awaited.append(self._preparing[0].prepared)
@@ -241,9 +245,10 @@ class _Line:
 
 
 def card_reader(extractor: Extractor, check: Callable[[], None]) -> CardReader:
-    """Return what tells the card of an extractor what to read.
+    """Return the reader that launches work on the card of an extractor.
 
     :param check: called with every batch; may raise to stop
+    :raises ValueError: the backend of the extractor is given its batches by the host
     """
     backend = device_backend(extractor.backend)
     if backend is None:

@@ -1,4 +1,4 @@
-"""The workers of a crew: each holds a model on a device of its own, in a process of its own."""
+"""The workers of a crew: each runs in its own process and holds a model on its own device."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Kept:
 class CardWorker:
     """Answers shards on a card with processes beside it; see :class:`qatool.jobs.workers.crew.Worker`.
 
-    What :mod:`qatool.extraction.engines.staged` does where there is one card, in the order that shards come in.
+    It does for one card of several what :mod:`qatool.extraction.engines.staged` does for a single card.
 
     :param answerer: holds the model
-    :param workers: processes that prepare and decide, at most
+    :param workers: processes that prepare and decide shards, at most
     """
 
     hands = LAUNCHED + 4
@@ -60,7 +60,7 @@ class CardWorker:
         self._launched = threading.Semaphore(LAUNCHED)
 
     def prepare(self, task: Task) -> Kept:
-        """Have a shard tokenised and cut by the process with the least to do.
+        """Have a shard tokenised and cut by the least busy process.
 
         :raises InputError: its features cannot be read
         """
@@ -68,25 +68,25 @@ class CardWorker:
         return Kept(keeper, task.shard.index, prepared)
 
     def finish(self, kept: Kept, tick: Callable[[int], None]) -> Part:
-        """Have the card read a shard behind those it was told before, and its keeper decide it."""
+        """Have the card read a shard after those launched before, and its keeper decide it."""
         reader = replace(self._reader, tick=tick)
         with self._launched:
             with self._telling:
                 launched = reader.launch(kept.prepared.card)
-            while not launched.ready():  # to wait for a card by its own means keeps a core busy
+            while not launched.ready():  # CUDA's own wait would keep a core busy
                 time.sleep(_PAUSE_S)
-            with self._telling:  # what overflowed is read again
+            with self._telling:  # windows whose scores overflowed are read again, which launches work
                 spans, failed = reader.collect(launched)
         _, (part, _) = self._asked(kept.keeper, ShardKeeper.decide, kept.index, spans, failed)
         return part
 
     def _asked(self, keeper: int | None, task: Callable[..., R], *given: object) -> tuple[int, R]:
-        """Have a keeper do something; return which one did, and what came of it.
+        """Have a keeper do a task; return the keeper's number and the result of the task.
 
-        With a keeper that dies this process ends, too: what it had in hand is tried again as that of any worker that
-        was lost, and a shard that kills whoever has it is given up.
+        When a keeper dies, this process ends, too. Its shards are then tried again like those of any lost worker, and
+        a shard that kills every worker that tries it is given up.
 
-        :param keeper: ``None``: the one with the least to do
+        :param keeper: number of the keeper; ``None``: the least busy one
         """
         with self._choosing:
             if keeper is None:
@@ -106,22 +106,22 @@ class AnswererMaker:
     planned: Mapping[str, Any]
     """Limits of the plan that is being continued, empty for a new one."""
     features: Path | None
-    """What ``qatool prep`` made of the examples."""
+    """The folder of features that ``qatool prep`` made, ``None`` where windows are cut from the texts."""
     beside: int = 0
-    """Processes that prepare and decide beside a card, at most; none: its own process does."""
+    """Processes that prepare and decide shards beside each card, at most; 0: the worker's own process does."""
 
     def __call__(self, place: str) -> Answerer | CardWorker:
-        """Load the model.
+        """Load the model, and return a worker that holds it.
 
         :param place: the device: ``cpu``, ``cuda`` or ``cuda:N``
-        :raises EnvironmentUnfitError: it does not load there
+        :raises EnvironmentUnfitError: the model does not load on the device
         """
         from qatool.extraction.answering.setup import load_setup
 
         if place.startswith("cuda:"):
             import torch
 
-            torch.cuda.set_device(place)  # what names no card means this one
+            torch.cuda.set_device(place)  # the default for CUDA calls that name no card
         if self.beside and place.startswith("cuda"):
             begin_early(PRELOAD)
         options = replace(self.options, device=place)
@@ -132,7 +132,7 @@ class AnswererMaker:
         return CardWorker(answerer, workers=self.beside)
 
     def difference(self, first: Resolved, other: Resolved) -> str | None:
-        """Return in words what one worker resolved otherwise than the first."""
+        """Return in words what a worker resolved differently from the first one, ``None`` where nothing differs."""
         pairs = {
             "qatool": (first.version, other.version),
             **{name: (value, other.identity.get(name)) for name, value in first.identity.items()},

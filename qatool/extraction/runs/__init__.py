@@ -1,1 +1,1 @@
-"""One run of an extraction: what it reads, its folder, its progress and its output."""
+"""One run of an extraction: its input, run folder, progress and output."""

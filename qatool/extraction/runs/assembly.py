@@ -1,4 +1,4 @@
-"""From the parts of a finished run to its output: streamed through one writer, or only the best answers of them."""
+"""Turn the parts of a finished run into its output: all rows in order, or only the best answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PARTS_AHEAD = 4
 class Assembly:
     """Writes the output of a run.
 
-    :param totals: of the run, complete when the output is
+    :param totals: the totals of the run, complete by the time the output is
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Assembly:
         self._setup = setup
         self._totals = totals
         self.rows = 0
-        """Written so far."""
+        """Rows written so far."""
         self.of_questions: dict[str, int] = {}
-        """Counts of the questions whose best answers are wanted."""
+        """Counts of questions, for the summary; empty unless only the best answers are kept."""
         self.samples: list[Sample] = []
-        """A few of those answers."""
+        """A few of the best answers; empty unless only the best answers are kept."""
 
     def take(self, early: EarlyOutput) -> bool:
-        """Let an output that was written while parts were made take its name; ``False``: it cannot be had.
+        """Finish an output that was written while parts were made; return ``False`` where it was given up.
 
         :raises QatoolError: the run is to stop, or the output cannot be written
         """
@@ -64,10 +64,10 @@ class Assembly:
         return True
 
     def write(self, empty: pa.Schema, ranking: Ranking | None) -> None:
-        """Stream the parts into the output, which then takes its name.
+        """Stream the parts into the output, which then takes its final name.
 
-        :param empty: of an output without rows
-        :param ranking: of the documents, where only the best answers over all of them are wanted
+        :param empty: the schema of an output without rows
+        :param ranking: the ranking of documents, where only the best answers over all documents are wanted
         :raises QatoolError: the run is to stop, or the output cannot be written
         """
         count = self._totals.units
@@ -78,7 +78,7 @@ class Assembly:
                 self.rows += table.num_rows
 
     def writer(self, schema: pa.Schema) -> AnswerWriter:
-        """Return what writes the output, which takes its name when that is closed."""
+        """Return a writer of the output, which takes its final name when the writer is closed."""
         options = self._options
         return open_writer(
             self._target,
@@ -92,7 +92,7 @@ class Assembly:
 
     def _tables(self, count: int, schema: pa.Schema, ranking: Ranking | None) -> Iterator[pa.Table]:
         def tables() -> Iterator[pa.Table]:
-            # Parts are read and unpacked while others are packed and written, several to a row group at a time.
+            # Parts are read and decompressed while earlier ones are compressed and written.
             with ahead(self._folder.tables(count, schema), depth=_PARTS_AHEAD, poll=self._check_stop) as read:
                 yield from self._stoppable(read)
 

@@ -1,4 +1,4 @@
-"""The output of an extraction, written while its parts are made: when the last is durable, little is left to do."""
+"""Write the output of an extraction while its parts are made, so that little is left to do after the last part."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
     from qatool.files.output.answers import AnswerWriter
 
 POLL_S = 0.1
-"""How often whoever waits for the end looks up."""
+"""How often :meth:`EarlyOutput.take` calls ``check`` while it waits."""
 ROOM_BYTES = 1 << 30
-"""Left for parts, which come first: with less on the disk the output is written in the end."""
+"""Disk space reserved for parts, which come first: with less free space, the output is written in the end."""
 _LEAVE_S = 2.0
-"""How long leaving waits for the part that is being written."""
+"""How long leaving the context waits for the part that is being written."""
 
 
 class EarlyOutput:
-    """Writes parts into the output in a thread, each when it and all before it are durable; a context manager.
+    """A context manager whose thread writes each part into the output once it and all parts before it are durable.
 
-    What it writes is, to the byte, what would be written once all parts are there. Where that cannot be, or anything
-    goes wrong, it is given up: whoever then writes it in the end meets, and tells, what is wrong.
+    The output is the same, to the byte, as when it is written from all parts in the end. Where that cannot be
+    guaranteed, or anything goes wrong, the early output is given up. The output is then written in the end, and a
+    lasting problem is met again and reported there.
 
-    :param table: reads a part back
-    :param begin: begins the output, with the schema of its tables
-    :param folder: on the disk that parts and the output are written to
+    :param table: reads the part of a given index back
+    :param begin: opens the output for tables of a given schema
+    :param folder: a folder on the disk that parts and the output are written to
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class EarlyOutput:
         self._written = 0
         self._is_left = False
         self.rows = 0
-        """How many were written."""
+        """Rows written so far."""
         self._thread = threading.Thread(target=self._write, name="qatool-output", daemon=True)
 
     def __enter__(self) -> Self:
@@ -58,18 +59,19 @@ class EarlyOutput:
         self._is_left = True
         self._done.put(None)
         self._thread.join(_LEAVE_S)
-        if not self._thread.is_alive():  # else it is at a part, and gives up by itself
+        if not self._thread.is_alive():  # else it is still writing a part, and will give up by itself
             self._give_up()
 
     def committed(self, index: int) -> None:
-        """Take note of a part that is durable; they may come in any order."""
+        """Queue a part that has become durable; parts may come in any order."""
         self._done.put(index)
 
     def take(self, count: int, *, check: Callable[[], None]) -> AnswerWriter | None:
-        """Wait until all parts are written; return the output, to be closed, or ``None`` where it was given up.
+        """Wait until all parts are written.
 
-        :param count: of parts
+        :param count: the number of parts
         :param check: called often; may raise to stop
+        :returns: the writer of the output, which the caller closes, or ``None`` where the output was given up
         """
         self._done.put(None)
         while self._thread.is_alive():
@@ -83,7 +85,7 @@ class EarlyOutput:
     def _write(self) -> None:
         try:
             unfit = self._write_parts()
-        except Exception as error:  # noqa: BLE001  (what it is will be met again, and told, in the end)
+        except Exception as error:  # noqa: BLE001  (a lasting problem is met again in the end, and reported then)
             unfit = reason_of(error)
         if unfit is not None:
             log_event("the output is written when all parts are there", routine=True, reason=unfit)
@@ -91,7 +93,7 @@ class EarlyOutput:
             self._give_up()
 
     def _write_parts(self) -> str | None:
-        """Write the parts; return why not all can be written."""
+        """Write the parts; return in words why not all can be written, ``None`` where nothing prevents it."""
         schemas: list[pa.Schema] = []
         for index in self._in_order():
             if shutil.disk_usage(self._folder).free < ROOM_BYTES:
@@ -112,7 +114,7 @@ class EarlyOutput:
         return None
 
     def _in_order(self) -> Iterator[int]:
-        """Yield the parts that are durable, in their order, until all are there or it is left."""
+        """Yield the indices of durable parts in ascending order, until there are no more or the context is left."""
         waiting: set[int] = set()
         following = 0
         while (index := self._done.get()) is not None and not self._is_left:

@@ -1,4 +1,4 @@
-"""``--dry-run``: how much work there is and what it will take, from a count of the input and a measured probe."""
+"""``--dry-run``: estimate the work and the time it will take, from a count of the input and a measured sample."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from qatool.schema import Example
 
 SAMPLE = 256
-"""Examples, drawn evenly from all, that are tokenised; and read as far as the time for it goes."""
+"""Size of the random sample of examples; all of it is tokenised, and as much read as the time for it allows."""
 PROBE_SECONDS = 3.0
 _BYTES_A_CONTEXT_BYTE = 40
-"""Memory of a tokenised and answered shard for each byte of its contexts: a rough guide."""
+"""Bytes of memory that a tokenised and answered shard takes for each byte of its contexts: a rough guide."""
 _SHARDS_HELD = 2
-"""The one in hand and the one prepared ahead."""
+"""Shards in memory at once: the one being answered and the one prepared ahead."""
 
 
 @dataclass
@@ -43,27 +43,28 @@ class _Counts:
     done_examples: int = 0
     taken_over: int = 0
     largest_shard: int = 0
-    """In bytes of context."""
+    """The size of the largest shard, in bytes of context."""
     sample: list[Example] = field(default_factory=list)
     left: int = 0
-    """Examples that the model has to answer; the sample is of these."""
+    """Examples that are still to be answered; the sample is drawn from these."""
 
 
 def forecast_of(
     setup: Setup, corpus: Corpus, *, folder: RunFolder | None, earlier: Sequence[Location]
 ) -> dict[str, Any]:
-    """Count the input and measure the work on a sample of it.
+    """Return a forecast: count the input, and measure the work on a sample of it.
 
-    :param folder: of an unfinished run that would be continued; it is only looked at
+    :param folder: the folder of an unfinished run that would be continued; it is only read
     :param earlier: Parquet files that answers may be taken over from
-    :returns: ``examples``, ``rejected`` and ``first_reject``, ``unseen_columns`` (to be kept, but in no row),
-        ``shards``; of them ``done_examples`` and ``done_shards``, and ``taken_over``; ``windows``, ``tokens`` and
-        ``seconds`` for the rest, estimated from the sample unless ``exact``; ``memory_bytes`` and ``disk_bytes``
+    :returns: ``examples``, ``rejected`` and ``first_reject``; ``unseen_columns`` (``--keep`` columns that no row
+        has); ``shards``; of these ``done_examples`` and ``done_shards``; ``taken_over``; ``windows``, ``tokens`` and
+        ``seconds`` for the rest, estimated from the sample unless ``exact``; ``memory_bytes`` and ``disk_bytes``;
+        ``device``
     :raises InputError: an earlier file cannot be read
     """
     counts = _count(setup, corpus, folder, PreviousAnswers(earlier))
     scale = counts.left / max(1, len(counts.sample))
-    # The sample is drawn from everywhere: cutting its windows is quicker than looking for them in features.
+    # The sample is spread over the input: cutting its windows is quicker than looking them up in features.
     extractor = replace(setup.extractor, stored=None)
     lengths = extractor.prepare(_shard(counts.sample)).examples.lengths
     seconds_each, bytes_each = _probe(extractor, counts.sample)
@@ -82,17 +83,17 @@ def forecast_of(
         "exact": len(counts.sample) == counts.left,
         "seconds": None if seconds_each is None else round(seconds_each * len(lengths) * scale, 1),
         "memory_bytes": peak_memory_bytes() + bytes_held,
-        # Parts and the output, both there until the run folder goes.
+        # Parts and the output exist side by side until the run folder is removed.
         "disk_bytes": None if bytes_each is None else round(2 * bytes_each * counts.examples),
         "device": setup.extractor.backend.device,
     }
 
 
 def spread(told: dict[str, Any], *, workers: int | None, before: float = 0.0) -> dict[str, Any]:
-    """Return a forecast for one device as one for all that will share the work.
+    """Return the forecast ``told`` for one device, adjusted for all the devices that will share the work.
 
-    :param workers: devices of this machine, ``None`` where a cluster has yet to tell
-    :param before: seconds of what is done once, before any of it
+    :param workers: devices of this machine, ``None`` where the size of a cluster is not known yet
+    :param before: seconds of the work that is done only once, before answering begins
     """
     seconds = told["seconds"]
     if seconds is not None:
@@ -136,14 +137,14 @@ def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None, previous: Pre
 
 
 def _probe(extractor: Extractor, sample: list[Example]) -> tuple[float | None, float | None]:
-    """Answer growing parts of the sample until the time is up.
+    """Answer larger and larger parts of the sample until the time is up.
 
-    :returns: seconds a window and bytes of output an example, ``None`` without any
+    :returns: seconds per window and bytes of output per example; ``None`` where there are no windows or no examples
     """
     if not sample:
         return None, None
     size, spent, written = 1, 0.0, 0
-    extractor.answer(extractor.prepare(_shard(sample[:1])))  # the first is slow and tells nothing
+    extractor.answer(extractor.prepare(_shard(sample[:1])))  # the first call is slow, and not representative
     while True:
         began = time.monotonic()
         part = extractor.answer(extractor.prepare(_shard(sample[:size])))

@@ -1,4 +1,4 @@
-"""What an extraction reads: the files that the user named, without what this command itself writes, or features."""
+"""Open what an extraction reads: the named files, except those that this command itself writes, or features."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ if TYPE_CHECKING:
     from qatool.options import ExtractOptions
 
 _OF_EXAMPLES = ("id", "question", "context")
-"""Columns that features have under these names only."""
+"""Columns that cannot be renamed with ``--column`` in features."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionInput:
-    """The examples to answer, and where their windows come from."""
+    """The examples to answer, and the source of their windows."""
 
     corpus: Corpus
     features: FeaturesFolder | None = None
-    """What ``qatool prep`` made of the examples; ``None``: windows are cut from the texts."""
+    """The features that ``qatool prep`` made of the examples; ``None``: windows are cut from the texts."""
     ranking: Ranking | None = None
-    """Of the documents for each question, where the best answers over all of them are wanted."""
+    """The ranking of the documents for each question, where the best answers over all documents are wanted."""
 
 
 def open_input(
     options: ExtractOptions, target: Target, spool: Location, observer: Observer | None = None
 ) -> ExtractionInput:
-    """Open what is to be read, as far as headers tell whether it can be; documents to be ranked are read once.
+    """Open the input and check what its headers show; documents to be ranked are also read once.
 
-    :param spool: existing folder that takes a copy of standard input
-    :param observer: is told how ranking goes on
+    :param spool: existing folder that a copy of standard input is written to
+    :param observer: shows the progress of ranking
     :raises EnvironmentUnfitError: documents are to be ranked, and the model's tokenizer does not load
     :raises UsageError: the input does not go with other options, or with the output
     :raises InputError: a file cannot be read, or lacks a column
@@ -72,7 +72,7 @@ def open_input(
 def _ranked(
     corpus: Corpus, documents: AskedDocuments, options: ExtractOptions, observer: Observer | None
 ) -> ExtractionInput:
-    """Let each question be asked of its most relevant documents."""
+    """Return the input with its documents ranked, each question being asked of the most relevant ones only."""
     from qatool.extraction.best.ranking import rank_documents
     from qatool.windows.tokenizer import PairTokenizer
 
@@ -83,7 +83,7 @@ def _ranked(
         documents,
         tokenizer,
         most=options.max_documents,
-        # What lies behind a limit is not the run's concern.
+        # Rows beyond --limit are never answered, so bad ones among them must not end the run.
         refuse_bad=options.on_error == "fail" and options.limit is None,
         observer=observer,
     )
@@ -131,8 +131,8 @@ def _open_corpus(options: ExtractOptions, target: Target, spool: Location) -> Co
 def _one_file(questions: str) -> Source:
     """Return the file of questions.
 
-    :raises UsageError: there are several
-    :raises InputError: there is none
+    :raises UsageError: ``questions`` names several files
+    :raises InputError: ``questions`` names no file
     """
     found = resolve([questions])
     if len(found) > 1:
@@ -146,7 +146,7 @@ def _open_features(path: Path, options: ExtractOptions, target: Target) -> Extra
     """Open a folder that ``qatool prep`` made.
 
     :raises UsageError: an option has no meaning for features, or something would be written into the folder
-    :raises InputError: the folder is not whole, or does not hold all windows
+    :raises InputError: the folder is not complete, or some windows were left out of it
     """
     problems = []
     if len(options.inputs) > 1:
@@ -180,7 +180,7 @@ def _open_features(path: Path, options: ExtractOptions, target: Target) -> Extra
 
 
 def _written(options: ExtractOptions, target: Target) -> dict[str, str]:
-    """Return what this command writes, by the option that names it."""
+    """Return the files that this command writes, each by the option that names it."""
     named = {
         "-o": None if target.kind == "stdout" else options.output,
         "--summary": options.summary,
@@ -190,14 +190,14 @@ def _written(options: ExtractOptions, target: Target) -> dict[str, str]:
 
 
 def _is_features(text: str) -> bool:
-    """Whether an input is a folder of features; those are mapped into memory, which a store has no part in.
+    """Return whether an input is a folder of features; these are mapped into memory, so they must be on a disk.
 
-    :raises UsageError: it is one in a store
+    :raises UsageError: the input is a folder of features in an object store
     """
     path = location(text)
     if not isinstance(path, ObjectPath):
         return is_features(path)
-    with suppress(OSError):  # that it cannot be looked up is told when it is read
+    with suppress(OSError):  # an input that cannot be looked up is reported when it is read
         if not (path / MANIFEST_NAME).is_file():
             return False
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Where answers go: the run folder while the work lasts, or standard output, and what stands beside the output."""
+"""Where answers are written: the run folder or standard output during the run, and the files beside the output."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ if TYPE_CHECKING:
 
 
 WRITTEN_SUFFIXES = ("", RUN_FOLDER_SUFFIX, SUMMARY_SUFFIX, REJECTS_SUFFIX)
-"""Behind the output's name: of the output and of what stands beside it."""
+"""Suffixes to the output's name: that of the output itself (none), and those of the files and folders beside it."""
 
 
 def workplace(target: Target, stack: ExitStack) -> Location:
-    """Return the run folder of an output; standard output has a temporary one, removed with ``stack``."""
+    """Return the run folder of an output; that of standard output is temporary, and removed by ``stack``."""
     if target.kind == "stdout":
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-"))) / "run"
     return run_folder(target.path)
 
 
 def recover(target: Target) -> None:
-    """Clear away what a killed run left beside the output; only under the lock. In a store nothing has another name.
+    """Clean up what a killed run left beside the output; call it only while the lock is held.
 
-    :raises OutputError: an earlier folder cannot be put back
+    In an object store nothing is left behind, as nothing there is written under a temporary name.
+
+    :raises OutputError: an earlier output folder cannot be put back
     """
     path = target.path
     if target.kind == "stdout" or isinstance(path, ObjectPath):
@@ -47,20 +49,20 @@ def recover(target: Target) -> None:
 
 
 class StreamingStore:
-    """Sends each part to standard output at once; markers only, for rejects and the summary, go to the folder."""
+    """Writes each part to standard output at once; the run folder gets only markers, for rejects and the summary."""
 
     def __init__(self, folder: RunFolder, target: Target) -> None:
         self._folder = folder
         self._target = target
 
     def finished(self, _unit: Unit, /) -> Marker | None:
-        """Nothing is ever finished before."""
+        """Return ``None``: an earlier start never leaves finished units here."""
         return None
 
     def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
         """Write the rows of a part.
 
-        :raises OutputError: the reader of standard output has gone
+        :raises OutputError: standard output was closed by its reader
         """
         with open_writer(self._target, part.table.schema, dict) as writer:
             writer.write(part.table)

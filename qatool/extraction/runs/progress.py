@@ -1,4 +1,4 @@
-"""What is shown and logged of a run while it goes on."""
+"""Show and log the progress of a run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class RunProgress:
-    """Keeps the display and the log in step with a run.
+    """Keeps the display and the log up to date with a run.
 
-    :param totals: what the run has done so far, filled in by whoever does it
-    :param total: examples there are, ``None`` if that cannot be told
+    :param totals: what the run has done so far; the engine updates it
+    :param total: number of examples in the input, ``None`` if it is not known
     """
 
     def __init__(self, job: ExtractionJob, totals: Totals, *, total: int | None, observer: Observer) -> None:
@@ -26,12 +26,12 @@ class RunProgress:
         self._observer = observer
         self._began = False
         self._read = 0
-        """Windows of the shard in hand that were read."""
+        """Windows of the current shard that have been read."""
         self._shown = 0
-        """Examples of it that the display counts as done."""
+        """Examples of the current shard that the display counts as done."""
 
     def begin(self) -> None:
-        """Start the display, unless it was: when it is known how much earlier starts have done."""
+        """Start the display, unless it has started; call it once it is known how much earlier starts have done."""
         if self._began:
             return
         self._began = True
@@ -41,7 +41,7 @@ class RunProgress:
         self._observer.started(None if self._total is None else max(0, self._total - resumed), "answering")
 
     def tick(self, windows: int) -> None:
-        """Take note of windows that were read."""
+        """Add windows that have been read to the display."""
         if windows:
             self.begin()
         self._read += windows
@@ -50,7 +50,7 @@ class RunProgress:
         self._observer.advanced(step, windows)
 
     def done(self, step: Step) -> None:
-        """Take note of a shard that is done; those of earlier starts come first and are not shown."""
+        """Show and log a shard that is done; shards that earlier starts have done come first, and are not shown."""
         if not step.resumed:
             self.begin()
         if not self._began:

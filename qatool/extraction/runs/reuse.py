@@ -1,4 +1,4 @@
-"""``--reuse``: where answers may be taken over from."""
+"""``--reuse``: find the files whose answers may be taken over."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 
 def reusable_files(options: ExtractOptions, setup: Resolved) -> list[Location]:
-    """Return the Parquet files of the earlier output to take answers from, none where it was made in another way.
+    """Return the Parquet files of the earlier output whose answers may be taken over.
 
-    :raises InputError: it is no output of qatool
+    There are none, and a warning is logged, where the answers were made by another model or with other options.
+
+    :raises InputError: the earlier output was not written by ``qatool extract``
     """
     if options.reuse is None:
         return []
     path = location(options.reuse)
     if same_place(options.reuse, options.output) and not is_whole(path):
-        return []  # the first of many runs that each reuse the last one's output
+        return []  # the first of many runs that each reuse the output of the run before
     earlier = made_by(path)
     if earlier == (setup.answer_fingerprint, None):
         return parquet_files(path)

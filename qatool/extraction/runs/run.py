@@ -54,15 +54,15 @@ if TYPE_CHECKING:
     from qatool.options import ExtractOptions
 
 COMMAND = "extract"
-"""Whose work is in the run folder."""
+"""The command that a run folder made here belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractResult:
-    """What an extraction made."""
+    """The result of an extraction."""
 
     summary: Mapping[str, Any]
-    """As in ``<output>.summary.json``."""
+    """The summary, as in ``<output>.summary.json``."""
     samples: Sequence[Sample]
     """A few answers with their contexts."""
 
@@ -80,17 +80,17 @@ class ExtractionRun:
         self._stop = stop
         self._streams = target.kind == "stdout" and options.best_per is None
         self._done: list[int] = []
-        """The shards whose parts are there; not always the first ones, before the end."""
+        """Indices of the shards whose parts are done; until the end, these need not be the first shards."""
 
     def run(self) -> ExtractResult:
-        """Do it all: read, answer, assemble, sum up."""
+        """Run the extraction: read, answer, assemble, sum up."""
         with ExitStack() as outputs:
             return self._run(outputs)
 
     def _run(self, outputs: ExitStack) -> ExtractResult:
-        """Do it, with an engine that ends before the output does, which may be begun while it works.
+        """Run the extraction; the engine is closed before the output is finished, even if that is begun early.
 
-        :param outputs: puts away an output that is begun and not finished
+        :param outputs: discards an output that is begun but not finished
         """
         began = time.monotonic()
         totals = Totals()
@@ -144,12 +144,16 @@ class ExtractionRun:
         )
 
     def _set_up(self, stack: ExitStack) -> tuple[ExtractionInput, Engine]:
-        """Open the input and load the model, as planned where there is a plan; changes nothing but the spool.
+        """Open the input and load the model, according to the plan where there is one.
 
-        :param stack: ends what is started for it
+        Nothing is written yet, except the copy of standard input.
+
+        :param stack: ends the workers that are started
+        :raises ResumeRefusedError: the run folder holds unfinished work of another model or other options
         """
         folder = self._folder
-        # Standard input is copied over what an earlier start has read of it, which only the same work may do.
+        # Opening standard input overwrites the copy that an earlier start made of it. Only the same work may do so,
+        # which is checked first.
         source = (
             None
             if STDIN in self._options.inputs
@@ -196,9 +200,9 @@ class ExtractionRun:
         plan.save(self._folder.plan, confirm=self._folder.lock.check)
 
     def _early_output(self, setup: Resolved, assembly: Assembly) -> EarlyOutput | None:
-        """Return what writes the output while parts are made, ``None`` where that gains nothing or cannot be.
+        """Return a writer of the output that works while parts are made, ``None`` where it would gain nothing.
 
-        Where no card reads, it would take from those that read what it saves in the end.
+        Without a card, it would take as much time from the cores that read as it saves in the end.
         """
         target = self._target
         if target.kind != "parquet" or isinstance(target.path, ObjectPath):
@@ -217,7 +221,7 @@ class ExtractionRun:
         *,
         total: int | None,
     ) -> None:
-        """Answer all shards; each ends up as a part in the run folder, or on standard output."""
+        """Answer all shards, and write each part to the run folder or to standard output."""
         progress = RunProgress(job, totals, total=total, observer=self._observer)
 
         def done(step: Step) -> None:
@@ -241,9 +245,10 @@ class ExtractionRun:
         self._write_rejects(totals)
 
     def _check_rejects(self, step: Step, totals: Totals) -> None:
-        """Stop at the first rejected row, or at one too many.
+        """Make sure that no rejected row, or no more of them than allowed, means the end of the run.
 
-        :raises InputError: with ``--on-error fail``, for a row that an earlier start had set aside
+        :raises InputError: with ``--on-error fail``, for a row that an earlier start had rejected, and with
+            ``--max-errors``, once more rows are rejected
         """
         options = self._options
         if options.on_error == "fail" and step.rejects:
@@ -256,7 +261,7 @@ class ExtractionRun:
             )
 
     def _write_rejects(self, totals: Totals) -> None:
-        """List the rejected rows in the run folder; from there they move beside the output."""
+        """Write the list of rejected rows to the run folder; in the end it is moved beside the output."""
         if not totals.counts["rejected"] or not self._folder.lock.is_ours():
             return
         with replacing(self._folder.rejects, confirm=self._folder.lock.check) as stream:
@@ -275,7 +280,7 @@ class ExtractionRun:
         devices: str,
         exit_code: int,
     ) -> dict[str, Any]:
-        """Return the summary, as yet without the place of the rejects."""
+        """Return the summary, still without the path of the list of rejected rows."""
         rejected = totals.counts["rejected"]
         return summary(
             setup=setup,
@@ -292,7 +297,7 @@ class ExtractionRun:
         )
 
     def _sum_up(self, told: dict[str, Any]) -> None:
-        """Write the summary, leave the rejects beside the output and remove the run folder."""
+        """Write the summary and the list of rejected rows beside the output, and remove the run folder."""
         target = self._target
         if target.kind != "stdout":
             told["rejects"] = self._leave_rejects(are_any=told["rejected"] > 0)
@@ -306,7 +311,7 @@ class ExtractionRun:
 
     @contextmanager
     def _telling_of_a_stop(self, tell: Callable[[int], dict[str, Any]]) -> Iterator[None]:
-        """Write the summary where it is wanted when the block ends early, with why.
+        """When the block ends with an error, write the summary, with the reason, where ``--summary`` says.
 
         :param tell: returns the summary for an exit code
         """
@@ -325,7 +330,10 @@ class ExtractionRun:
             write_json(location(self._options.summary), told)
 
     def _leave_rejects(self, *, are_any: bool) -> str | None:
-        """Move the list of rejected rows beside the output, or remove an earlier run's; return where it stands."""
+        """Move the list of rejected rows beside the output, and return its path.
+
+        Without rejected rows, remove the list of an earlier run, and return ``None``.
+        """
         listed = beside(self._target.path, REJECTS_SUFFIX)
         with reporting(listed):
             if not are_any:

@@ -1,4 +1,4 @@
-"""What is told of an extraction when it ends: beside the output, and on the screen."""
+"""The summary of an extraction, and the metadata of its output."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from qatool.jobs.runfolder.markers import Marker
 
 IN_METADATA = ("examples", "answered", "no_answer", "odd", "rejected", "windows")
-"""Counts that depend on the input and the options only, not on how the run went."""
+"""Counts that depend only on the input and the options, not on how the run went."""
 _IN_SUMMARY = ("windows_read", "repeated", "taken_over", "truncated_questions")
 _KEPT_SPEEDS = 500
 
 
 class SpeedLog:
-    """Speed over time: one entry a shard, thinned to some hundred."""
+    """The speed of a run over time: one entry per shard, thinned out to a few hundred."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -33,7 +33,7 @@ class SpeedLog:
         self._shards = 0
 
     def add(self, totals: Totals) -> None:
-        """Note how far the run is after another shard."""
+        """Record how far the run is after another shard."""
         self._shards += 1
         if self._shards % self._every:
             return
@@ -47,21 +47,21 @@ class SpeedLog:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.began
 
     def entries(self) -> list[dict[str, float]]:
-        """Return ``seconds`` since the start with the examples and windows done until then."""
+        """Return entries of ``seconds`` since the start with the ``examples`` and ``windows`` done by then."""
         return list(self._entries)
 
 
 def metadata(
     setup: Resolved, counts: Mapping[str, int], *, best_per: str | None, max_documents: int | None
 ) -> dict[bytes, bytes]:
-    """Return the file metadata: what the answers are made of, and nothing of when, where or how fast.
+    """Return the file metadata: what decided the answers, but not when, where or how fast they were made.
 
-    :param best_per: ``question`` where only each question's best answers are kept
-    :param max_documents: most that each question was asked of, ``None`` for all
+    :param best_per: ``question`` where only the best answers to each question are kept
+    :param max_documents: most documents that each question was asked of, ``None`` for all
     """
     about = {
         "version": __version__,
@@ -90,11 +90,12 @@ def summary(
     of_questions: Mapping[str, int],
     exit_code: int,
 ) -> dict[str, Any]:
-    """Return the summary of a run; where its rejected rows are listed is for the caller to add.
+    """Return the summary of a run; the caller adds the path of the list of rejected rows.
 
-    :param load_seconds: spent before the first example was read
-    :param devices: what answered, in words
-    :param of_questions: ``questions`` and ``questions_answered`` where only each question's best answers are kept
+    :param load_seconds: seconds spent before the first example was read
+    :param devices: the devices that answered, in words
+    :param of_questions: ``questions`` and ``questions_answered`` where only the best answers to each question are
+        kept, else empty
     """
     counts, identity = totals.counts, setup.identity
     new = counts["examples"] - totals.resumed["examples"]
@@ -130,5 +131,5 @@ def summary(
 
 
 def reasons(markers: Iterable[Marker]) -> Counter[str]:
-    """Count the reasons rows were rejected for; data quoted in them does not tell them apart."""
+    """Count the reasons for which rows were rejected; reasons that differ only in quoted data count as one."""
     return Counter(reason_kind(reject["reason"]) for marker in markers for reject in marker.rejects)
