@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LEFT_BEHIND = "qatool-ahead"
-"""Name of the thread."""
+"""Name of the thread, which may be left behind when the context is left."""
 POLL_S = 0.1
-"""How often a waiting consumer looks up."""
+"""How often ``poll`` is called while the consumer waits."""
 MOMENT_S = 0.005
 LEAVE_S = 2.0
-"""How long leaving waits for the thread to come to its end."""
+"""How long leaving the context waits for the thread to end."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def _nothing() -> None:
 def ahead(items: Iterable[T], *, depth: int = 1, poll: Callable[[], None] = _nothing) -> Iterator[Iterator[T]]:
     """Iterate over ``items`` in a thread that stays at most ``depth`` items ahead of the consumer.
 
-    An exception of the iterator surfaces where the consumer asks for the item. Leaving the context ends the thread
-    after the item it is at; a thread that is long at one is left behind (it is a daemon).
+    An exception of the iterator is raised where the consumer asks for the item. Leaving the context ends the thread
+    after its current item; if that takes long, the thread is left behind (it is a daemon).
 
     :param poll: called ten times a second while the consumer waits; it may raise
     """
@@ -59,7 +59,7 @@ def ahead(items: Iterable[T], *, depth: int = 1, poll: Callable[[], None] = _not
 
 @contextmanager
 def ahead_if_ready(items: Iterable[T]) -> Iterator[Iterator[T | None]]:
-    """Do as :func:`ahead`, but yield ``None`` where the consumer would have to wait longer than a moment."""
+    """Iterate as :func:`ahead` does, but yield ``None`` whenever the consumer would have to wait longer than 5 ms."""
     with _producing(items, depth=1) as take:
 
         def consume() -> Iterator[T | None]:
@@ -71,7 +71,10 @@ def ahead_if_ready(items: Iterable[T]) -> Iterator[Iterator[T | None]]:
 
 @contextmanager
 def _producing(items: Iterable[T], depth: int) -> Iterator[Callable[[float], _Item[T] | _End | None]]:
-    """Iterate in a thread; yield what returns the next item, or ``None`` where there is none after some seconds."""
+    """Iterate in a thread; yield a function that returns the next item, or ``None`` if none comes in time.
+
+    The function takes the number of seconds to wait.
+    """
     ready: queue.SimpleQueue[_Item[T] | _End] = queue.SimpleQueue()
     slots = threading.Semaphore(depth)
     left = threading.Event()

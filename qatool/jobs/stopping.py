@@ -1,4 +1,4 @@
-"""When to stop before the end: a signal, or the time that was granted."""
+"""Stop a run before its end, at a signal or when its time is up."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _STDERR, _SHOW_CURSOR = 2, b"\x1b[?25h"
 
 
 class _StopNow(BaseException):
-    """Raised by the signal handler itself; no ``except Exception`` on the way may take it for its own."""
+    """Raised by the signal handler; a ``BaseException``, so that no ``except Exception`` on the way catches it."""
 
 
 class Stop:
-    """Asked often whether to go on; raises when not.
+    """Decides whether a run goes on; it is checked often, and raises when the run is to stop.
 
     :param max_duration: seconds from now, ``None`` for no limit
     :param label: the limit as the user wrote it
     :param remedy: what the user can do when the work was stopped
-    :param clock: seconds from some fixed moment
+    :param clock: returns seconds since some fixed moment
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Stop:
         self._at_once = False
 
     def check(self, *, may_run_out: bool = True) -> None:
-        """Return when the work may go on.
+        """Raise if the work is to stop.
 
-        :param may_run_out: whether the time limit counts here; at least one unit is finished whatever it says
-        :raises Interrupted: SIGINT came
-        :raises Terminated: SIGTERM came, or SIGHUP
-        :raises OutOfTime: the time is over
+        :param may_run_out: whether the time limit applies; engines let a run finish one unit regardless of the limit
+        :raises Interrupted: SIGINT was received
+        :raises Terminated: SIGTERM or SIGHUP was received
+        :raises OutOfTime: the time is up
         """
         if self._signal == signal.SIGINT:
             raise Interrupted(f"interrupted; {self._remedy}")
@@ -65,10 +65,10 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen for SIGINT, SIGTERM and SIGHUP; the first asks to stop, the second ends the process at once.
+        """Handle SIGINT, SIGTERM and SIGHUP: the first signal asks to stop, a second ends the process at once.
 
-        A signal that is ignored stays so (SIGINT for jobs in the background, SIGHUP under nohup). Elsewhere than in
-        the main thread nothing can listen, and the caller's own handling stays.
+        A signal that is ignored stays ignored (SIGINT for jobs in the background, SIGHUP under nohup). Only the main
+        thread can handle signals: in any other, the caller's own handling stays.
 
         :raises Interrupted: see :meth:`at_once`
         :raises Terminated: likewise
@@ -91,12 +91,13 @@ class Stop:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within the block a signal need not be asked for: it raises wherever the main thread is.
+        """Let a signal stop the block at once, wherever the main thread is, instead of at the next check.
 
-        For code that is long and not ours, such as loading a model. Only where nothing is left half done by it.
+        It is for long calls into code that is not ours, such as loading a model, and only where stopping in between
+        leaves nothing half done.
 
-        :raises Interrupted: SIGINT came
-        :raises Terminated: SIGTERM came
+        :raises Interrupted: SIGINT was received
+        :raises Terminated: SIGTERM or SIGHUP was received
         """
         try:
             self._at_once = True
@@ -113,7 +114,7 @@ class Stop:
             if number == signal.SIGHUP:
                 return  # The shell and the system each send one when a terminal is closed.
             with suppress(OSError):
-                if os.isatty(_STDERR):  # whoever drew a bar there hid the cursor
+                if os.isatty(_STDERR):  # a progress bar there has hidden the cursor
                     os.write(_STDERR, _SHOW_CURSOR)
             os._exit(128 + number)
         self._signal = number

@@ -1,4 +1,4 @@
-"""What a job is made of."""
+"""The things that a job is made of: units, parts, stores and the work itself."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Unit(Protocol):
 
     @property
     def content_hash(self) -> str:
-        """Hash of all of the input that the part depends on."""
+        """Hash of all input that the part depends on."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a unit became, and what happened on the way."""
+    """The output made of a unit, with counts and rejected rows."""
 
     table: pa.Table
     counts: Mapping[str, int]
     rejects: Sequence[Mapping[str, Any]] = field(default=())
-    """Row, id, place and reason of every rejected row."""
+    """The row, id, place in the input and reason of every rejected row."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,23 @@ class Finished:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands where the input breaks off: what comes before is done first."""
+    """Marks the place where the input breaks off; the units before it are done first."""
 
     error: QatoolError
 
 
 class Store(Protocol):
-    """Where parts go."""
+    """The place where parts are kept or sent."""
 
     def finished(self, unit: Unit, /) -> Marker | None:
-        """Return the marker of a unit that needs no more work."""
+        """Return the marker of a unit that needs no more work, ``None`` for one that does."""
         ...
 
     def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
-        """Make a part durable."""
+        """Make a part durable.
+
+        :param seconds: seconds since the start of the run
+        """
         ...
 
 
@@ -74,26 +77,26 @@ Q_co = TypeVar("Q_co", covariant=True)
 
 @dataclass(frozen=True)
 class HandedOut(Generic[U, Q]):
-    """A unit still to be done, with all that it takes to do it."""
+    """A unit still to be done, with everything that is needed to do it."""
 
     unit: U
     task: Q
 
 
 class HandingOut(Protocol[U, Q_co]):
-    """Work that is done elsewhere than where its units are read."""
+    """Work that is not done where its units are read."""
 
     def units(self) -> Iterator[U]:
         """Yield all units in order; the same input gives the same units."""
         ...
 
     def hand_out(self, unit: U) -> Q_co:
-        """Return all that it takes to do a unit. Called in a thread."""
+        """Return everything that is needed to do a unit; called in a thread."""
         ...
 
 
 def handed_out(work: HandingOut[U, Q], store: Store) -> Iterator[HandedOut[U, Q] | Finished | Unreadable]:
-    """Yield all units in order, finished ones by their marker; where the input breaks off, why."""
+    """Yield all units in order, with a task or, if finished, their marker; where the input breaks off, yield why."""
     try:
         for unit in work.units():
             marker = store.finished(unit)
@@ -103,19 +106,19 @@ def handed_out(work: HandingOut[U, Q], store: Store) -> Iterator[HandedOut[U, Q]
 
 
 class Work(Protocol[U, P]):
-    """The work itself, in two stages so that one unit can be prepared while another is finished."""
+    """The work itself, in two stages, so that one unit can be prepared while another is finished."""
 
     def units(self) -> Iterator[U]:
         """Yield all units in order; the same input gives the same units."""
         ...
 
     def prepare(self, unit: U) -> P:
-        """Do what can be done ahead, in order of the units."""
+        """Do the work on a unit that can be done ahead; called in the order of the units."""
         ...
 
     def finish(self, prepared: P, tick: Callable[[int], None]) -> Part:
         """Turn a prepared unit into its part.
 
-        :param tick: called with the amount of work done, often; it may raise to stop
+        :param tick: called often with the amount of work done since the last call; may raise to stop
         """
         ...

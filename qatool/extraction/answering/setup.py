@@ -47,7 +47,7 @@ class Resolved:
     identity: Mapping[str, Any]
     """Everything that decides the answers: a run with another identity cannot continue this one."""
     limits: Mapping[str, Any]
-    """Everything that decides the last floating-point bits of the scores, such as batch size and device."""
+    """Everything that decides the floating-point bits of the scores, such as batch size, device and precision."""
     model_fingerprint: str
     backend: str
     device: str

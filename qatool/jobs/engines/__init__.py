@@ -1,1 +1,1 @@
-"""Engines: they take units through their stages and make parts durable, in this process or elsewhere."""
+"""Engines, which take units through their stages and make parts durable, in this process or elsewhere."""

@@ -1,4 +1,4 @@
-"""What all engines have in common: where parts go, how far a run is, and who looks on."""
+"""What all engines share: the totals of a run, the steps it reports, and the check whether to stop."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Totals:
     units: int = 0
     resumed_units: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """Of all parts, those of earlier starts included."""
+    """The counts of all parts, including those of earlier starts."""
     resumed: Counter[str] = field(default_factory=Counter)
-    """Of the parts that earlier starts had done."""
+    """The counts of the parts that earlier starts made."""
     stages: dict[str, float] = field(default_factory=lambda: {"prepare": 0.0, "read": 0.0, "write": 0.0})
-    """Seconds by stage; those of units overlap, ``read`` and ``write`` only where a card reads."""
+    """Seconds spent in each stage, summed over units; stages of different units may overlap."""
 
     def add(self, counts: Mapping[str, int], *, resumed: bool = False) -> None:
         """Add the counts of a part."""
@@ -37,45 +37,45 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A unit that is done: its part is durable."""
+    """A unit that is done, which means that its part is durable."""
 
     index: int
     counts: Mapping[str, int]
     rejects: Sequence[Mapping[str, Any]]
     resumed: bool
-    """Whether an earlier start had done it."""
+    """Whether an earlier start made the part."""
     seconds: float = 0.0
-    """From the moment it was prepared."""
+    """The time that the unit added to the run: where units overlap, the time since the unit before was done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """The course of a run: what it has done so far, and who is told."""
+    """The course of a run: what it has done so far, and the functions to call as it goes on."""
 
     stop: Stop
     tick: Callable[[int], None]
-    """Called often, with the amount of work done anywhere."""
+    """Called often, with the amount of work done since the last call, wherever it was done."""
     done: Callable[[Step], None]
-    """Called after every unit, when its part is durable and counted; it may raise to stop."""
+    """Called after every unit, once its part is durable and counted; may raise to stop."""
     totals: Totals = field(default_factory=Totals)
 
     def check(self) -> None:
-        """Stop if that is asked for, but for a time limit not before one unit is done.
+        """Raise if the run is to stop; a time limit stops it only after at least one unit is done.
 
-        Else starts with too short a limit could be without progress for ever.
+        Otherwise, repeated starts with too short a limit would never make any progress.
         """
         self.stop.check(may_run_out=self.totals.units > self.totals.resumed_units)
 
     def resumed(self, item: Finished) -> None:
-        """Take note of a unit that an earlier start has done."""
+        """Count and report a unit that an earlier start has done."""
         marker = item.marker
         self.totals.add(marker.counts, resumed=True)
         self.done(Step(index=item.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
 
     def committed(self, index: int, part: Part, *, seconds: float) -> None:
-        """Take note of a unit whose part is durable now.
+        """Count and report a unit whose part has become durable.
 
-        :param seconds: that it took
+        :param seconds: see :attr:`Step.seconds`
         """
         self.totals.add(part.counts)
         self.done(Step(index=index, counts=part.counts, rejects=part.rejects, resumed=False, seconds=seconds))

@@ -1,8 +1,9 @@
 """The engine for many workers: units go out to a crew, parts come back in any order and are made durable here.
 
 This process reads the input and writes all parts and markers, so that there is one lock holder and one writer, as on
-one device. A worker that dies costs what it had in hand, which is tried again by itself: so a unit that kills its
-worker is told from one that happened to be there. Only a bounded number of units is under way at a time.
+one device. When a worker dies, the units it had in hand are tried again, each alone on a worker: so a unit that kills
+its worker can be told from one that merely shared a worker with it. Only a bounded number of units is in progress at
+a time.
 """
 
 from __future__ import annotations
@@ -30,53 +31,54 @@ Q = TypeVar("Q")
 Q_co = TypeVar("Q_co", covariant=True)
 
 TRIES = 3
-"""How many workers a unit may take with it before it is given up."""
+"""How many workers may die with a unit in hand before the unit is given up."""
 MACHINES = 10
-"""How many machines that went may have been at work on it: hardly its own doing."""
+"""How many whole machines may be lost while they work on a unit, which is hardly to blame, before it is given up."""
 POLL_S = 0.1
 _PROBLEMS_TOLD = 5
 _BEHIND = 4
-"""With parts in order, how many more units than hands may wait for an earlier one."""
+"""With parts in order: how many finished parts per hand of the crew may wait for an earlier one."""
 
 
 class DistributedWork(HandingOut[U, Q_co], Protocol[U, Q_co]):
-    """A job as its run sees it; the work itself is done by :class:`~qatool.jobs.workers.crew.Worker` elsewhere.
+    """A job as its run sees it; the work itself is done elsewhere, by a :class:`~qatool.jobs.workers.crew.Worker`.
 
-    What is handed out holds all that a worker needs, as it may be on another machine.
+    A task that is handed out must hold all that a worker needs, as the worker may be on another machine.
     """
 
     def received(self, unit: U, part: Part) -> None:
-        """Look at a part that came back, before it is written; may raise to stop."""
+        """Inspect a part that came back, before it is written; may raise to stop."""
         ...
 
     def give_up(self, unit: U, reason: str) -> Part:
-        """Return what stands for a unit that nobody could do.
+        """Return a part to stand for a unit that no worker could do.
 
-        :raises EnvironmentUnfitError: nothing may; says what to do
+        :raises EnvironmentUnfitError: no such part is allowed; the message says what the user can do
         """
         ...
 
 
 @dataclass
 class _UnderWay(Generic[U, Q]):
-    """A unit between reading and writing."""
+    """A unit that has been read but whose part is not written yet."""
 
     unit: U
     task: Q
     tries: int = 0
-    """Workers that died with it in hand."""
+    """Workers that died with the unit in hand."""
     machines: int = 0
-    """Machines that went meanwhile."""
+    """Machines that were lost while one of their workers had the unit in hand."""
     ticked: int = 0
+    """The amount of work on the unit that its worker has reported so far."""
 
 
 def run_distributed(
     work: DistributedWork[U, Q], crew: Crew[Q], store: Store, course: Course, *, in_order: bool = False
 ) -> None:
-    """Do all the work there is, by a crew that is ready.
+    """Have a crew that is ready do all the work.
 
-    :param in_order: parts must reach the store in the order of their units
-    :raises EnvironmentUnfitError: units were given up; everything else is done
+    :param in_order: whether parts must reach the store in the order of their units
+    :raises EnvironmentUnfitError: units were given up; unless ``in_order``, all others are done by then
     """
     _Run(work, crew, store, course, in_order=in_order).go()
 
@@ -90,13 +92,13 @@ class _Run(Generic[U, Q]):
         self._work, self._crew, self._store, self._course = work, crew, store, course
         self._in_order = in_order
         self._out: dict[int, _UnderWay[U, Q]] = {}
-        """In some worker's hand."""
+        """Units in the hands of a worker, by index."""
         self._again: deque[_UnderWay[U, Q]] = deque()
-        """Came back undone."""
+        """Units whose worker was lost, waiting to be tried again."""
         self._early: dict[int, tuple[U, Part] | None] = {}
-        """Done, and waiting for an earlier one; ``None``: by an earlier start."""
+        """With parts in order: units done that wait for an earlier one; ``None``: done by an earlier start."""
         self._next = 0
-        """The first unit that is not done, where they are done in order."""
+        """With parts in order: index of the first unit whose part is not written."""
         self._problems: list[str] = []
         self._began = self._last = time.monotonic()
 
@@ -110,7 +112,7 @@ class _Run(Generic[U, Q]):
                     if self._in_order:
                         self._in_turn(item.index, None)
                 elif isinstance(item, Unreadable):
-                    # As on one device: what stands before it is done first.
+                    # As on one device: the units before the break are done first.
                     unreadable = item.error
                     break
                 else:
@@ -124,7 +126,7 @@ class _Run(Generic[U, Q]):
             raise EnvironmentUnfitError(*told, *([f"and {counted(more, 'more shard')}"] if more > 0 else []))
 
     def _give(self, one: _UnderWay[U, Q]) -> None:
-        """Hand a unit out as soon as somebody has a hand free; those that came back go first."""
+        """Hand a unit out as soon as a worker has a hand free; units to be tried again go first."""
         while self._again or self._is_far_ahead() or not self._handed(one, alone=False):
             self._look(POLL_S)
 
@@ -138,12 +140,12 @@ class _Run(Generic[U, Q]):
         return len(self._early) > _BEHIND * max(IN_HAND, self._crew.hands)
 
     def _look(self, timeout: float) -> None:
-        """Take in what has happened, waiting for it at most ``timeout`` seconds."""
+        """Handle the events of the crew, waiting for one at most ``timeout`` seconds."""
         self._course.check()
         while self._again and self._handed(self._again[0], alone=True):
             self._again.popleft()
         for event in self._crew.events(timeout):
-            # Of processes that are terminated together, the others may go first: that is no loss to tell of.
+            # When all processes are terminated together, workers may end before this one: that is no loss to report.
             self._course.stop.check(may_run_out=False)
             self._take(event)
         self._course.tick(0)
@@ -193,7 +195,7 @@ class _Run(Generic[U, Q]):
         self._store_part(one.unit, part)
 
     def _store_part(self, unit: U, part: Part) -> None:
-        """Write a part, or keep it until those before it are written."""
+        """Write a part or, with parts in order, keep it until all before it are written."""
         self._work.received(unit, part)
         if self._in_order:
             self._in_turn(unit.index, (unit, part))
@@ -201,7 +203,7 @@ class _Run(Generic[U, Q]):
             self._commit(unit, part)
 
     def _in_turn(self, index: int, done: tuple[U, Part] | None) -> None:
-        """Write what is done as far as nothing before it is missing."""
+        """Add a unit that is done, and write all parts that no longer wait for an earlier one."""
         self._early[index] = done
         while self._next in self._early:
             if (ready := self._early.pop(self._next)) is not None:
@@ -213,6 +215,6 @@ class _Run(Generic[U, Q]):
         self._store.commit(unit, part, seconds=began - self._began)
         now = time.monotonic()
         self._course.totals.stages["write"] += now - began
-        # Shards overlap: each counts the time since the one before, and all together the run's.
+        # Shards overlap: each counts the time since the one before it, so that they add up to that of the run.
         since, self._last = self._last, now
         self._course.committed(unit.index, part, seconds=now - since)

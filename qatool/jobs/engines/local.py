@@ -1,7 +1,7 @@
-"""The local engine: one process; the next unit is prepared while one is worked on.
+"""The local engine: one process, which prepares the next unit while it works on this one.
 
-A part is durable before the next unit is finished, so a kill costs the unit in hand, and what little of the next one
-was begun ahead.
+A part is durable before the next unit is finished, so a kill costs only the unit in hand and whatever has been
+prepared of the next one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Ready(Generic[U, P]):
 
 
 def run_local(work: Work[U, P], store: Store, course: Course) -> None:
-    """Do all the work there is."""
+    """Do all the work in this process."""
     began = time.monotonic()
     stages = course.totals.stages
 

@@ -1,7 +1,7 @@
-"""The staged engine: several units are on their way at a time, each at another stage; parts become durable in order.
+"""The staged engine: several units are in progress at a time, each at another stage; parts become durable in order.
 
-For a device so fast that the host must prepare, decide and write beside it. A kill costs the units on their way, some
-seconds of work, where :mod:`qatool.jobs.engines.local` loses the one in hand.
+It is for a device so fast that the host must prepare, decide and write at the same time. A kill costs the units in
+progress, some seconds of work, where :mod:`qatool.jobs.engines.local` loses the one in hand.
 """
 
 from __future__ import annotations
@@ -28,40 +28,42 @@ Q = TypeVar("Q")
 
 
 WRITTEN_BESIDE = 2
-"""Parts that may be on their way to the disk while more are made."""
+"""Parts that may wait to be written while more are made."""
 _MOMENT_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedUnit:
-    """A unit that has become its part."""
+    """A unit with the part that was made of it."""
 
     index: int
     content_hash: str
     part: Part
     amount: int
-    """Work that was done for it, as progress is told."""
+    """The amount of work that was done, for the progress display."""
     stages: dict[str, float]
-    """Seconds by stage; they overlap with those of other units."""
+    """Seconds spent in each stage; stages of different units overlap."""
 
 
 class StagedWork(HandingOut[U, Q], Protocol[U, Q]):
-    """Work that several units share a device and processes for."""
+    """Work in which several units at a time share one device and several processes."""
 
     def parts(self, tasks: Iterator[Q | None], *, check: Callable[[], None]) -> Generator[FinishedUnit]:
-        """Turn units that were handed out into their parts, in order; closing the iterator leaves nothing behind.
+        """Yield the parts of the units that were handed out, in order.
 
-        :param tasks: ``None`` where the next has not been read yet
+        Closing the iterator ends everything it has started.
+
+        :param tasks: yields ``None`` while the next task has not been read yet
         :param check: called often; may raise to stop
         """
         ...
 
 
 def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_beside: bool = True) -> None:
-    """Do all the work there is.
+    """Do all the work, with several units in progress at once.
 
-    :param write_beside: make parts durable in a thread, while others are made; not where whoever reads them may keep
-        the writer waiting, as an interruption would have to wait, too
+    :param write_beside: whether to make parts durable in a thread while others are made; not for a stream whose
+        reader may block the writer, as an interruption would then be blocked, too
     """
     unreadable: list[QatoolError] = []
 
@@ -75,7 +77,7 @@ def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_be
                 yield item.task
                 continue
             if isinstance(item, Unreadable):
-                # As in the other engines: what stands before it is done first.
+                # As in the other engines: the units before the break are done first.
                 unreadable.append(item.error)
                 return
             course.resumed(item)
@@ -89,7 +91,7 @@ def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_be
             course.tick(0)
 
         items = stack.enter_context(ahead_if_ready(handed_out(work, store)))
-        # Closed here: an error while a part is written must not leave processes behind.
+        # Closed by the stack: an error while a part is written must not leave processes behind.
         for made in stack.enter_context(closing(work.parts(unfinished(items), check=checked))):
             writer.write(made)
             while writer.is_full:
@@ -104,9 +106,9 @@ def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_be
 
 
 class _Writer:
-    """Makes parts durable in their order, and takes note of those that are.
+    """Makes parts durable in order, and counts and reports those that are.
 
-    :param beside: in a thread
+    :param beside: whether to do so in a thread
     """
 
     def __init__(self, store: Store, course: Course, *, beside: bool) -> None:
@@ -120,18 +122,18 @@ class _Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # After an error those behind are made again by the next start: better than a hole, or a wait.
+        # After an error, the parts behind are dropped, and made again by the next start: better than a gap or a wait.
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
     @property
     def is_full(self) -> bool:
-        """Whether enough parts are on their way."""
+        """Whether no more parts should be added for now."""
         return len(self._writing) > WRITTEN_BESIDE
 
     @property
     def is_through(self) -> bool:
-        """Whether none is."""
+        """Whether no part is waiting to become durable."""
         return not self._writing
 
     def write(self, made: FinishedUnit) -> None:
@@ -145,11 +147,11 @@ class _Writer:
         self.settle()
 
     def wait(self) -> None:
-        """Wait a moment for the part that is being made durable."""
+        """Wait at most 0.1 s for the part that is being made durable."""
         wait([self._writing[0][1]], timeout=_MOMENT_S)
 
     def settle(self) -> None:
-        """Take note of the parts that are durable; raise what kept one from it."""
+        """Count and report the parts that have become durable; raise the error of one that could not."""
         while self._writing and self._writing[0][1].done():
             made, written = self._writing.popleft()
             totals = self._course.totals
@@ -163,7 +165,7 @@ class _Writer:
 
     def _commit(self, made: FinishedUnit) -> float:
         if self._has_failed:
-            return 0.0  # never noted: the part that failed comes before, and is told
+            return 0.0  # never reported: the part that failed comes before it, and its error is raised
         began = time.monotonic()
         try:
             self._store.commit(made, made.part, seconds=began - self._began)

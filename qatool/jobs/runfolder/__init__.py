@@ -1,1 +1,1 @@
-"""The run folder: durable parts, the lock, the plan and the log; what a later start goes on from."""
+"""The run folder: durable parts, the lock, the plan and the log, from which a later start continues."""

@@ -1,4 +1,4 @@
-"""Whose a run folder is: one run's at a time, and one command's while its work is unfinished."""
+"""Check who owns a run folder: one run at a time, and one command as long as its work is unfinished."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from qatool.jobs.runfolder.lock import LOCK_NAME, OwnedLock
 
 _MARKS = (PLAN_NAME, LOCK_NAME)
-"""One of these is in nearly every folder that a run worked in."""
+"""Files by which a run folder is recognised: nearly every folder that a run worked in has at least one of them."""
 _OURS = re.compile(
     r"plan\.json|parts|done|previous|rejects\.jsonl|stdin\.jsonl|log(\.jsonl)?|lock(\..*)?|\..*\.[0-9a-f]{8}\.tmp|\.nfs.*"
 )
-"""What a run puts there, also one that ended in the midst of setting up or of tidying."""
+"""Names that a run gives to files in its folder, even a run that was ended while it was setting up or tidying."""
 _OURS_IN_TRAINING = re.compile(rf"{_OURS.pattern}|features|model|metrics\.csv|(last|best)\.ckpt")
-"""And one of a command whose output is a folder."""
+"""The same for commands whose output is a folder."""
 
 
 @contextmanager
 def locked_folder(folder: Path, *, command: str) -> Iterator[Lock]:
-    """Hold the lock of a run folder on a disk; one in which nothing else stands afterwards goes with it.
+    """Hold the lock of a run folder on a disk; afterwards, remove the folder if nothing but the lock is left in it.
 
-    :param folder: made when it is missing
-    :raises LockedError: another live run holds it
-    :raises ResumeRefusedError: it holds unfinished work of another command
-    :raises OutputError: it cannot be made, or is somebody else's
+    :param folder: the run folder, made when it is missing
+    :raises LockedError: another live run holds the lock
+    :raises ResumeRefusedError: the folder holds unfinished work of another command
+    :raises OutputError: the folder cannot be made, or holds files that qatool did not write
     """
     refuse_foreign(folder, ours=_OURS_IN_TRAINING)
     with Lock(folder / LOCK_NAME, command=command) as lock:
@@ -47,10 +47,11 @@ def locked_folder(folder: Path, *, command: str) -> Iterator[Lock]:
 
 
 def refuse_others(folder: Location, lock: OwnedLock, *, command: str) -> None:
-    """Make sure that the work in a folder is not another command's.
+    """Make sure that a folder does not hold work of another command.
 
-    :param lock: of the folder, held; names the owner before this run again when the work is another's
-    :raises ResumeRefusedError: it is
+    :param lock: the lock of the folder, held by this run; if the folder is refused, the lock file names its previous
+        owner again
+    :raises ResumeRefusedError: the folder holds unfinished work of another command
     """
     plan = Plan.load(folder / PLAN_NAME)
     if plan is None or plan.command == command:
@@ -64,14 +65,15 @@ def refuse_others(folder: Location, lock: OwnedLock, *, command: str) -> None:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a run gives such a name to what it puts into its folder."""
+    """Return whether a run may have put a file or folder of this name into its folder."""
     return _OURS.fullmatch(name) is not None
 
 
 def refuse_foreign(folder: Location, *, ours: re.Pattern[str] = _OURS) -> None:
-    """Make sure that what is swept and removed after a run is a run's: a folder of that name may be anybody's.
+    """Make sure that a folder that will be swept and removed belongs to a run: the user may have one of that name.
 
-    :raises OutputError: a folder on a disk holds something, and no run's plan or lock
+    :param ours: matches the names of files that a run may have written
+    :raises OutputError: the folder is on a disk and holds other files, but neither the plan nor the lock of a run
     """
     if not isinstance(folder, Path):
         return

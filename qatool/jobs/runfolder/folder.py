@@ -1,7 +1,7 @@
-"""The run folder: parts on disk and the markers that say a part is whole.
+"""The run folder: parts on disk, and markers that say which parts are complete.
 
-A part is written to a temporary file, flushed, synced, renamed and read back; only then its marker is written the
-same way. Whatever the moment a run is killed at, a marker never stands without its whole part.
+A part is written to a temporary file, flushed, synced, renamed and read back; only then is its marker written in the
+same way. No matter when a run is killed, there is never a marker without its complete part.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ if TYPE_CHECKING:
 
 
 MARKERS_AT_ONCE = 256
-"""Markers that are asked for together in a store."""
+"""Markers that are requested together from a store."""
 _NOTHING = re.compile(r"parts|done|previous|plan\.json|log(\.jsonl)?|lock(\..*)?|\..*")
-"""What may stand in a folder in which nothing is that a later start could use."""
+"""Names in a run folder that a later start has no use for, unless a folder among them holds something."""
 
 
 class RunFolder:
-    """The folder ``<output>.qatool`` of a run; as a context manager, holds its lock.
+    """The folder ``<output>.qatool`` of a run; as a context manager, it holds the lock of the folder.
 
-    What runs that were killed left half written in it is removed on entering.
+    Entering it removes files that killed runs left half written.
 
-    :param path: made on entering when it is missing
-    :param command: whose work it is to hold; empty for whoever only looks at it
-    :raises OutputError: it cannot be made
-    :raises LockedError: another live run holds it
-    :raises ResumeRefusedError: it holds unfinished work of another command
+    :param path: the folder, made on entering when it is missing
+    :param command: the command whose work the folder holds; empty for a caller that only reads it
+    :raises OutputError: the folder cannot be made
+    :raises LockedError: another live run holds the lock
+    :raises ResumeRefusedError: the folder holds unfinished work of another command
     """
 
     def __init__(self, path: Location, *, command: str = "") -> None:
         self.path = path
         self.command = command
         self.identity = ""
-        """Hash of what decides the output; parts of another identity are not ours. Set once it is known."""
+        """Hash of everything that decides the output, set once known; parts of another identity are not used."""
         self.parts = path / "parts"
         self.done = path / "done"
         self.previous = path / "previous"
@@ -75,7 +75,7 @@ class RunFolder:
             else Lock(path / LOCK_NAME, command=command)
         )
         self.is_removed = False
-        """Whether nothing is to be left in it any more."""
+        """Whether the folder has been removed, so that nothing more may be written to it."""
         self._previous_parts: list[Location] | None = None
         self._known: dict[int, Marker | None] = {}
 
@@ -95,7 +95,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What failed for its input or options before anything was done leaves nothing; what was stopped, its plan.
+        # A run that failed over its input or options before it did anything leaves nothing; one that was stopped
+        # leaves its plan.
         refused = isinstance(error, InputError | UsageError | EnvironmentUnfitError)
         if self._holds_nothing(plan_counts=not refused):
             self.remove()
@@ -105,41 +106,42 @@ class RunFolder:
         self.lock.__exit__(kind, error, trace)
 
     def refuse_others(self) -> None:
-        """Make sure that the work in the folder is not another command's.
+        """Make sure that the folder does not hold work of another command.
 
-        :raises ResumeRefusedError: it is
+        :raises ResumeRefusedError: the folder holds unfinished work of another command
         """
         if self.command:
             refuse_others(self.path, self.lock, command=self.command)
 
     @property
     def plan(self) -> Location:
-        """Where the plan stands."""
+        """The path of the plan."""
         return self.path / PLAN_NAME
 
     @property
     def rejects(self) -> Location:
-        """Where the rejected rows are listed."""
+        """The path of the list of rejected rows."""
         return self.path / "rejects.jsonl"
 
     @property
     def log(self) -> Location:
-        """Where every event is logged."""
+        """The path of the log of events."""
         return self.path / "log.jsonl"
 
     def staging(self) -> Path | None:
-        """Return a fresh place for the output while it is written; in a store none is needed."""
+        """Return a new temporary path to write the output to, ``None`` in a store, where none is needed."""
         return None if isinstance(self.path, ObjectPath) else temporary_name(self.path / "final")
 
     def start_over(self) -> None:
-        """Forget all work done so far.
+        """Remove all work done so far.
 
-        :raises OutputError: it cannot be removed
+        :raises OutputError: the work cannot be removed
+        :raises LockedError: the folder is no longer ours
         """
         self.lock.check()
         with reporting(self.path):
             self.plan.unlink(missing_ok=True)
-            # Markers first: one must never stand without its part.
+            # Markers first: there must never be one without its part.
             for folder in (self.done, self.parts, self.previous):
                 if folder.exists():
                     remove_tree(folder)
@@ -148,7 +150,10 @@ class RunFolder:
         self._known.clear()
 
     def _holds_nothing(self, *, plan_counts: bool) -> bool:
-        """Whether nothing is in the folder that a later start could use; not so where that cannot be told."""
+        """Return whether the folder holds nothing that a later start could use; ``False`` if that is uncertain.
+
+        :param plan_counts: whether a later start could use the plan alone
+        """
         try:
             if plan_counts and self.plan.exists():
                 return False
@@ -158,7 +163,7 @@ class RunFolder:
             return False
 
     def other_identity(self) -> bool:
-        """Whether a finished part is of another identity than :attr:`identity`."""
+        """Return whether any finished part has another identity than :attr:`identity`."""
         return any(
             marker.identity != self.identity
             for marker in read_markers(self._there(self.done, "*.json"))
@@ -166,25 +171,25 @@ class RunFolder:
         )
 
     def _there(self, folder: Location, pattern: str) -> list[Location]:
-        """Return what matches in a folder.
+        """Return the entries of a folder that match a pattern.
 
-        :raises OutputError: a store does not answer, or refuses
+        :raises OutputError: a store does not answer, or refuses the request
         """
         with reporting(folder):
             return matching(folder, pattern)
 
     def part(self, index: int) -> Location:
-        """Return where part ``index`` stands."""
+        """Return the path of part ``index``."""
         return self.parts / f"part-{index:05d}.parquet"
 
     def marker(self, index: int) -> Location:
-        """Return where the marker of part ``index`` stands."""
+        """Return the path of the marker of part ``index``."""
         return self.done / f"part-{index:05d}.json"
 
     def finished(self, unit: Unit, /) -> Marker | None:
-        """Return the marker of the unit's part when that is whole and was made of the same input.
+        """Return the marker of a unit's part if the part is complete and was made from the same input, else ``None``.
 
-        At the first part made of other input, it and all later ones are set aside.
+        When a part turns out to be made from other input, it and all later parts are set aside.
         """
         marker = self._marker_of(unit.index)
         if marker is None or marker.identity != self.identity:
@@ -198,12 +203,12 @@ class RunFolder:
         return None
 
     def is_done(self, unit: Unit) -> bool:
-        """Whether an earlier start has done a unit, as far as its marker tells; changes nothing."""
+        """Return whether an earlier start has done a unit, judging by its marker alone; changes nothing."""
         marker = self._marker_of(unit.index)
         return marker is not None and (marker.identity, marker.content_hash) == (self.identity, unit.content_hash)
 
     def _marker_of(self, index: int) -> Marker | None:
-        """Return a marker; in a store many are asked for at once, as each costs a request's time."""
+        """Return the marker of a part; from a store, many are requested at once, as each request takes time."""
         if not isinstance(self.path, ObjectPath):
             return read_marker(self.marker(index))
         if index not in self._known:
@@ -213,7 +218,7 @@ class RunFolder:
 
     def _is_whole(self, index: int, marker: Marker) -> bool:
         part = self.part(index)
-        # An object is there whole or not at all, and is another version once it was touched.
+        # An object is either complete or absent, and any change gives it another version.
         if marker.part_version and isinstance(part, ObjectPath):
             return version_of(part) == marker.part_version
         return hash_of(part) == marker.part_hash
@@ -221,10 +226,10 @@ class RunFolder:
     def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
         """Write a part and then its marker.
 
-        The folders are not synced: a power cut may then take back the last names, which are missed on resume (a
-        marker holds the hash of its part), and two waits for the disk a shard are saved.
+        The folders are not synced, which saves two waits for the disk per shard. A power cut may then undo the last
+        renames; a resumed run notices that, as a marker holds the hash of its part.
 
-        :param seconds: since the run was started
+        :param seconds: seconds since the start of the run
         :raises OutputError: the part cannot be written
         :raises LockedError: the folder is no longer ours
         """
@@ -238,9 +243,11 @@ class RunFolder:
         self.mark(unit, part, part_hash=blake2b(data), seconds=seconds, part_version=version)
 
     def mark(self, unit: Unit, part: Part, *, part_hash: str, seconds: float, part_version: str = "") -> None:
-        """Write the marker of a part that is whole.
+        """Write the marker of a part that is complete.
 
-        :param part_version: the store's name for just this content of the part
+        :param part_hash: see :attr:`Marker.part_hash`
+        :param seconds: seconds since the start of the run
+        :param part_version: see :attr:`Marker.part_version`
         :raises OutputError: the marker cannot be written
         :raises LockedError: the folder is no longer ours
         """
@@ -258,7 +265,7 @@ class RunFolder:
         write_bytes(self.marker(unit.index), data, confirm=self.lock.check, sync_name=False)
 
     def previous_parts(self) -> list[Location]:
-        """Return the parts that were set aside and are still as they were written."""
+        """Return the parts that were set aside, except those that are damaged or have another identity."""
         if self._previous_parts is None:
             whole = []
             for path in self._there(self.previous, "*.parquet"):
@@ -271,10 +278,10 @@ class RunFolder:
         return self._previous_parts
 
     def _set_aside(self, first: int) -> None:
-        """Move the parts from ``first`` on to ``previous/``, where finished rows can be taken over from.
+        """Move the parts from ``first`` on to ``previous/``, so that their finished rows can be taken over.
 
-        Killed at any point, it leaves parts with markers (found again), parts without (done again) and parts in
-        ``previous/``.
+        If the run is killed at any point in between, every part still has its marker (and is found again), has none
+        (and is computed again), or is in ``previous/``.
         """
         found = (path for path in matching(self.parts, "part-*.parquet") if path.stem[5:].isdigit())
         stale = [path for path in found if _index(path) >= first]
@@ -299,7 +306,7 @@ class RunFolder:
     def markers(self, indices: Iterable[int]) -> Iterator[Marker]:
         """Yield the markers of parts.
 
-        :raises OutputError: one has vanished or is broken
+        :raises OutputError: a marker has vanished or is broken
         """
         ordered = list(indices)
         for index, marker in zip(ordered, read_markers([self.marker(index) for index in ordered]), strict=True):
@@ -308,7 +315,7 @@ class RunFolder:
             yield marker
 
     def schema(self, count: int) -> pa.Schema:
-        """Return the schema that all of the first ``count`` parts can take.
+        """Return a schema that all of the first ``count`` parts can be cast to.
 
         :raises OutputError: a part has vanished or is broken
         """
@@ -344,7 +351,7 @@ class RunFolder:
 
     @contextmanager
     def _reading(self, index: int) -> Iterator[None]:
-        """Turn what can go wrong while a part is read back into an error that says what to do."""
+        """Turn errors while a part is read back into an :class:`OutputError` that says what to do."""
         try:
             yield
         except MemoryError:
@@ -356,16 +363,16 @@ class RunFolder:
             ) from error
 
     def forget_previous(self) -> None:
-        """Remove the parts that finished rows were taken over from; in a folder that is kept they would pile up."""
+        """Remove the parts that were set aside: in a folder that is kept, they would pile up."""
         if self.lock.is_ours():
             with suppress(OSError):
                 remove_tree(self.previous)
         self._previous_parts = None
 
     def remove(self) -> None:
-        """Remove the whole folder; that it stays behind would harm nobody.
+        """Remove the whole folder; failing to do so is no error, as a folder that is left behind does no harm.
 
-        It steps aside first, all at once: a run that is just starting must not find half of it.
+        The folder is first renamed as a whole: a run that is just starting must not find half of it.
         """
         if not self.lock.is_ours():
             return
@@ -374,9 +381,9 @@ class RunFolder:
             self._remove_objects()
             return
         if self.path.is_symlink():
-            # Somebody let it lead to another disk, and it shall do so the next time.
+            # The user made the folder a link, perhaps to another disk; the link stays for the next run.
             with suppress(OSError):
-                # Markers first: one must never stand without its part.
+                # Markers first: there must never be one without its part.
                 empty_folder(self.path, first=self.path / "done", last=self.path / LOCK_NAME)
             return
         gone = temporary_name(self.path)
@@ -385,7 +392,7 @@ class RunFolder:
             shutil.rmtree(gone, ignore_errors=True)
 
     def _remove_objects(self) -> None:
-        """Remove the objects, those first that say that the others are whole; the lock goes when it is left."""
+        """Remove the objects, markers first; the lock is removed when it is released."""
         with suppress(OSError):
             for folder in (self.done, self.parts, self.previous, self.log.with_suffix("")):
                 remove_tree(folder)

@@ -1,4 +1,4 @@
-"""What killed runs left under temporary names on a disk; in a store nothing has one."""
+"""Clean up what killed runs left under temporary names on a disk; in a store, nothing has a temporary name."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def sweep_folder(folder: Location) -> None:
-    """Remove what killed runs left half written in a folder."""
+    """Remove the temporary files that killed runs left in a folder, except those of the lock."""
     if isinstance(folder, ObjectPath):
         return
-    # Another run may be about to ask for our lock.
+    # A temporary file of the lock may belong to another run that is just asking for it.
     spared = temporaries_of(folder / LOCK_NAME)
     for path in temporaries_in(folder):
         if path not in spared:
@@ -31,11 +31,12 @@ def sweep_folder(folder: Location) -> None:
 
 
 def restore(folder: Path) -> None:
-    """Put an earlier output folder back that a killed run has moved aside, and sweep; only under the lock.
+    """Put back an earlier output folder that a killed run has moved aside, and sweep.
 
-    A folder takes its name in two renames. Killed between them, the earlier one stands under a temporary name only.
+    Call it only while the lock is held. An output folder replaces an earlier one in two renames: a run that is killed
+    between them leaves the earlier folder under a temporary name.
 
-    :raises OutputError: it cannot be put back
+    :raises OutputError: the folder cannot be put back
     """
     if not folder.exists():
         for left in temporaries_of(folder):
@@ -47,15 +48,17 @@ def restore(folder: Path) -> None:
 
 
 def sweep(*paths: Path) -> None:
-    """Remove what runs that were killed left beside ``paths`` under temporary names; only under the lock."""
+    """Remove what killed runs left beside ``paths`` under temporary names; call it only while the lock is held."""
     for path in paths:
         for left in temporaries_of(path):
             _remove(left)
 
 
 def empty_folder(folder: Path, *, first: Path, last: Path) -> None:
-    """Remove what a run put into a folder on a disk, as far as that goes; ``first`` and ``last`` then.
+    """Remove what a run put into a folder on a disk, as far as possible.
 
+    :param first: the path to remove before all others
+    :param last: the path to remove after all others
     :raises OSError: the folder cannot be read
     """
     for path in sorted(folder.iterdir(), key=lambda path: (path != first, path == last)):

@@ -1,9 +1,10 @@
-"""One run at a time: a lock that dies with its owner.
+"""A lock that allows one run at a time, and ends with its owner.
 
-On a local disk it is ``flock``, which the kernel releases with the process. Where the file system knows no
-``flock`` it is a file whose owner touches it every minute; untouched for ten minutes, or when its owner is known to
-be dead, it may be taken over. Either way the file names its owner by a random token, and an owner checks that the
-token is still its own before it makes anything visible: a paused run that wakes up after a take-over writes nothing.
+On a local disk the lock is an ``flock``, which the kernel releases when the process ends. Where the file system has
+none, the lock is a file whose owner touches it every minute; once it is untouched for ten minutes, or its owner is
+known to be dead, it may be taken over. Either way the file names its owner by a random token, and an owner checks
+that the token is still its own before it makes anything visible: a paused run that wakes up after a take-over writes
+nothing.
 """
 
 from __future__ import annotations
@@ -32,22 +33,23 @@ if TYPE_CHECKING:
     from qatool.files.storage.locations import Location
 
 LOCK_NAME = "lock"
-"""Of the file in a run folder."""
+"""Name of the lock file in a run folder."""
 STALE_AFTER_S = 600.0
 HEARTBEAT_S = 60.0
 _SETTLE_S = 0.05
-"""Of two that take a heartbeat lock within this time, both see which of them stands."""
+"""How long a run waits after it has taken a heartbeat lock: of two runs that take it within this time, both then see
+whose claim stands. Also the pause between two tries of ``flock``."""
 _TRIES = 3
-"""How often ``flock`` is tried: ``qatool status`` holds it for an instant to see whether a run does."""
+"""How often ``flock`` is tried, as ``qatool status`` holds it for an instant to see whether a run does."""
 _NO_FLOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _BUSY = {errno.EWOULDBLOCK, errno.EACCES}
 
 
 class OwnedLock:
-    """What names its owner by a token, so that an owner can tell whether it still is one.
+    """A lock that names its owner by a token, so that a run can tell whether it still owns the lock.
 
-    :param path: what holds the name
-    :param command: what the owner is doing
+    :param path: the file or object with the name of the owner
+    :param command: the command that the owner runs
     """
 
     def __init__(self, path: Location, *, command: str = "") -> None:
@@ -57,21 +59,21 @@ class OwnedLock:
         self._left = threading.Event()
 
     def is_ours(self) -> bool:
-        """Whether no other run has taken the lock over, as far as can be told."""
+        """Return whether the lock still names this run; ``False`` where it cannot be read."""
         try:
             return self.owner().get("token") == self._token
         except OSError:
             return False
 
     def owner(self) -> dict[str, Any]:
-        """Return what is said of the owner; empty when nothing is.
+        """Return what the lock says of its owner; empty when it says nothing.
 
-        :raises OSError: a store does not answer, or refuses
+        :raises OSError: a store does not answer, or refuses the request
         """
         return owner_of(self.path)
 
     def check(self) -> None:
-        """Make sure that the lock is still this run's.
+        """Make sure that this run still owns the lock.
 
         :raises LockedError: another run has taken it over
         :raises OutputError: the run folder is gone
@@ -88,7 +90,7 @@ class OwnedLock:
         raise LockedError(f"{self.path}: this run was taken for dead and another took over; nothing more is written")
 
     def disown(self) -> None:
-        """Name the owner before this run again, of whose work this run has done nothing, where that is known."""
+        """Let the lock name its previous owner again, if that is known: this run did none of the folder's work."""
 
     def _claim(self) -> bytes:
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -104,12 +106,12 @@ class OwnedLock:
 
 
 class Lock(OwnedLock):
-    """The lock of a run folder on a disk, as a context manager. Its folder is made when it is missing.
+    """The lock of a run folder on a disk, as a context manager; the folder is made when it is missing.
 
     :param path: the lock file
-    :param command: what the owner is doing
-    :raises LockedError: another live run holds it
-    :raises OutputError: the file cannot be written
+    :param command: the command that the owner runs
+    :raises LockedError: another live run holds the lock
+    :raises OutputError: the lock file cannot be written
     """
 
     path: Path
@@ -136,10 +138,10 @@ class Lock(OwnedLock):
                 self.path.unlink()
 
     def remove_if_alone(self) -> None:
-        """Remove the folder when nothing but this lock is in it.
+        """Remove the folder if nothing but this lock is in it.
 
-        Whoever asks for the lock meanwhile finds that the file is gone and makes another, or that the folder is; only
-        an empty one is removed.
+        Another run may ask for the lock meanwhile. It then finds that the file or the folder is gone and makes
+        another; a folder that is not empty is never removed.
         """
         with suppress(OSError):
             if self.is_ours() and [entry.name for entry in self.path.parent.iterdir()] == [self.path.name]:
@@ -147,23 +149,23 @@ class Lock(OwnedLock):
                 self.path.parent.rmdir()
 
     def disown(self) -> None:
-        """Name the owner before this run again."""
+        """Let the lock name its previous owner again."""
         if self._file is not None and self.is_ours():
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, self._earlier, 0)
 
     def is_held(self) -> bool:
-        """Whether a live run holds the lock. Writes nothing."""
+        """Return whether a live run holds the lock, without writing anything."""
         return is_held(self.path)
 
     def _flock(self) -> bool:
-        """Take the lock with ``flock``; ``False`` where there is none."""
+        """Take the lock with ``flock``; return ``False`` where the file system has none."""
         tries = vanished = 0
         while True:
             try:
                 file = _opened(self.path)
             except FileNotFoundError:
-                vanished += 1  # its owner finished and removed the folder between our two steps
+                vanished += 1  # the folder's owner finished and removed it after we had made sure it exists
                 if vanished > _TRIES:
                     raise
                 continue
@@ -186,7 +188,7 @@ class Lock(OwnedLock):
                 os.pwrite(file, self._claim(), 0)
                 self._file = file
                 return True
-            os.close(file)  # likewise, after we had opened it
+            os.close(file)  # the lock file was removed or replaced after we had opened it
 
     def _is_current(self, file: int) -> bool:
         try:
@@ -195,7 +197,7 @@ class Lock(OwnedLock):
             return False
 
     def _take_heartbeat(self) -> None:
-        """Take the lock by writing our name over a stale or missing owner's, and keep touching it."""
+        """Take the lock by replacing a lock file that is stale or missing, and keep touching it from then on."""
         mine = temporary_name(self.path)
         mine.write_bytes(self._claim())
         try:
@@ -204,7 +206,7 @@ class Lock(OwnedLock):
             mine.replace(self.path)
         finally:
             mine.unlink(missing_ok=True)
-        time.sleep(_SETTLE_S)  # of two that replace at once, the later stands
+        time.sleep(_SETTLE_S)  # of two runs that replace the file at once, the later one's claim stands
         if not self.is_ours():
             raise self._held()
         threading.Thread(target=self._beat, name="qatool-lock", daemon=True).start()
@@ -229,14 +231,14 @@ def owner_of(path: Location) -> dict[str, Any]:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError):
-            time.sleep(0.01)  # it may just be written
+            time.sleep(0.01)  # the owner may be writing the file right now
             continue
         return owner if isinstance(owner, dict) else {}
     return {}
 
 
 def is_held(path: Path) -> bool:
-    """Whether a live run holds the lock at ``path``. Writes nothing."""
+    """Return whether a live run holds the lock at ``path``, without writing anything."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -251,13 +253,13 @@ def is_held(path: Path) -> bool:
 
 
 def _is_alive(path: Path, *, now: float) -> bool:
-    """Whether the owner of a heartbeat lock has to be taken for alive.
+    """Return whether the owner of a heartbeat lock has to be assumed alive.
 
-    :param now: best by the clock of the file server, which also stamps the lock
+    :param now: the time, in seconds since the epoch; best by the clock of the file server, which also stamps the lock
     """
     owner = owner_of(path)
     try:
-        # A stamp far in the future is a clock that was set back: as little a sign of life as one long past.
+        # A time stamp far in the future means that a clock was set back: no more a sign of life than one long past.
         is_fresh = abs(now - path.stat().st_mtime) < STALE_AFTER_S
     except FileNotFoundError:
         return False
@@ -267,7 +269,10 @@ def _is_alive(path: Path, *, now: float) -> bool:
 
 
 def owner_is_dead(owner: Mapping[str, Any]) -> bool:
-    """Whether the owner of a lock is known to be dead: it ran among the processes seen from here, and does not."""
+    """Return whether the owner of a lock is known to be dead.
+
+    That can be known only of a process in the same process table as this one.
+    """
     if owner.get("processes") != _process_table():
         return False
     try:
@@ -280,10 +285,10 @@ def owner_is_dead(owner: Mapping[str, Any]) -> bool:
 
 
 def _process_table() -> str:
-    """Return what tells the table of processes we are in from any other: boot and process namespace."""
+    """Return an id of the process table that this process is in, made of boot and process namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
-        # Unlike any other, so that nobody is taken for dead by mistake.
+        # A unique id, so that no owner is taken for dead by mistake.
         return secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""What says that a part is whole: its marker, written after it and sealed."""
+"""Markers, each of which says that a part is complete; a marker is sealed, and written after its part."""
 
 from __future__ import annotations
 
@@ -16,31 +16,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """What stands in ``done/`` for a whole part."""
+    """The content of a file in ``done/``, which says that a part is complete."""
 
     identity: str
-    """Hash of what decided the part besides its input."""
+    """Hash of everything besides the input that decided the part."""
     content_hash: str
-    """Of the unit's input."""
+    """Hash of the input of the unit."""
     part_hash: str
-    """BLAKE2b (hex) of the part's bytes."""
+    """BLAKE2b hash (hex) of the bytes of the part; empty where the part went to standard output."""
     counts: Mapping[str, int]
     rejects: Sequence[Mapping[str, Any]]
     seconds: float
-    """Since the run was started, when the part was done."""
+    """Seconds from the start of the run until the part was made."""
     part_version: str = ""
-    """What a store calls just this content of the part (its ETag): spares fetching the part to hash it."""
+    """The store's id of exactly this content of the part (its ETag), so that the part need not be fetched to be
+    hashed; empty on a disk."""
 
 
 def read_marker(path: Location) -> Marker | None:
-    """Return the marker at ``path``; ``None`` when there is none or it is not as it was written."""
+    """Return the marker at ``path``, ``None`` when there is none or it is damaged.
+
+    :raises OutputError: a store does not answer, or refuses the request
+    """
     return next(read_markers([path]))
 
 
 def read_markers(paths: Sequence[Location]) -> Iterator[Marker | None]:
-    """Yield the markers at ``paths``, see :func:`read_marker`.
+    """Yield the markers at ``paths``; see :func:`read_marker`.
 
-    :raises OutputError: a store does not answer, or refuses
+    :raises OutputError: a store does not answer, or refuses the request
     """
     found = contents(paths)
     for path in paths:

@@ -1,8 +1,8 @@
-"""One run at a time in a store: a lock that is an object, kept alive by its owner.
+"""A lock that allows one run at a time in an object store: an object that its owner keeps alive.
 
-It is made by a put that fails where there is one already (``If-None-Match``), and put anew every minute. One that was
-not for ten minutes, or whose owner is known to be dead, may be taken over. As everywhere, an owner checks that the
-token in it is still its own before it makes anything visible.
+The object is made by a put that fails where there is one already (``If-None-Match``), and put again every minute. A
+lock that was not put again for ten minutes, or whose owner is known to be dead, may be taken over. As with other
+locks, an owner checks that the token in it is still its own before it makes anything visible.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from qatool.files.storage.objects import ObjectPath
 
 _LAST_BEAT_S = 30.0
-"""How long leaving waits for a beat that is under way."""
+"""How long releasing the lock waits for a heartbeat that is in progress."""
 _SETTLE_S = 1.0
-"""Of two that take a dead run's lock over within this time, both see which of them stands."""
+"""How long a run waits after it has taken over the lock of a dead run: of two runs that do so within this time, both
+then see whose claim stands."""
 
 
 class ObjectLock(OwnedLock):
     """The lock of a run folder in a store, as a context manager.
 
-    :param path: the lock's object
-    :param command: what the owner is doing
-    :raises LockedError: another live run holds it
-    :raises OutputError: it cannot be written
+    :param path: the object that is the lock
+    :param command: the command that the owner runs
+    :raises LockedError: another live run holds the lock
+    :raises OutputError: the object cannot be written
     """
 
     path: ObjectPath
@@ -46,7 +47,7 @@ class ObjectLock(OwnedLock):
     def __enter__(self) -> Self:
         self._data = self._claim()
         with reporting(self.path):
-            # A put that got through, but whose answer was lost, was tried again and found our own object.
+            # A put whose answer was lost is tried again, and may then find the object that it has itself made.
             if not self.path.create(self._data) and not self.is_ours():
                 self._take_over()
         self._heart = threading.Thread(target=self._beat, name="qatool-lock", daemon=True)
@@ -57,16 +58,16 @@ class ObjectLock(OwnedLock):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._left.set()
-        # A beat that is under way would put the lock back.
+        # A heartbeat in progress would put the lock back after it is removed.
         self._heart.join(_LAST_BEAT_S)
         with suppress(OSError):
             if self.is_ours():
                 self.path.unlink(missing_ok=True)
 
     def owner(self) -> dict[str, Any]:
-        """Return what is said of the owner; empty when nothing is.
+        """Return what the lock says of its owner; empty when it says nothing.
 
-        :raises OSError: the store does not answer, or refuses
+        :raises OSError: the store does not answer, or refuses the request
         """
         try:
             found = json.loads(self.path.read_bytes())
@@ -75,10 +76,10 @@ class ObjectLock(OwnedLock):
         return found if isinstance(found, dict) else {}
 
     def is_held(self) -> bool:
-        """Whether a live run holds the lock, as far as that can be told.
+        """Return whether a live run holds the lock, as far as that can be known.
 
-        Where it looks stale by this machine's clock, which may be wrong, the store's is asked; whoever may not write
-        there is left with his own.
+        Where the lock looks stale by this machine's clock, which may be wrong, the store's clock is asked. That takes
+        a write: without permission to write, this machine's clock decides.
         """
         if self._is_alive(now=time.time()):
             return True
@@ -98,7 +99,7 @@ class ObjectLock(OwnedLock):
             raise self._held()
 
     def _stores_clock(self) -> float:
-        """Return the time by the clock that stamps the lock."""
+        """Return the time, in seconds since the epoch, by the clock that stamps the lock."""
         probe = self.path.with_name(f"{self.path.name}.{self._token[:8]}")
         try:
             probe.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Whether a part is there as it was written: looked at on a disk, asked for in a store."""
+"""Check that a part is as it was written: by reading it on a disk, by asking for its size and version in a store."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 
 def read_back(path: Location, *, rows: int, size: int) -> str:
-    """Make sure that a part is there as it was written; return its version in a store.
+    """Make sure that a part is complete after it was written.
 
-    :raises OutputError: it is not
+    :param rows: rows that were written, compared on a disk
+    :param size: bytes that were written, compared in a store
+    :returns: the version of the part in a store, else an empty string
+    :raises OutputError: the part is not complete, or cannot be read
     """
     version = ""
     with reporting(path):
@@ -38,7 +41,7 @@ def read_back(path: Location, *, rows: int, size: int) -> str:
 
 
 def version_of(path: ObjectPath) -> str | None:
-    """Return the store's name for just this content of an object, ``None`` when it cannot be looked up."""
+    """Return the store's id of exactly this content of an object, ``None`` when it cannot be looked up."""
     try:
         return path.stat().version
     except OSError:
@@ -46,7 +49,7 @@ def version_of(path: ObjectPath) -> str | None:
 
 
 def hash_of(path: Location) -> str | None:
-    """Return the hash of a file, ``None`` when it cannot be read."""
+    """Return the BLAKE2b hash (hex) of a file, ``None`` when it cannot be read."""
     try:
         return blake2b(path.read_bytes())
     except OSError:

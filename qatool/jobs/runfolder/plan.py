@@ -1,4 +1,4 @@
-"""What a run folder was started for: compared by name when a run is resumed."""
+"""The plan of a run: what its folder was started for, compared name by name when the run is resumed."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ if TYPE_CHECKING:
     from qatool.files.storage.locations import Location
 
 PLAN_NAME = "plan.json"
-"""In a run folder."""
+"""Name of the plan in a run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The plan of a run, as it stands in ``plan.json``."""
+    """The plan of a run, as stored in ``plan.json``."""
 
     identity: Mapping[str, Any]
-    """What decides the output. Another value of any of it is other work, and refused."""
+    """Everything that decides the output. A run with any other value here is refused."""
     limits: Mapping[str, Any]
-    """What decides the floating-point bits. Kept on resume unless the user overrides it."""
+    """Everything that decides the floating-point bits. A resumed run keeps these unless the user overrides them."""
     output: str = ""
-    """What the run makes, for those who look at the folder."""
+    """Name of the output, for people who look into the folder."""
     examples: int | None = None
-    """How many there are, where that can be told beforehand; for those who look at the folder."""
+    """Number of examples in the input, ``None`` where it is not known beforehand; for the display of progress."""
     command: str
-    """Whose work it is."""
+    """The command whose work the folder holds."""
 
     @classmethod
     def load(cls, path: Location) -> Plan | None:
-        """Read a plan; ``None`` when there is none or it is damaged: parts then speak for themselves.
+        """Read a plan.
 
-        :raises InputError: it is there and cannot be read now
+        :returns: the plan, ``None`` when there is none or it is damaged; the markers of parts then have to do
+        :raises InputError: the plan exists but cannot be read now
         """
         try:
             return cls(**unsealed(json.loads(path.read_bytes())))
@@ -53,15 +54,15 @@ class Plan:
     def save(self, path: Location, *, confirm: Callable[[], None] | None = None) -> None:
         """Write the plan.
 
-        :param confirm: called directly before it takes its name
-        :raises OutputError: it cannot be written
+        :param confirm: called directly before the file takes its final name; may raise to prevent that
+        :raises OutputError: the plan cannot be written
         """
         write_json(path, sealed(asdict(self)), confirm=confirm)
 
     def check_same_work(self, identity: Mapping[str, Any], *, folder: Location) -> None:
-        """Make sure that the run may be continued.
+        """Make sure that a run with another identity does not continue this one.
 
-        :raises ResumeRefusedError: something that decides the output differs; names all of it
+        :raises ResumeRefusedError: something that decides the output differs; the message names all that does
         """
         changed = [
             f"{name} was {self.identity.get(name)!r} and is now {identity.get(name)!r}"

@@ -1,4 +1,4 @@
-"""The log of a run folder: a file that grows, or in a store, where nothing grows, an object a stretch of time."""
+"""The log of a run folder: a growing file or, in a store, where no object can grow, an object per stretch of time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from qatool.files.storage.locations import Location
 
 TAIL_BYTES = 256 << 10
-"""How much of the end of the log is read: some thousand shards."""
+"""How much of the end of the log is read, enough for about a thousand shards."""
 STRETCH_S = 30.0
-"""How long lines wait before they are put into a store."""
+"""How long lines are collected before they are put into a store."""
 
 
 def log_handler(log: Location, *, is_over: Callable[[], bool]) -> logging.Handler | None:
-    """Return what appends log lines to the log of a run; ``None`` where that cannot be written.
+    """Return a handler that appends lines to the log of a run, ``None`` where the log cannot be written.
 
-    :param is_over: whether the run folder was removed, and the log with it
+    :param is_over: returns whether the run folder, and the log with it, has been removed
     """
     if isinstance(log, ObjectPath):
         return _ObjectHandler(log, is_over)
@@ -39,7 +39,7 @@ def log_handler(log: Location, *, is_over: Callable[[], bool]) -> logging.Handle
 
 
 def last_events(log: Location) -> list[dict[str, Any]]:
-    """Return the events at the end of a log; lines that are cut are passed over."""
+    """Return the events at the end of a log; incomplete lines are skipped."""
     try:
         lines = (_tail_of_stretches(log) if isinstance(log, ObjectPath) else _tail_of_file(log)).splitlines()
     except OSError:
@@ -62,7 +62,7 @@ def _tail_of_file(log: Location) -> bytes:
 
 
 def _tail_of_stretches(log: ObjectPath) -> bytes:
-    """Return the last stretches, as many as the end of a file would hold."""
+    """Return the lines of the last stretches, about as many bytes as are read of a file."""
     chosen: list[ObjectPath] = []
     size = 0
     for stretch, told in reversed(list(_folder_of(log).walk())):
@@ -78,7 +78,7 @@ def _folder_of(log: ObjectPath) -> ObjectPath:
 
 
 class _ObjectHandler(logging.Handler):
-    """Puts lines into a store, half a minute's at once; loses what cannot be put."""
+    """Puts the lines of each half minute into a store; lines that cannot be put are lost."""
 
     def __init__(self, log: ObjectPath, is_over: Callable[[], bool]) -> None:
         super().__init__()

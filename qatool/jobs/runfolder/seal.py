@@ -1,4 +1,4 @@
-"""Small JSON files that tell when they are not as they were written."""
+"""Seals for small JSON files, which show whether a file is damaged."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``body`` with a hash of itself under ``seal``."""
+    """Return ``body`` with its own hash added under ``seal``."""
     return {"seal": blake2b(_canonical(body)), **body}
 
 
 def unsealed(value: Any) -> dict[str, Any]:
-    """Return what was sealed.
+    """Return the body of a sealed value.
 
-    :raises ValueError: it is not as it was sealed
-    :raises KeyError: it never was
+    :raises ValueError: the value is not as it was sealed, or is no object with a body
+    :raises KeyError: the value has no seal
     """
     body = {name: part for name, part in value.items() if name != "seal"} if isinstance(value, dict) else {}
     if not body or value["seal"] != blake2b(_canonical(body)):
@@ -28,7 +28,7 @@ def unsealed(value: Any) -> dict[str, Any]:
 
 
 def blake2b(data: bytes) -> str:
-    """Return the 16-byte BLAKE2b digest in hex."""
+    """Return the 16-byte BLAKE2b digest of ``data`` in hex."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 

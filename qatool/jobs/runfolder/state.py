@@ -1,4 +1,4 @@
-"""How far a run is, told from its folder by somebody else; writes nothing."""
+"""Read the state of a run from its folder, from outside the run and without writing anything."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """What the folder of a run tells."""
+    """The state of a run, as read from its folder."""
 
     running: bool
     owner: Mapping[str, Any]
-    """Of the lock: ``pid``, ``host``, ``since``; of the last run when none is running."""
+    """The owner of the lock: ``pid``, ``host``, ``since``; when no run is at work, that of the last run."""
     shards: int
-    """Parts that are done."""
+    """Number of parts that are done."""
     command: str | None = None
-    """Whose work it is; ``None`` where nothing tells."""
+    """The command whose work the folder holds, ``None`` where neither plan nor lock names it."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Of those parts."""
+    """The counts of all parts that are done."""
     total: int | None = None
-    """Examples there are, ``None`` where that cannot be told."""
+    """Number of examples in the input, ``None`` where it is not known."""
     examples_per_second: float | None = None
-    """Of the current or last start."""
+    """Speed of the current or last start."""
     windows_per_second: float | None = None
     ended: Mapping[str, Any] | None = None
-    """How the last start ended, as logged: ``event``, ``exit_code``, ``reason``, ``time``; ``None``: killed."""
+    """How the last start ended, as logged: ``event``, ``exit_code``, ``reason``, ``time``; ``None``: it was killed or
+    is still running."""
 
     @property
     def finished(self) -> bool:
-        """Whether the last start wrote its output: the folder was kept."""
+        """Whether the last start has written its output, so that the folder was kept on purpose."""
         return self.ended is not None and self.ended.get("event") == "finished"
 
     @property
     def seconds_left(self) -> float | None:
-        """What the remaining examples will take at that speed."""
+        """The time that the remaining examples will take at that speed, ``None`` where it cannot be estimated."""
         if self.total is None or not self.examples_per_second:
             return None
         return max(0, self.total - self.counts.get("examples", 0)) / self.examples_per_second
@@ -56,7 +57,7 @@ class RunState:
 def read_state(path: Location) -> RunState | None:
     """Return the state of the run folder at ``path``; ``None`` when there is none.
 
-    :raises InputError: something in it may not be read
+    :raises InputError: the folder holds something that may not be read
     """
     with looking_up(path):
         return _read_state(path)
@@ -93,9 +94,9 @@ _SUMMED = ("examples", "windows", "seconds")
 
 
 def _last_start(log: Location) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Return the shards the last start did, as logged, and how it ended, if it did.
+    """Return the logged events of the shards that the last start did, and the event that it ended with, if it did.
 
-    A start that was refused, because the folder belongs to other work, is none.
+    The end of a start that was refused, because the folder belongs to other work, is ignored.
     """
     shards: list[dict[str, Any]] = []
     ended = None

@@ -1,1 +1,1 @@
-"""Workers elsewhere: processes of this machine, Ray actors, and what keeps them in hand."""
+"""Workers in other processes: processes of this machine, Ray actors, and the crews that manage them."""

@@ -1,8 +1,8 @@
-"""Workers elsewhere, in processes of this machine or of others, and what passes between them and the run.
+"""Workers in other processes, of this machine or of others, and the messages between them and the run.
 
-A crew holds the workers of an engine: it starts them, hands them tasks and tells what became of those. It decides
-nothing: which task comes next, what is tried again and what is given up is the business of
-:mod:`qatool.jobs.engines.distributed`, and the same for every engine.
+A crew holds the workers of an engine: it starts them, hands them tasks and returns their results. It decides nothing:
+which task comes next, what is tried again and what is given up is up to :mod:`qatool.jobs.engines.distributed`, and
+so the same for every crew.
 """
 
 from __future__ import annotations
@@ -26,79 +26,83 @@ K = TypeVar("K")
 Q = TypeVar("Q")
 
 IN_HAND = 2
-"""Tasks that a worker of one process holds: while one is finished the next is prepared."""
+"""Tasks that a worker of a single process holds: while one is finished, the next is prepared."""
 STARTS = 3
-"""How often a worker that dies before it is ready is started."""
+"""How often a worker is started, at most, if it dies before it is ready."""
 
 
 class Worker(Protocol[T_contra, P]):
-    """What does the work, wherever that is."""
+    """Does the work, in a process of this machine or of another."""
 
     @property
     def about(self) -> Any:
-        """What the run must know of it: a small value that can be pickled."""
+        """What the run must know of the worker: a small value that can be pickled."""
         ...
 
     @property
     def hands(self) -> int:
-        """How many tasks it can hold, two or more; at each stage may be all but one of them at a time."""
+        """How many tasks the worker can hold, at least 2; at most all but one of them are at the same stage."""
         ...
 
     def prepare(self, task: T_contra) -> P:
-        """Do what can be done while another task is finished."""
+        """Do the work on a task that can be done while another task is finished."""
         ...
 
     def finish(self, prepared: P, tick: Callable[[int], None]) -> Part:
         """Turn a prepared task into its part.
 
-        :param tick: called with the amount of work done, often
+        :param tick: called often with the amount of work done since the last call
         """
         ...
 
 
 class Maker(Protocol[T_contra]):
-    """Makes a worker, in the process that it will work in. Pickled to get there."""
+    """Makes a worker; it is pickled, and called in the process that the worker will run in."""
 
     def __call__(self, place: str) -> Worker[T_contra, Any]:
         """Make a worker.
 
-        :param place: what of the machine it is to use
-        :raises EnvironmentUnfitError: it cannot work there
+        :param place: the device that the worker is to use
+        :raises EnvironmentUnfitError: the worker cannot use the device
         """
         ...
 
     def difference(self, first: Any, other: Any) -> str | None:
-        """Return in words why a worker's part would not be the first one's, told from what is known about both."""
+        """Return in words why a worker would not make the same parts as the first one, ``None`` if it would.
+
+        :param first: the ``about`` of the first worker
+        :param other: the ``about`` of the worker that is compared
+        """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOutcome:
-    """What became of a task."""
+    """The result of a task."""
 
     part: Part
     prepare_seconds: float
     finish_seconds: float
     amount: int
-    """Of work: all that was ticked."""
+    """The total amount of work, as reported through ``tick``."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task, or the making of a worker, raised."""
+    """An exception that a task, or the making of a worker, raised."""
 
     error: Exception
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """Return a failure that can be pickled and that tells where it came from."""
+        """Return a failure whose error carries the traceback as a note, which unlike a traceback can be pickled."""
         error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
         return cls(error)
 
 
 @dataclass(frozen=True)
 class Returned:
-    """A task came back."""
+    """Event: a task came back from its worker."""
 
     index: int
     result: TaskOutcome | Failure
@@ -106,7 +110,7 @@ class Returned:
 
 @dataclass(frozen=True)
 class Advanced:
-    """A worker is so much further with its task."""
+    """Event: a worker has done an amount of work on a task."""
 
     index: int
     amount: int
@@ -114,12 +118,12 @@ class Advanced:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker died, with these tasks in hand."""
+    """Event: a worker died with tasks in hand."""
 
     indices: Sequence[int]
     reason: str
     with_machine: bool = False
-    """Whether all of its machine went, so that the tasks are hardly to blame."""
+    """Whether the whole machine of the worker was lost, so that the tasks are hardly to blame."""
 
 
 Event = Returned | Advanced | Lost
@@ -127,14 +131,14 @@ Event = Returned | Advanced | Lost
 
 @dataclass(frozen=True)
 class Logged:
-    """A worker has something to say."""
+    """A log event of a worker, to be logged by the run."""
 
     level: int
     event: str
     fields: Mapping[str, Any]
 
     def log(self, place: str) -> None:
-        """Say it here."""
+        """Log the event in this process."""
         log_event(self.event, level=self.level, **self.fields, place=place)
 
 
@@ -142,10 +146,10 @@ class Crew(Protocol[T_contra]):
     """The workers of an engine, as a context manager that starts them and ends them."""
 
     def about(self, check: Callable[[], None]) -> Any:
-        """Return what is to be known about the first worker that is ready.
+        """Wait for a first worker to be ready, and return its ``about``.
 
-        :param check: called often while none is; may raise to stop
-        :raises EnvironmentUnfitError: none will ever be
+        :param check: called often while no worker is ready; may raise to stop
+        :raises EnvironmentUnfitError: no worker will ever be ready
         """
         ...
 
@@ -156,33 +160,36 @@ class Crew(Protocol[T_contra]):
 
     @property
     def hands(self) -> int:
-        """How many tasks they can hold."""
+        """How many tasks the workers can hold in all."""
         ...
 
     def give(self, index: int, task: T_contra, *, alone: bool) -> bool:
-        """Hand out a task; ``False`` where nobody has a hand free.
+        """Hand out a task; return ``False`` where no worker can take it now.
 
-        :param alone: to a worker that holds nothing else and gets nothing else until this is done
+        :param alone: whether the worker must hold no other task, and get none until this one is done
         """
         ...
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Return what has happened, waiting for something to at most ``timeout`` seconds.
+        """Return the events since the last call, waiting for one at most ``timeout`` seconds.
 
-        :raises EnvironmentUnfitError: no worker is left, and none will be
+        :raises EnvironmentUnfitError: no worker is left, and none will come
         """
         ...
 
 
 class Station(Generic[Q, P]):
-    """Does the tasks of one worker, called from as many threads as it has hands: they prepare while one finishes."""
+    """Does the tasks of one worker, called from as many threads as the worker has hands.
+
+    While some threads finish tasks, at least one can prepare, and the other way round.
+    """
 
     def __init__(self, worker: Worker[Q, P]) -> None:
         self._worker = worker
         self._preparing, self._finishing = (threading.Semaphore(worker.hands - 1) for _ in range(2))
 
     def do(self, task: Q, tick: Callable[[int], None] = lambda _: None) -> TaskOutcome | Failure:
-        """Do a task; whatever it raises comes back as a failure."""
+        """Do a task; an exception that it raises is returned as a failure."""
         done = 0
 
         def counted(amount: int) -> None:
@@ -205,7 +212,7 @@ class Station(Generic[Q, P]):
 
 
 class Roster(Generic[K]):
-    """Who of the workers that are ready holds what, and whether a worker is like the others.
+    """Keeps track of which tasks each ready worker holds, and refuses workers that differ from the first.
 
     :param difference: see :meth:`Maker.difference`
     """
@@ -216,23 +223,24 @@ class Roster(Generic[K]):
         self._hands: dict[K, int] = {}
         self._alone: set[K] = set()
         self.about: Any = None
-        """Of the first worker that joined."""
+        """The ``about`` of the first worker that joined."""
 
     def __len__(self) -> int:
         return len(self._held)
 
     @property
     def hands(self) -> int:
-        """How many tasks all of them can hold."""
+        """How many tasks the workers can hold in all."""
         return sum(self._hands.values())
 
     def __contains__(self, worker: K) -> bool:
         return worker in self._held
 
     def join(self, worker: K, about: Any, *, hands: int = IN_HAND) -> str | None:
-        """Take a worker up that is ready; return in words why not, if it is unlike the others.
+        """Add a worker that is ready, unless it differs from the first; return the difference in words.
 
-        :param hands: tasks it can hold
+        :param hands: tasks that the worker can hold
+        :returns: ``None`` if the worker was added
         """
         if self.about is None:
             self.about = about
@@ -242,13 +250,13 @@ class Roster(Generic[K]):
         return None
 
     def leave(self, worker: K) -> tuple[int, ...]:
-        """Strike a worker off; return what it holds."""
+        """Remove a worker; return the indices of the tasks that it held."""
         self._alone.discard(worker)
         self._hands.pop(worker, None)
         return tuple(sorted(self._held.pop(worker, ())))
 
     def assign(self, index: int, *, alone: bool) -> K | None:
-        """Return the worker that gets a task, the one with least in hand; ``None`` if nobody has a hand free."""
+        """Assign a task to the worker that holds the fewest, and return that worker; ``None`` if none can take it."""
         able = [
             one
             for one, held in self._held.items()
@@ -263,13 +271,13 @@ class Roster(Generic[K]):
         return chosen
 
     def release(self, worker: K, index: int) -> None:
-        """Take note that a task has come back."""
+        """Record that a worker no longer holds a task."""
         self._held[worker].discard(index)
         self._alone.discard(worker)
 
 
 def log_through(tell: Callable[[Logged], None]) -> None:
-    """Let the run log what this process, a worker's, has to say."""
+    """Send all log events of this process, which is a worker's, to the run instead of logging them here."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -281,10 +289,10 @@ def log_through(tell: Callable[[Logged], None]) -> None:
 
 
 def leave_out(place: str, reason: str, *, others: int) -> None:
-    """Go on without a worker.
+    """Log that the run goes on without a worker.
 
-    :param others: workers that are ready or may still become so
-    :raises EnvironmentUnfitError: there is none
+    :param others: number of workers that are ready or may still become so
+    :raises EnvironmentUnfitError: there are no other workers
     """
     if not others:
         raise EnvironmentUnfitError(f"no worker can be had: {place}: {reason}")

@@ -1,4 +1,4 @@
-"""Processes that work on a stream of items: results in order, a bounded number of items under way."""
+"""Process a stream of items in several processes, with results in order and a bounded number of items in progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 2
-"""Items under way for each process."""
+"""Items in progress for each process."""
 _POLL_S = 0.1
 
 
@@ -32,10 +32,11 @@ def in_order(
 ) -> Iterator[R]:
     """Yield ``task(item)`` for every item, in order, computed by processes.
 
-    The task is sent to each process once, by pickling. One worker, or a single item, needs no process.
+    The task is sent to each process once, by pickling. With one worker, or a single item, it is called in this
+    process.
 
-    :param check: called often; may raise to stop, and what is under way is then given up
-    :param preload: modules the task needs: imported once for all processes
+    :param check: called often; may raise to stop, and the items in progress are then given up
+    :param preload: modules that the task needs, imported once for all processes
     :raises EnvironmentUnfitError: a process died
     """
     stream = iter(items)
@@ -61,7 +62,7 @@ def in_order(
 
 
 def _itself(task: Callable[[T], R]) -> Callable[[T], R]:
-    """Return the task: it is all that a process keeps."""
+    """Return the task, which is the whole state that a keeper has here."""
     return task
 
 

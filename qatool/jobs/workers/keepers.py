@@ -1,4 +1,4 @@
-"""Processes that each keep a state of their own: what one call makes there, a later call finds there."""
+"""Processes that each keep a state of their own between calls: what one call leaves there, a later call finds."""
 
 from __future__ import annotations
 
@@ -23,27 +23,30 @@ R = TypeVar("R")
 
 
 class Keepers(Protocol):
-    """Keepers of a state each, by number."""
+    """Keepers, numbered from 0, each of which has a state of its own."""
 
     count: int
 
     def least_busy(self) -> int:
-        """Return which has the least to do; of several the first, which has learnt the most."""
+        """Return the number of the keeper with the fewest calls to answer; of several, the first.
+
+        Its state has usually learnt the most, such as words that are cached.
+        """
         ...
 
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
-        """Have ``task(state, …)`` done by a keeper; the calls to one are done in their order."""
+        """Have a keeper call ``task(state, …)``; the calls to one keeper are done in order."""
         ...
 
     def close(self) -> None:
-        """End them; what they are at is of no use any more."""
+        """End the keepers; the results of calls in progress are lost."""
         ...
 
 
 class LocalKeeper:
-    """One keeper, in this process, that does what it is told at once.
+    """A single keeper in this process, which does each call at once.
 
-    :param make: makes the state
+    :param make: makes the state of the keeper
     """
 
     count = 1
@@ -52,21 +55,21 @@ class LocalKeeper:
         self._state = make()
 
     def least_busy(self) -> int:
-        """Return the one."""
+        """Return 0, the only number."""
         return 0
 
     def call(self, _number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
-        """Do it."""
+        """Call ``task(state, …)`` now; an exception is raised here, not by the future."""
         done: Future[R] = Future()
         done.set_result(task(self._state, *args))
         return done
 
     def close(self) -> None:
-        """Nothing is left behind."""
+        """Do nothing: there is nothing to end."""
 
 
 def begin_early(preload: Sequence[str]) -> None:
-    """Start the process that keepers are forked from: it imports meanwhile what they need.
+    """Start the process that keepers are forked from, so that it imports the modules that they need meanwhile.
 
     :param preload: as for :class:`ProcessKeepers`
     """
@@ -76,7 +79,7 @@ def begin_early(preload: Sequence[str]) -> None:
 
 def _context(preload: Sequence[str]) -> Any:
     context = multiprocessing.get_context("forkserver")
-    # A process imports the program's main module anew, which asks for what this one has imported of the package.
+    # Each new process imports the program's main module, and with it the modules of the package imported here so far.
     package = __name__.partition(".")[0]
     ours = [name for name in list(sys.modules) if name.partition(".")[0] == package]
     context.set_forkserver_preload([*ours, *preload])
@@ -84,14 +87,14 @@ def _context(preload: Sequence[str]) -> Any:
 
 
 class ProcessKeepers:
-    """Processes; they share nothing with this one, whose threads a fork would not survive.
+    """Keepers in processes, which are not forked from this one, as a fork would not survive its threads.
 
-    They ignore Ctrl-C and the end of the terminal, which reach them too, and end with this process, however it ends.
-    Each has a pipe of its own: of one that is killed while it writes, the rest of the message is not waited for. One
-    is started when it is first called.
+    The processes ignore Ctrl-C and the closing of the terminal, which reach them too, and end with this process,
+    however it ends. Each has a pipe of its own, so that nobody waits for the rest of a message when a process is
+    killed while it writes. A process is started at the first call to it.
 
-    :param make: makes the state of one, there; sent by pickling
-    :param preload: modules it needs: imported once for all processes
+    :param make: makes the state of a keeper, in its process; sent by pickling
+    :param preload: modules that ``make`` and the tasks need, imported once for all processes
     """
 
     def __init__(self, make: Callable[[], Any], count: int, *, preload: Sequence[str] = ()) -> None:
@@ -101,19 +104,19 @@ class ProcessKeepers:
         self._keepers: dict[int, _Keeper] = {}
 
     def least_busy(self) -> int:
-        """Return the process with the least to do, which may have to be started."""
+        """Return the number of the keeper with the fewest calls to answer; it may not have been started yet."""
         return min(range(self.count), key=lambda number: self._keepers[number].busy if number in self._keepers else 0)
 
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
-        """Send it to a process. The future raises :class:`~qatool.errors.EnvironmentUnfitError` if that dies.
+        """Send a call to a process; the future raises :class:`~qatool.errors.EnvironmentUnfitError` if that dies.
 
-        :raises EnvironmentUnfitError: it cannot be started
+        :raises EnvironmentUnfitError: the process cannot be started
         """
         if number not in self._keepers:
             try:
                 self._keepers[number] = _Keeper(self._context, self._make)
             except EOFError:
-                raise died() from None  # what it would be forked from could not import what it was to
+                raise died() from None  # the process to fork from has failed at its imports
         return self._keepers[number].call(task, *args)
 
     def close(self) -> None:
@@ -125,9 +128,9 @@ class ProcessKeepers:
 
 
 class _Keeper:
-    """A process, and a thread here that speaks with it.
+    """A process, and a thread here that exchanges messages with it.
 
-    :param make: makes its state, pickled
+    :param make: the pickled function that makes the state
     """
 
     def __init__(self, context: Any, make: bytes) -> None:
@@ -150,11 +153,11 @@ class _Keeper:
 
     @property
     def busy(self) -> int:
-        """Calls that it has not answered yet."""
+        """Number of calls that the process has not answered yet."""
         return self._asked - self._answered
 
     def close(self) -> None:
-        """Put the process, which is killed, and the thread away."""
+        """Wait for the process, which must have been killed, and for the thread to end."""
         self._calls.put(None)
         self._thread.join()
         self.process.join()
@@ -180,21 +183,21 @@ class _Keeper:
 
 
 def _serve(pipe: Connection) -> None:
-    """Be a keeper: make the state, then do what comes."""
+    """Run as a keeper: make the state, then answer calls until the pipe is closed."""
     leave_ending_to_the_parent()
     state: Any = None
     unmade: Failure | None = None
     with suppress(EOFError, OSError):
         try:
             state = pipe.recv()()
-        except Exception as error:  # noqa: BLE001  (told at the first call)
+        except Exception as error:  # noqa: BLE001  (returned at the first call)
             unmade = Failure.of(error)
         while True:
             task, args = pipe.recv()
             answer = unmade or _done(task, state, args)
             try:
                 pipe.send(answer)
-            except (pickle.PicklingError, TypeError, AttributeError) as error:  # nothing of it was sent
+            except (pickle.PicklingError, TypeError, AttributeError) as error:  # nothing was sent yet
                 pipe.send(Failure(RuntimeError(f"{error}: {answer}")))
 
 

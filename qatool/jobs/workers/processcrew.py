@@ -38,7 +38,7 @@ Q = TypeVar("Q")
 
 POLL_S = 0.1
 _TELL_EVERY_S = 0.5
-"""How often a worker tells how far it is."""
+"""How often a worker reports its progress."""
 _END_S = 5.0
 
 
@@ -50,21 +50,21 @@ class _Ready:
 
 @dataclass(eq=False)
 class _Process:
-    """A worker's process, from its start on."""
+    """The process of a worker, whether the worker is ready or not."""
 
     place: str
     process: Any
     pipe: connection.Connection
     starts: int
-    """How often one was started at this place since the last that got ready, this one included."""
+    """Processes started for this place since a worker there was last ready, including this one."""
 
 
 class ProcessCrew(Generic[Q]):
-    """Processes that share nothing with this one, whose threads a fork would not survive.
+    """Workers in processes, which are not forked from this one, as a fork would not survive its threads.
 
-    :param maker: makes the worker of each
-    :param places: of the workers, one each
-    :param preload: modules that workers need: imported once for all
+    :param maker: makes the worker in each process
+    :param places: the device of each worker
+    :param preload: modules that workers need, imported once for all of them
     """
 
     def __init__(self, maker: Maker[Q], places: Sequence[str], *, preload: Sequence[str] = ()) -> None:
@@ -96,11 +96,11 @@ class ProcessCrew(Generic[Q]):
 
     @property
     def hands(self) -> int:
-        """How many tasks they can hold."""
+        """How many tasks the workers can hold in all."""
         return self._roster.hands
 
     def about(self, check: Callable[[], None]) -> Any:
-        """Return what is known of the first worker that is ready; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        """Return the ``about`` of the first worker that is ready; see :class:`~qatool.jobs.workers.crew.Crew`."""
         while not len(self._roster):
             check()
             self.events(POLL_S)
@@ -111,13 +111,13 @@ class ProcessCrew(Generic[Q]):
         worker = self._roster.assign(index, alone=alone)
         if worker is None:
             return False
-        # One that has just died is found out when it is listened to.
+        # If the worker has just died, that is noticed when its pipe is read.
         with suppress(OSError):
             worker.pipe.send((index, task))
         return True
 
     def events(self, timeout: float) -> list[Event]:
-        """Return what has happened; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        """Return the events since the last call; see :class:`~qatool.jobs.workers.crew.Crew`."""
         by_pipe = {worker.pipe: worker for worker in self._members}
         found: list[Event] = []
         for pipe in connection.wait(list(by_pipe), timeout):
@@ -158,7 +158,7 @@ class ProcessCrew(Generic[Q]):
         self._members.append(_Process(place, process, ours, starts))
 
     def _died(self, worker: _Process) -> list[Event]:
-        """Take note of a death and start another in its place."""
+        """Handle the death of a worker: start another in its place, or give the place up after too many tries."""
         worker.process.join(_END_S)
         reason = _ending(worker.process.exitcode)
         self._members.remove(worker)
@@ -185,7 +185,7 @@ class ProcessCrew(Generic[Q]):
 
 
 def _end(worker: _Process) -> None:
-    # What it is at is of no use any more, and it has nothing to put in order.
+    # The result of its current task is not wanted any more, and a worker has nothing to clean up.
     worker.process.kill()
     worker.process.join(_END_S)
     worker.pipe.close()
@@ -200,7 +200,7 @@ def _ending(code: int | None) -> str:
 
 
 def _serve(pipe: connection.Connection, maker: Maker[Any], place: str) -> None:
-    """Be a worker: make it, then do what comes until the run closes the pipe."""
+    """Run as a worker's process: make the worker, then do tasks until the run closes the pipe."""
     leave_ending_to_the_parent()
     line = _Line(pipe)
     log_through(line.send)
@@ -221,7 +221,7 @@ def _serve(pipe: connection.Connection, maker: Maker[Any], place: str) -> None:
 
 
 class _Line:
-    """A pipe that several threads speak into."""
+    """A pipe that several threads send messages through."""
 
     def __init__(self, pipe: connection.Connection) -> None:
         self._pipe = pipe
@@ -230,7 +230,7 @@ class _Line:
     def send(self, message: object) -> None:
         try:
             data = pickle.dumps(message)
-        except Exception as error:  # it cannot be sent, and is told as one that can
+        except Exception as error:  # the message cannot be pickled: send a failure that can
             if not isinstance(message, Failure | Returned):
                 raise
             failure = Failure(RuntimeError(f"{error}: {message}"))
@@ -239,7 +239,7 @@ class _Line:
             self._pipe.send_bytes(data)
 
     def answer(self, station: Station[Any, Any], index: int, task: Any) -> None:
-        """Do a task and send what became of it, and now and then how far it is."""
+        """Do a task and send its result, and from time to time the progress."""
         told, since = 0, time.monotonic()
 
         def tick(amount: int) -> None:

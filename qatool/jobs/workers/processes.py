@@ -1,4 +1,4 @@
-"""What processes that work for this one have in common."""
+"""Helpers for processes that work for this one: cores, memory, and how processes end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OWN_GROUPS, _ALL_GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
-    """Return how many whole cores this process may use, at least 1: of the machine, or of its container."""
+    """Return how many whole cores this process may use, at least 1, as limited by the machine and its container."""
     # macOS binds no process to cores.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     granted = (quota / period for quota, period in map(_quota, _control_groups()) if quota > 0 and period > 0)
@@ -29,13 +29,13 @@ def usable_cores() -> int:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that this process has held so far."""
+    """Return the most memory that this process has held so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _control_groups() -> Iterator[Path]:
-    """Yield the folders of the control groups (version 2, or 1) that this process is in, with those around them."""
+    """Yield the folders of the control groups (version 2 or 1) that this process is in, and of their parents."""
     try:
         lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -49,7 +49,10 @@ def _control_groups() -> Iterator[Path]:
 
 
 def _quota(group: Path) -> tuple[int, int]:
-    """Return how much time on cores a control group has in each period, both in microseconds; 0 for no limit."""
+    """Return the CPU time that a control group has per period, and the period, in microseconds; no limit: ``(0, 0)``.
+
+    Without a limit in version 1, the time is -1.
+    """
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         with suppress(OSError, ValueError):
             quota, period = (int(word) for name in names for word in (group / name).read_text("ascii").split())
@@ -58,11 +61,11 @@ def _quota(group: Path) -> tuple[int, int]:
 
 
 class ProcessDiedError(EnvironmentUnfitError):
-    """A process that helped with the work is gone."""
+    """A process that helped with the work has died."""
 
 
 def died() -> ProcessDiedError:
-    """Return what is said of a process that is gone."""
+    """Return the error to raise for a process that has died."""
     return ProcessDiedError(
         "a worker process died (killed from outside, or out of memory); start again with fewer --workers"
         + _for_a_script()
@@ -70,7 +73,7 @@ def died() -> ProcessDiedError:
 
 
 def _for_a_script() -> str:
-    """Return what a Python program is told besides: each new process reads it again, from the top."""
+    """Return an addition to that error for Python programs: each new process runs the program again, from the top."""
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     if program is None or Path(program).parent.name == "qatool" or Path(program).stem == "qatool":
         return ""
@@ -78,7 +81,7 @@ def _for_a_script() -> str:
 
 
 def leave_ending_to_the_parent() -> None:
-    """Let this process end with the one that started it, and not by what the terminal sends to both."""
+    """Let this process end together with its parent, and not by signals that the terminal sends to both."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="qatool-parent", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: reached, or started on this machine, without waiting where nobody answers."""
+"""Connect to a Ray cluster, or start one on this machine, without waiting long where nothing answers."""
 
 from __future__ import annotations
 
@@ -17,29 +17,33 @@ from qatool.jobs.ahead import LEFT_BEHIND
 from qatool.jobs.workers.processes import usable_cores
 
 CONNECT_S = 120.0
-"""How long a cluster may take to be reached, or one of our own to start."""
+"""How long connecting to a cluster, or starting one of our own, may take."""
 _LISTENS_S = 10.0
 """How long a port may take to answer."""
 _OBJECT_STORE_BYTES = 512 << 20
-"""Of a cluster of our own: shards and parts under way; Ray spills what is more to the disk."""
+"""Object store of a cluster of our own, for shards and parts in progress; Ray spills what exceeds it to the disk."""
 
 
 class Connection:
-    """To a cluster: that of the address, one that this process is connected to already, or one of our own."""
+    """A connection to a Ray cluster.
+
+    If this process is connected to a cluster already, that is used, else the one at the address (or at the variable
+    ``RAY_ADDRESS``), else one of our own on this machine.
+    """
 
     def __init__(self, ray: Any, address: str | None) -> None:
         self._ray = ray
         self._address = address or os.environ.get("RAY_ADDRESS") or None
         self.was_there = ray.is_initialized()
-        """Whether this process was connected before, and stays so."""
+        """Whether this process was connected before; it then stays connected afterwards."""
         self.is_own = self._address is None and not self.was_there
-        """Whether the cluster lives as long as the run."""
+        """Whether the cluster is our own, and ends with the run."""
         self._folder: str | None = None
         self._connected: Future[None] = Future()
         self._is_over = threading.Event()
 
     def open(self) -> None:
-        """Connect.
+        """Connect to the cluster, or start one.
 
         :raises EnvironmentUnfitError: the cluster cannot be reached
         """
@@ -47,8 +51,8 @@ class Connection:
             return
         try:
             _ask_after(self._address)
-            # In a thread: it takes seconds, signals are to be heard, and Ray leaves those alone there. It may be
-            # deep in calls that never return.
+            # In a thread: connecting takes seconds or never returns. Signals must be handled meanwhile, and Ray
+            # changes no signal handlers outside the main thread.
             threading.Thread(target=self._connect_told, name=LEFT_BEHIND, daemon=True).start()
             self._connected.result(timeout=CONNECT_S)
         except Exception as error:
@@ -73,11 +77,11 @@ class Connection:
     def _connect_told(self) -> None:
         try:
             self._connect()
-        except BaseException as error:  # noqa: BLE001 it is told where the connection is waited for
+        except BaseException as error:  # noqa: BLE001 (raised where the connection is waited for)
             self._connected.set_exception(error)
         else:
             self._connected.set_result(None)
-            # The processes of a cluster of our own end with the thread that started them, as the kernel has it.
+            # The kernel ends the processes of a cluster of our own with the thread that started them, so it stays.
             self._is_over.wait()
 
     def _connect(self) -> None:
@@ -85,7 +89,7 @@ class Connection:
         if not self.is_own:
             self._ray.init(address=self._address, **common)
             return
-        # Sockets lie in it, whose paths are short by nature: not in a folder that TMPDIR may name.
+        # The folder holds sockets, whose paths must be short: TMPDIR may name a folder with a long path.
         self._folder = tempfile.mkdtemp(prefix="qatool-ray-", dir="/tmp")
         self._ray.init(
             address="local",
@@ -98,9 +102,9 @@ class Connection:
 
 
 def _ask_after(address: str | None) -> None:
-    """Make sure that somebody listens at ``host:port``: Ray asks for minutes, and does not hear signals meanwhile.
+    """Make sure that something listens at ``host:port``: Ray would try for minutes, deaf to signals meanwhile.
 
-    :raises OSError: nobody does
+    :raises OSError: nothing listens there
     """
     found = re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address or "")
     if found is not None:
@@ -108,9 +112,9 @@ def _ask_after(address: str | None) -> None:
 
 
 def import_ray() -> Any:
-    """Return ``ray``, which sends no usage statistics and logs errors only.
+    """Return the module ``ray``, set to send no usage statistics and to log errors only.
 
-    :raises EnvironmentUnfitError: it is not installed
+    :raises EnvironmentUnfitError: Ray is not installed
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     logging.getLogger("ray").setLevel(logging.ERROR)

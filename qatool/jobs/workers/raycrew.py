@@ -1,4 +1,4 @@
-"""A crew of Ray actors, on a cluster or on one that lives as long as the run (extra ``qatool[ray]``)."""
+"""A crew of Ray actors, on an existing cluster or on one that ends with the run (extra ``qatool[ray]``)."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ Q = TypeVar("Q")
 
 POLL_S = 0.1
 FOLLOW_S = 5.0
-"""How often the crew is fitted to the cluster."""
+"""How often the size of the crew is adapted to the cluster."""
 PATIENCE_S = 30.0
-"""After this time without a worker it is said what is waited for."""
+"""How long no worker may be ready before the log says what the run is waiting for."""
 _LOGS_KEPT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """Where the workers are, and what each of them takes."""
+    """The cluster to use, and the workers to run on it."""
 
     address: str | None = None
-    """Of a cluster; ``None``: what the variable ``RAY_ADDRESS`` says, else a cluster of our own on this machine."""
+    """Address of a cluster; ``None``: that in the variable ``RAY_ADDRESS``, else one of our own on this machine."""
     cpus: float = 1.0
-    """Of each worker."""
+    """CPUs that Ray reserves for each worker."""
     gpus: float | None = None
-    """Of each worker; ``None``: one where the cluster has any."""
+    """GPUs that Ray reserves for each worker; ``None``: one where the cluster has any, else none."""
     workers: int | None = None
-    """``None``: as many as fit the cluster, also while it grows and shrinks."""
+    """Number of workers; ``None``: as many as fit the cluster, also while it grows or shrinks."""
 
 
 class _Reply(NamedTuple):
-    """What an actor answers: what it was asked for, and what it had to say meanwhile."""
+    """The answer of an actor: a result, and the log events since its last answer."""
 
     result: Any
     logged: list[Logged]
@@ -63,28 +63,28 @@ class _Reply(NamedTuple):
 class _Ready(NamedTuple):
     about: Any
     node: str
-    """Id of the machine, in hex."""
+    """Id of the node, in hex."""
 
 
 @dataclass(eq=False)
 class _Member:
-    """An actor, from the moment it is asked for."""
+    """An actor, whether its worker is ready or not."""
 
     actor: Any
     node: str = ""
     pending: set[Any] = field(default_factory=set)
-    """What it has not answered yet."""
+    """References to the answers that the actor has not given yet."""
 
 
 class RayCrew(Generic[Q]):
     """Actors that hold one worker each.
 
-    Ray restarts and retries nothing: what a lost worker had in hand is told, as by every crew, and another is asked
-    for; so a unit that kills its worker is counted, and given up.
+    Ray is told to restart and retry nothing. Instead, as with every crew, the tasks of a lost worker are reported,
+    and another worker is requested: so the engine can count the workers that a unit kills, and give it up.
 
-    :param maker: makes the worker of each; its place is ``cuda`` or ``cpu``
-    :raises EnvironmentUnfitError: Ray is not installed, the cluster cannot be reached, or a machine of our own is
-        smaller than one worker
+    :param maker: makes the worker of each actor; the place it is given is ``cuda`` or ``cpu``
+    :raises EnvironmentUnfitError: Ray is not installed, the cluster cannot be reached, or the workers do not fit this
+        machine, where the cluster is our own
     """
 
     def __init__(self, maker: Maker[Q], options: ClusterOptions) -> None:
@@ -94,11 +94,11 @@ class RayCrew(Generic[Q]):
         self._members: list[_Member] = []
         self._roster: Roster[_Member] = Roster(maker.difference)
         self._pending: dict[Any, tuple[_Member, int | None]] = {}
-        """Answers to come, with the task they are about; ``None``: the worker itself."""
+        """For each answer to come its actor and the index of the task; ``None``: it is about making the worker."""
         self._connection = Connection(self._ray, options.address)
         self._place = "cpu"
         self._takes: dict[str, float] = {}
-        """Of each worker, by resource."""
+        """The amount of each resource that a worker takes."""
         self._actor_class: Any = None
         self._maker_ref: Any = None
         self._false_starts = self._left_out = 0
@@ -118,7 +118,7 @@ class RayCrew(Generic[Q]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connection.was_there:  # else they go with it
+        if self._connection.was_there:  # otherwise the actors end with the connection
             for member in self._members:
                 self._ray.kill(member.actor)
         self._pending.clear()
@@ -132,11 +132,11 @@ class RayCrew(Generic[Q]):
 
     @property
     def hands(self) -> int:
-        """How many tasks they can hold."""
+        """How many tasks the workers can hold in all."""
         return self._roster.hands
 
     def about(self, check: Callable[[], None]) -> Any:
-        """Return what is known of the first worker that is ready; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        """Return the ``about`` of the first worker that is ready; see :class:`~qatool.jobs.workers.crew.Crew`."""
         while not len(self._roster):
             check()
             self.events(POLL_S)
@@ -151,7 +151,7 @@ class RayCrew(Generic[Q]):
         return True
 
     def events(self, timeout: float) -> list[Event]:
-        """Return what has happened; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        """Return the events since the last call; see :class:`~qatool.jobs.workers.crew.Crew`."""
         self._follow()
         if not self._pending:
             time.sleep(min(timeout, POLL_S))
@@ -169,12 +169,12 @@ class RayCrew(Generic[Q]):
     def _answered(self, ref: Any) -> list[Event]:
         member, index = self._pending.pop(ref, (None, None))
         if member is None:
-            return []  # of a worker that was found dead a moment ago
+            return []  # an answer of a worker that was found dead a moment ago
         member.pending.discard(ref)
         try:
             reply: _Reply = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
-            # Whatever the worker raises comes as a result: this is Ray, or an installation without our code.
+            # Errors of the worker come back as results, so this one is from Ray or from a node without our code.
             reason = str(error).strip().rpartition("\n")[2]
             self._leave_out(member, f"{reason}; is qatool installed on every node, in the same version?")
             return []
@@ -231,7 +231,10 @@ class RayCrew(Generic[Q]):
         self._ray.kill(member.actor)
 
     def _prepare(self) -> None:
-        """See what the cluster has, and what a worker is."""
+        """Decide which resources a worker takes, and define the actor.
+
+        :raises EnvironmentUnfitError: the workers do not fit this machine, where the cluster is our own
+        """
         options, gpus = self._options, self._options.gpus
         if gpus is None:
             gpus = 1.0 if self._ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
@@ -245,7 +248,7 @@ class RayCrew(Generic[Q]):
         self._maker_ref = self._ray.put(self._maker)
 
     def _too_small(self) -> str:
-        """Return in words why this machine will not do."""
+        """Return in words that the workers do not fit this machine, and what to do about it."""
         has, count = self._ray.cluster_resources(), self._options.workers or 1
         return (
             f"--engine ray: {'a worker' if count == 1 else f'{count} workers'} of {self._takes['CPU']:g} CPUs and "
@@ -255,7 +258,7 @@ class RayCrew(Generic[Q]):
         )
 
     def _fitting(self) -> int:
-        """Return how many workers fit the machines that are there."""
+        """Return how many workers fit the nodes that are alive."""
         fitting = 0
         for node in self._ray.nodes():
             if node["Alive"]:
@@ -264,12 +267,12 @@ class RayCrew(Generic[Q]):
         return fitting
 
     def _follow(self) -> None:
-        """Ask for workers that the cluster has room for, now and then."""
+        """Request workers that the cluster has room for, at most once every ``FOLLOW_S`` seconds."""
         now = time.monotonic()
         if now < self._follow_at:
             return
         self._follow_at = now + FOLLOW_S
-        # At least one, for clusters that grow by what is asked for.
+        # At least one, for clusters that grow on request.
         target = self._options.workers or max(1, self._fitting())
         for _ in range(target - self._left_out - len(self._members)):
             member = _Member(self._actor_class.remote())
@@ -289,7 +292,7 @@ class RayCrew(Generic[Q]):
 
 
 class _Actor:
-    """Holds one worker, in a process of Ray's."""
+    """Holds one worker, in a process started by Ray."""
 
     def __init__(self) -> None:
         self._logged: list[Logged] = []
