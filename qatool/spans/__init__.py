@@ -1,1 +1,1 @@
-"""From the logits of windows to the ranked answer spans of examples."""
+"""Turn the logits of windows into ranked answer spans of examples."""

@@ -1,4 +1,4 @@
-"""What makes native scores mean what they say, fitted by ``qatool calibrate``."""
+"""The calibration that makes native scores true probabilities, fitted by ``qatool calibrate``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How logits become probabilities; the defaults take the model at its word."""
+    """How logits become probabilities; the defaults change nothing."""
 
     temperature: float = 1.0
     """Divides all logits."""
     answerable_slope: float = 1.0
-    """How much the log odds that there is an answer grow with those the model gives."""
+    """Factor on the model's log odds that there is an answer."""
     answerable_bias: float = 0.0
-    """Added to them."""
+    """Added to these log odds after they are multiplied."""

@@ -1,4 +1,4 @@
-"""Candidate answers of a shard as flat arrays, and what is kept of them for each example."""
+"""Candidate answers of a shard as flat arrays, and the best of them for each example."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """Every span found in any window of a shard, window by window, best first: ``c`` candidates."""
+    """All ``c`` spans found in the windows of a shard, window by window, and best first in each window."""
 
     example: NDArray[np.int64]
-    """``(c,)``: the example it answers."""
+    """``(c,)``: the example that each candidate answers."""
     row: NDArray[np.int64]
-    """``(c,)``: the window, as a row of the shard's windows."""
+    """``(c,)``: the window of each candidate, as a row of the shard's windows."""
     first_token: NDArray[np.int64]
-    """``(c,)``: flat index of its first context token."""
+    """``(c,)``: the first token of each candidate, as an index into the tokens of all contexts."""
     last_token: NDArray[np.int64]
-    """``(c,)``: flat index of its last context token (inclusive)."""
+    """``(c,)``: the last token of each candidate (inclusive), as such an index."""
     span_logit: NDArray[np.float32]
-    """``(c,)``: start logit plus end logit."""
+    """``(c,)``: the logit of each candidate; see :attr:`SpanTable.logit`."""
 
     @classmethod
     def of(cls, spans: SpanTable, examples: WindowedExamples) -> Candidates:
-        """Flatten the spans found in all windows of ``examples``."""
+        """Return the spans found in all windows of ``examples`` as flat arrays."""
         row, column = np.nonzero(np.isfinite(spans.logit))
         return cls(
             example=examples.windows.overflow_to_sample_mapping[row],
@@ -45,7 +45,7 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True)
 class RankedSpans:
-    """The best spans of each of ``n`` examples, best first, as ragged arrays of ``r`` spans."""
+    """The best spans of each of ``n`` examples, best first, as ragged arrays of ``r`` spans in all."""
 
     boundaries: NDArray[np.int64]
     """``(n + 1,)``: spans of example ``i`` are ``boundaries[i]:boundaries[i + 1]``."""
@@ -54,15 +54,15 @@ class RankedSpans:
     end: NDArray[np.int64]
     """``(r,)``: one past the last character."""
     score: NDArray[np.float32]
-    """``(r,)``"""
+    """``(r,)``: the score of each span, as the decoder defines it."""
     span_logit: NDArray[np.float32]
     """``(r,)``: start logit plus end logit."""
     null_logit: NDArray[np.float32]
-    """``(r,)``: the null logit the score was set against."""
+    """``(r,)``: the null logit to compare the logit of the span with, that of its window or of its example."""
     window: NDArray[np.int32]
     """``(r,)``: number of the window within its example."""
     no_answer_score: NDArray[np.float32]
-    """``(n,)``: in [0, 1]; NaN where no window was read."""
+    """``(n,)``: the score of "no answer", in [0, 1]; NaN where no window was read."""
 
 
 def top_k_of_each(
@@ -74,15 +74,16 @@ def top_k_of_each(
     n_examples: int,
     top_k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Choose the ``top_k`` best candidates of each example, none with the (start, end) of a better one.
+    """Choose the ``top_k`` best candidates of each example, no two with the same start and end.
 
-    Ties are broken by start, then end, then order of the candidates: the choice is deterministic.
+    Ties are broken by start, then end, then order of the candidates, so the choice is deterministic.
 
-    :param example: ``(c,)`` example of each candidate
-    :param rank_by: ``(c,)`` higher is better
-    :param start: ``(c,)`` first character
-    :param end: ``(c,)`` one past the last character
-    :returns: the chosen candidates ``(r,)``, by example and rank, and their boundaries ``(n_examples + 1,)``
+    :param example: ``(c,)``: the example of each candidate
+    :param rank_by: ``(c,)``: the value to rank by, higher is better
+    :param start: ``(c,)``: the first character of each candidate
+    :param end: ``(c,)``: one past the last character
+    :returns: indices of the chosen candidates ``(r,)``, by example and rank, and the boundaries of the examples in
+        them ``(n_examples + 1,)``
     """
     order = np.lexsort((-rank_by, end, start, example))
     keys = np.stack([example[order], start[order], end[order]])

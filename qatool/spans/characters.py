@@ -1,4 +1,4 @@
-"""The characters tokens stand for: trimmed of white space, and each set of characters by one token only."""
+"""The characters that tokens stand for, without surrounding white space, and one token for each set of characters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SPACES = np.array([chr(code).isspace() for code in range(_LAST_SPACE + 2)])
 
 @dataclass(frozen=True, kw_only=True)
 class ContextCharacters:
-    """For each of the ``t`` tokens of all contexts, the characters of its context it may add to an answer.
+    """For each of the ``t`` tokens of all contexts, the characters that it may add to an answer.
 
     An answer never starts or ends with white space, even where tokens cover some (SentencePiece), so the ranges
     are trimmed. Tokens may share characters (the bytes of an emoji, the expansion of a ligature): only the first
@@ -33,24 +33,27 @@ class ContextCharacters:
     start: NDArray[np.int64]
     """``(t,)``: first character, in code points of the context."""
     end: NDArray[np.int64]
-    """``(t,)``: one past the last; equal to ``start`` where a token stands for no character."""
+    """``(t,)``: one past the last character; equal to ``start`` where a token stands for no character."""
     start_token: NDArray[np.int64]
-    """``(t,)``: index of the token that starts spans for this one; ``-1`` where it stands for no character."""
+    """``(t,)``: the token that starts spans in place of each token; ``-1`` where that stands for no character."""
     end_token: NDArray[np.int64]
-    """``(t,)``: index of the token that ends spans for this one."""
+    """``(t,)``: the token that ends spans in place of each token; ``-1`` as above."""
     plain: bool
-    """Whether every token stands for itself."""
+    """Whether every token starts and ends spans itself."""
 
     @classmethod
     def of(cls, tokens: TokenizedTexts) -> ContextCharacters:
-        """Find the characters of every token of the contexts in ``tokens``."""
+        """Find the characters of every token of the contexts in ``tokens``.
+
+        :raises ValueError: the contexts were tokenised without offsets
+        """
         if tokens.offset_mapping is None:
             raise ValueError("contexts must be tokenised with offsets")
         lengths = np.fromiter(map(len, tokens.texts), np.int64, len(tokens.texts))
         base = np.repeat(offsets_of(lengths)[:-1], tokens.lengths)
         start, end = _trimmed(tokens.texts, *(tokens.offset_mapping.astype(np.int64) + base[:, None]).T)
         own = np.arange(len(start))
-        # An empty token has a place, too, and must not stand for the token beside it.
+        # A token without characters has a position, too, but must not stand for the token beside it.
         filled = np.flatnonzero(start < end)
         start_token, end_token = np.full_like(own, -1), np.full_like(own, -1)
         start_token[filled] = filled[_first_alike(start[filled])]
@@ -64,7 +67,7 @@ class ContextCharacters:
         )
 
     def of_windows(self, examples: WindowedExamples, chosen: NDArray[np.int64]) -> TokenCharacters | None:
-        """Return the groups of the ``chosen`` windows' tokens, or ``None`` when all tokens stand for themselves."""
+        """Return the token groups of the ``chosen`` windows, ``None`` when every token stands for itself."""
         if self.plain:
             return None
         length = examples.windows.context_length[chosen]
@@ -83,7 +86,7 @@ class ContextCharacters:
 def _trimmed(
     contexts: Sequence[str], start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Shrink ranges ``[start, end)`` of the joined contexts so that they begin and end with no white space."""
+    """Return the ranges ``[start, end)`` of the joined contexts, shrunk to begin and end without white space."""
     codes = np.frombuffer("".join(contexts).encode("utf-32-le"), dtype=np.uint32)
     space = _SPACES[np.minimum(codes, _LAST_SPACE + 1)]
     here = np.arange(len(codes))
@@ -97,7 +100,7 @@ def _trimmed(
 
 
 def _first_alike(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each place the first place of the run of equal values it stands in: ``(t,)``."""
+    """Return ``(t,)``: for each position the first position of the run of equal values that it is in."""
     starts_run = np.ones(len(values), dtype=bool)
     starts_run[1:] = values[1:] != values[:-1]
     return np.maximum.accumulate(np.where(starts_run, np.arange(len(values)), 0))

@@ -1,4 +1,4 @@
-"""A way to decode: what to search for in each window, and how to rank an example's spans over its windows."""
+"""Decoders: each says what to search for in a window, and ranks the spans of an example over its windows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Decoder(Protocol):
     """Turns the spans found in windows into the ranked spans of examples."""
 
     search: SpanSearch
-    """What to look for in each window."""
+    """The search to do in each window."""
     words: bool
     """Whether ranking needs the words of tokens."""
     strips_question: bool
-    """Whether questions lose leading white space first."""
+    """Whether leading white space is removed from questions before they are tokenised."""
     shares_characters: bool
-    """Whether tokens of the same characters are searched as one."""
+    """Whether tokens that stand for the same characters are searched as one."""
 
     def rank(self, read: ReadWindows) -> RankedSpans:
         """Return the best spans of every example."""
@@ -33,15 +33,15 @@ class Decoder(Protocol):
 
 
 _MOST_CANDIDATES = 1 << 30
-"""More than any example has; decoders reckon with some more of them."""
+"""More candidates than any example has, but few enough for decoders to multiply and add to without overflow."""
 
 
 def decoder(mode: Decode, *, top_k: int, max_answer_length: int, calibration: Calibration = UNCALIBRATED) -> Decoder:
     """Return the decoder of a ``--decode`` mode.
 
-    :param top_k: candidates of an example
+    :param top_k: candidates to return for each example, at most
     :param max_answer_length: longest answer in tokens
-    :param calibration: of native scores
+    :param calibration: the calibration of native scores; other modes ignore it
     """
     from qatool.spans.hf_pipeline import PipelineDecoder
     from qatool.spans.native import NativeDecoder

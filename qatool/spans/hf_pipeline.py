@@ -1,8 +1,8 @@
-"""Decoding as the question-answering pipeline of transformers 4.57 did it (``pipelines/question_answering.py``).
+"""Decode as the question-answering pipeline of transformers 4.57 did (``pipelines/question_answering.py``).
 
 Start and end probabilities are normalised over the context and the null position of each window; the score of a
-span is their product. Of each window the ``2 * top_k + 10`` best spans are widened to whole words, and spans of
-the same text, ignoring case, are merged into the first seen, their scores added: a score can exceed 1.
+span is their product. In each window, the ``2 * top_k + 10`` best spans are widened to whole words. Spans of the same
+text, ignoring case, are then merged into the first one, and their scores added, so that a score can exceed 1.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class _Merged(NamedTuple):
-    """Spans of one text: the candidate seen first, and the sum of all scores."""
+    """All spans of one text: the first candidate, and the sum of all scores."""
 
     candidate: int
     score: float
 
 
 class PipelineDecoder:
-    """Ranks texts by the sum of their spans' probabilities.
+    """Ranks texts by the sum of the probabilities of their spans.
 
-    :param top_k: candidates of an example
+    :param top_k: candidates to return for each example, at most
     :param max_answer_length: longest answer in tokens, before it is widened to whole words
     """
 
@@ -79,10 +79,12 @@ class PipelineDecoder:
 
 
 def widen_to_words(candidates: Candidates, read: ReadWindows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return first and one-past-last character ``(c,)`` of each candidate, widened to whole words.
+    """Return the first and one-past-last character of each candidate, ``(c,)`` each, widened to whole words.
 
-    A word is widened only to the tokens that its window holds. A span that touches a token without a word keeps
-    its own characters.
+    A span is widened only as far as its window goes. A span that begins or ends with a token that belongs to no word
+    keeps its own characters.
+
+    :raises ValueError: the contexts were tokenised without offsets or words
     """
     tokens, windows = read.examples.contexts, read.examples.windows
     if tokens.word_ids is None or tokens.offset_mapping is None:

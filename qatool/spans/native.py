@@ -1,21 +1,23 @@
 """qatool's own decoding: one distribution over every span of every window and "no answer".
 
 Within a window the model gives each span ``s`` the logit ``span(s)`` and "not here" the logit ``null``. Their
-difference, the *margin*, is free of the window's own offset, so margins compare across windows. Spans longer than
-two fifths of the longest answer pay for every further token: the limit is soft before it is hard. An example's spans
-compete with each other and with "no answer", which has the margin 0::
+difference, the *margin*, does not depend on an offset of all logits of the window, so margins can be compared across
+windows. Spans longer than two fifths of the longest answer pay a cost for every further token, so that the length
+limit is soft before it is hard. The spans of an example compete with each other and with "no answer", which has the
+margin 0::
 
     margin(s)       = span(s) - null(window of s) - cost(length of s) + prior(window of s)
     mass            = log of the sum of exp(margin) over all legal spans of all windows
     answerable      = sigmoid(slope * mass + bias)
     p(s)            = answerable * exp(margin(s) - mass)
-    score(s)        = p(s), and for the best of several spans of the same text, ignoring case, the sum of theirs
-                      (among the 20 best spans of the example; the others of them keep their own p)
+    score(s)        = p(s); but for the best of several spans with the same text, ignoring case, the sum of their p
+                      (taken over the 20 best spans of the example, or ``top_k + 10`` if that is more; the others keep
+                      their own p)
     no_answer_score = 1 - answerable
 
-With slope 1 and bias 0, where a model is not calibrated, that is one softmax over all spans and "no answer".
-The prior is 0 in short documents, and in long ones at most 0: see :mod:`qatool.windows.choose`.
-All lie in [0, 1] and, being probabilities of the whole example, compare across examples and documents.
+With slope 1 and bias 0, which a model has that is not calibrated, this is one softmax over all spans and "no answer".
+The prior is 0 in short documents and at most 0 in long ones; see :mod:`qatool.windows.choose`.
+All scores lie in [0, 1] and, being probabilities of the whole example, compare across examples and documents.
 The formula was chosen by measurement; see ``docs/decisions.md``.
 """
 
@@ -37,17 +39,17 @@ if TYPE_CHECKING:
     from qatool.spans.readwindows import ReadWindows
 
 FREE_SHARE = 0.4
-"""Share of the longest answer that costs nothing."""
+"""Spans up to this share of the longest answer cost nothing."""
 FULL_COST = 9.0
-"""Cost a whole longest answer more would have, in logits: 0.3 a token at 30 tokens."""
+"""Cost, in logits, of as many further tokens as the longest answer has: 0.3 a token where that is 30 tokens."""
 
 POOL = 20
-"""Best spans of an example that share the probability of equal texts."""
+"""Number of best spans of an example among which the probabilities of equal texts are added, at least."""
 
 
 @dataclass(frozen=True)
 class LengthCost:
-    """What spans pay for their length, in logits; those of one token pay nothing.
+    """The cost of spans for their length, in logits; spans of one token cost nothing.
 
     :param max_answer_length: longest answer in tokens
     """
@@ -55,7 +57,7 @@ class LengthCost:
     max_answer_length: int
 
     def __call__(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Return the cost of spans of so many tokens, in the shape of ``tokens``."""
+        """Return the cost of spans with ``tokens`` tokens each, in the shape of ``tokens``."""
         longest = float(self.max_answer_length)
         return FULL_COST * np.maximum(0.0, tokens / longest - max(FREE_SHARE, 1 / longest))
 
@@ -63,8 +65,9 @@ class LengthCost:
 class NativeDecoder:
     """Ranks spans by their margin over the null span of their window.
 
-    :param top_k: candidates of an example
+    :param top_k: candidates to return for each example, at most
     :param max_answer_length: longest answer in tokens
+    :param calibration: how logits become probabilities
     """
 
     words = False
@@ -96,7 +99,7 @@ class NativeDecoder:
         end = read.characters.end[candidates.last_token]
         pool, _ = top_k_of_each(candidates.example, margin, start, end, n_examples=n_examples, top_k=self._pool)
         example = candidates.example[pool]
-        with np.errstate(invalid="ignore"):  # a window the model could not read: its example has no number either
+        with np.errstate(invalid="ignore"):  # a window that the model could not read makes its example NaN
             mass = _log_sum_exp(spans.span_mass + shift, windows.boundaries)
             log_odds = self._log_odds(mass)
             probability = np.exp(margin[pool] - mass[example] - np.logaddexp(0.0, -log_odds[example]))
@@ -128,7 +131,7 @@ class NativeDecoder:
         )
 
     def _log_odds(self, mass: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the log odds ``(n,)`` that an example has an answer, from the mass of its spans ``(n,)``."""
+        """Return the log odds ``(n,)`` that each example has an answer, from the masses ``(n,)`` of their spans."""
         there = mass != -np.inf
         log_odds = np.full(len(mass), -np.inf)
         log_odds[there] = self._calibration.answerable_slope * mass[there] + self._calibration.answerable_bias
@@ -138,12 +141,12 @@ class NativeDecoder:
 def _merged(
     example: NDArray[np.int64], texts: list[str], probability: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Give the first span of each text of an example the probability of all of them.
+    """Give the first of all spans of an example with the same text the sum of their probabilities.
 
-    :param example: ``(c,)`` ascending, best spans of an example first
-    :param texts: ``(c,)``
-    :param probability: ``(c,)``
-    :returns: the scores ``(c,)``, and whether a span is the first of its text ``(c,)``
+    :param example: ``(c,)``: the example of each span, ascending, with the best spans of an example first
+    :param texts: ``(c,)``: the text of each span
+    :param probability: ``(c,)``: the probability of each span
+    :returns: the scores ``(c,)``, and whether each span is the first with its text ``(c,)``
     """
     firsts: dict[tuple[int, str], int] = {}
     group = np.array(
@@ -156,7 +159,7 @@ def _merged(
 
 
 def _log_sum_exp(values: NDArray[np.floating], boundaries: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return ``log(sum(exp(values)))`` of each group of a ragged array, ``-inf`` of an empty one: ``(groups,)``."""
+    """Return ``(groups,)``: ``log(sum(exp(values)))`` of each group of a ragged array, ``-inf`` for an empty one."""
     sizes = np.diff(boundaries)
     mass = np.full(len(sizes), -np.inf)
     np.logaddexp.at(mass, np.repeat(np.arange(len(sizes)), sizes), values)

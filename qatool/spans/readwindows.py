@@ -1,4 +1,4 @@
-"""What decoding starts from: windows, and what the model said of them."""
+"""The input of decoders: windows, and the spans that the model found in them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadWindows:
-    """All windows of a shard and what the model said of them."""
+    """All windows of a shard, with the spans that the model found in them."""
 
     examples: WindowedExamples
     characters: ContextCharacters
     spans: SpanTable
     prior: NDArray[np.floating] | None = None
-    """``(w,)``: log prior of each window; native decoding adds it to the margins of the window's spans."""
+    """``(w,)``: the log prior of each window, ``None`` where all are 0; native decoding adds it to the margins of the
+    window's spans, other decoders ignore it."""

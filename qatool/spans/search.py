@@ -1,8 +1,8 @@
-"""The best legal spans of each window, found on the device the logits lie on.
+"""Find the best legal spans of each window, on the device that holds the logits.
 
-A span is legal when both its ends are context tokens, it does not end before it starts and it is no longer than
-the longest answer. Of a window's logits only its few best spans and the log masses needed to normalise their
-scores come back to the host, so full logits never pile up.
+A span is legal when both its ends are context tokens, it does not end before it starts, and it is no longer than
+the longest answer. Only the few best spans of each window, and the log masses needed to normalise their scores, are
+copied to the host, so full logits never pile up.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ if TYPE_CHECKING:
 
 LengthCosts = Callable[[NDArray[np.integer]], NDArray[np.float64]]
 SCRIPT_N_BEST = 20
-"""Starts and ends the SQuAD script pairs in a window, and spans it keeps of an example."""
+"""How many starts and ends the SQuAD script pairs in a window, and how many spans of an example it keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpanTable:
     """The ``k`` best legal spans of each of ``w`` windows, best first, and the masses of their distributions.
 
-    Tokens count from the window's first context token. Missing spans have the logit ``-inf``.
+    All logits have been divided by the temperature of the search. Tokens are counted from the first context token of
+    the window. Missing spans have the logit ``-inf``.
     """
 
     start: NDArray[np.int32]
-    """``(w, k)``: first token of the span."""
+    """``(w, k)``: first token of each span."""
     end: NDArray[np.int32]
-    """``(w, k)``: one past its last token."""
+    """``(w, k)``: one past the last token of each span."""
     logit: NDArray[np.float32]
-    """``(w, k)``: start logit plus end logit."""
+    """``(w, k)``: start logit plus end logit, less the length cost of the search."""
     null_logit: NDArray[np.float32]
     """``(w,)``: start plus end logit at the null position."""
     start_mass: NDArray[np.float32]
@@ -48,14 +49,14 @@ class SpanTable:
     end_mass: NDArray[np.float32]
     """``(w,)``: the same of the end logits."""
     span_mass: NDArray[np.float32]
-    """``(w,)``: log-sum-exp of start plus end logit over all legal spans."""
+    """``(w,)``: log-sum-exp of ``logit`` over all legal spans."""
 
     def __len__(self) -> int:
         return len(self.null_logit)
 
     @classmethod
     def joined(cls, tables: Sequence[Self], order: NDArray[np.int64]) -> Self:
-        """Concatenate ``tables`` and put row ``i`` of the result at ``order[i]``."""
+        """Return the rows of ``tables`` as one table, with row ``i`` of their concatenation at ``order[i]``."""
         columns = {}
         for column in fields(cls):
             values = [getattr(table, column.name) for table in tables]
@@ -67,12 +68,12 @@ class SpanTable:
         return cls(**columns)
 
     def unread(self) -> NDArray[np.intp]:
-        """Return the windows whose numbers are none: not read, or answered with infinite scores or NaN."""
+        """Return the windows ``(f,)`` that were not read, or whose scores are infinite or NaN."""
         return np.flatnonzero(~np.isfinite(self.start_mass + self.end_mass + self.null_logit))
 
     @classmethod
     def of_rows(cls, rows: NDArray[np.int32]) -> Self:
-        """Take rows ``(w, 3 * k + 4)`` apart that :meth:`FoundSpans.written_to` wrote."""
+        """Return the table that :meth:`FoundSpans.written_to` wrote as ``rows (w, 3 * k + 4)``."""
         top_k = spans_a_row(rows)
         start, end, logit, numbers = np.split(rows, [top_k, 2 * top_k, 3 * top_k], axis=1)
         null_logit, start_mass, end_mass, span_mass = np.ascontiguousarray(numbers).view(np.float32).T
@@ -88,7 +89,7 @@ class SpanTable:
 
     @classmethod
     def missing(cls, windows: int) -> Self:
-        """Return a table of windows that were not read: no spans, no numbers."""
+        """Return a table of windows that were not read, with no spans and with NaN for all other numbers."""
         places, values = np.empty((windows, 0), np.int32), np.full(windows, np.nan, np.float32)
         return cls(
             start=places,
@@ -102,7 +103,7 @@ class SpanTable:
 
 
 def _widened(values: NDArray[np.generic], width: int) -> NDArray[np.generic]:
-    """Append columns for missing spans up to ``width``."""
+    """Append columns of missing spans, up to ``width`` columns."""
     missing = width - values.shape[1]
     fill = -np.inf if values.dtype == np.float32 else 0
     return np.pad(values, ((0, 0), (0, missing)), constant_values=fill) if missing else values
@@ -110,7 +111,7 @@ def _widened(values: NDArray[np.generic], width: int) -> NDArray[np.generic]:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundSpans:
-    """A :class:`SpanTable` that is still on the device: the same columns, as tensors."""
+    """A :class:`SpanTable` that is still on the device, with the same columns as tensors."""
 
     start: Tensor
     end: Tensor
@@ -121,13 +122,13 @@ class FoundSpans:
     span_mass: Tensor
 
     def table(self) -> SpanTable:
-        """Return it on the host; waits for the device."""
+        """Return the table on the host; waits for the device."""
         return SpanTable(**{column.name: getattr(self, column.name).cpu().numpy() for column in fields(self)})
 
     def written_to(self, rows: Tensor) -> None:
-        """Write it as rows of 32-bit words: starts, ends, logits, then null logit and masses.
+        """Write the table as rows of 32-bit words: starts, ends, logits, then null logit and masses.
 
-        :param rows: ``(b, 3 * top_k + 4)``, int32; the columns of spans beyond those found stay as they are
+        :param rows: ``(b, 3 * top_k + 4)``, int32; columns for more spans than were found are left unchanged
         """
         top_k, found = spans_a_row(rows), self.start.shape[1]
         spans = (self.start, self.end, self.logit.view(torch.int32))
@@ -138,7 +139,7 @@ class FoundSpans:
 
 
 _SPAN_NUMBERS, _WINDOW_NUMBERS = 3, 4
-"""In a row that :meth:`FoundSpans.written_to` writes: of each span, and of its window."""
+"""How many numbers :meth:`FoundSpans.written_to` writes for each span, and how many for each window."""
 
 
 def spans_a_row(rows: NDArray[np.int32] | Tensor) -> int:
@@ -147,7 +148,7 @@ def spans_a_row(rows: NDArray[np.int32] | Tensor) -> int:
 
 
 def no_rows(windows: int, top_k: int, device: torch.device) -> Tensor:
-    """Return rows for :meth:`FoundSpans.written_to` that say that nothing was read: ``(windows, 3 * top_k + 4)``."""
+    """Return rows ``(windows, 3 * top_k + 4)`` for :meth:`FoundSpans.written_to`, as of windows not read yet."""
     rows = torch.zeros((windows, _SPAN_NUMBERS * top_k + _WINDOW_NUMBERS), dtype=torch.int32, device=device)
     rows[:, 2 * top_k : 3 * top_k] = _bits(-np.inf)
     rows[:, 3 * top_k :] = _bits(np.nan)
@@ -155,16 +156,16 @@ def no_rows(windows: int, top_k: int, device: torch.device) -> Tensor:
 
 
 def _bits(value: float) -> int:
-    """Return a 32-bit float as the integer of the same bits."""
+    """Return the 32-bit integer with the same bits as ``value`` in single precision."""
     return int(np.float32(value).view(np.int32))
 
 
 class SearchedWindows(Protocol):
-    """What a search must know of ``b`` windows; arrays, or tensors where the logits are."""
+    """The data of ``b`` windows that a search needs, as arrays, or as tensors on the device of the logits."""
 
     @property
     def lengths(self) -> NDArray[np.int64] | Tensor:
-        """``(b,)``: tokens."""
+        """``(b,)``: number of tokens."""
         ...
 
     @property
@@ -174,7 +175,7 @@ class SearchedWindows(Protocol):
 
     @property
     def context_length(self) -> NDArray[np.int64] | Tensor:
-        """``(b,)``"""
+        """``(b,)``: number of context tokens."""
         ...
 
     @property
@@ -184,19 +185,20 @@ class SearchedWindows(Protocol):
 
     @property
     def longest_context(self) -> int:
-        """Most context tokens of a window."""
+        """The largest number of context tokens in any window."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpanSearch:
-    """What to look for in every window.
+    """The search to do in every window.
 
-    :param top_k: spans returned of each window
+    :param top_k: spans to return for each window, at most
     :param max_answer_length: longest span in tokens
-    :param script: look as the SQuAD script does: only among the 20 best starts and ends of *all* tokens
-    :param temperature: divides all logits; those returned are divided
-    :param length_cost: gives what is subtracted from the logits of spans of so many tokens, ``None`` for nothing
+    :param script: whether to search as the SQuAD script does: only among the 20 best starts and ends of *all* tokens
+    :param temperature: divides all logits, including those that are returned
+    :param length_cost: returns the cost, in logits, of spans of given numbers of tokens; it is subtracted from their
+        logits. ``None``: no cost
     """
 
     top_k: int
@@ -212,12 +214,12 @@ class SpanSearch:
         batch: WindowBatch,
         characters: TokenCharacters | None = None,
     ) -> SpanTable:
-        """Search a batch of ``b`` windows of ``t`` tokens, and bring what was found to the host.
+        """Search a batch of ``b`` windows of ``t`` tokens, and copy the result to the host.
 
-        :param start_logits: ``(b, t)``, any floating type, any device
-        :param end_logits: ``(b, t)``
-        :param batch: the windows the logits belong to
-        :param characters: which tokens share their characters; ``None`` when no two do
+        :param start_logits: ``(b, t)``, of any floating type, on any device
+        :param end_logits: ``(b, t)``, likewise
+        :param batch: the windows that the logits belong to
+        :param characters: which tokens stand for the same characters; ``None``: each stands for its own
         """
         return self.find(start_logits, end_logits, batch, characters).table()
 
@@ -228,7 +230,7 @@ class SpanSearch:
         batch: SearchedWindows,
         characters: TokenCharacters | None = None,
     ) -> FoundSpans:
-        """Search as calling it does, and leave what was found where the logits are; nothing waits for the device."""
+        """Search as :meth:`__call__` does, but leave the result on the device; the host does not wait for it."""
         device = start_logits.device
 
         def moved(values: NDArray[np.generic] | Tensor) -> Tensor:
@@ -268,15 +270,15 @@ class SpanSearch:
         )
 
     def _costs(self, device: torch.device, tokens: int) -> Tensor:
-        """Return the cost ``(l,)`` of each length that is legal among ``tokens`` tokens."""
+        """Return the cost ``(l,)`` of each legal length, from 1 token to at most ``tokens`` tokens."""
         longest = min(self.max_answer_length, tokens)
         return _costs(self.length_cost, longest, device)
 
     def _best_spans(self, starts: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logit, start and end ``(b, k)`` of the best legal spans.
+        """Return logit, start and end of the best legal spans, ``(b, k)`` each.
 
-        The starts of the ``k`` best spans are among the ``k`` starts whose own best span is best, so only those
-        meet all their ends.
+        The starts of the ``k`` best spans are among the ``k`` starts with the best single spans, so only those are
+        paired with all their ends.
         """
         costs = self._costs(starts.device, starts.shape[1])
         longest = len(costs)
@@ -292,7 +294,12 @@ class SpanSearch:
     def _script_spans(
         self, starts: Tensor, ends: Tensor, first: Tensor, length: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logit, start and end ``(b, k)`` as the SQuAD script finds them among all tokens' logits."""
+        """Return logit, start and end, ``(b, k)`` each, of the spans that the SQuAD script finds.
+
+        :param starts: ``(b, t)``: start logits of all tokens, as are ``ends``
+        :param first: ``(b, 1)``: column of the first context token
+        :param length: ``(b, 1)``: number of context tokens
+        """
         n_best = min(SCRIPT_N_BEST, starts.shape[1])
         start_logit, start = starts.topk(n_best, dim=1)
         end_logit, end = ends.topk(n_best, dim=1)
@@ -308,20 +315,21 @@ class SpanSearch:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCharacters:
-    """Which tokens of a batch stand for the same characters (the bytes of an emoji, say) or for none.
+    """Groups of tokens in a batch that stand for the same characters (the bytes of an emoji, say) or for none.
 
-    Each token names the one token of its group that may start (end) a span, ``-1`` when none may: the groups'
-    logits are folded into it, so that no two legal spans have the same characters.
+    For each token there is the one token of its group that may start (or end) a span, ``-1`` when none may. The best
+    logit of the group is given to that token, so that no two legal spans have the same characters.
     """
 
     start_token: NDArray[np.int64] | Tensor
-    """``(b, c)``: token, counted from the window's first context token, that starts for this one."""
+    """``(b, c)``: the token that starts spans in place of each token, counted from the first context token of the
+    window."""
     end_token: NDArray[np.int64] | Tensor
-    """``(b, c)``: token that ends for this one."""
+    """``(b, c)``: the token that ends spans in place of each token, counted likewise."""
 
     @staticmethod
     def fold(logits: Tensor, token: Tensor) -> Tensor:
-        """Give each group's best logit ``(b, c)`` to the token that stands for it, ``-inf`` to the others."""
+        """Return ``logits (b, c)`` with the best of each group at the token that represents it, else ``-inf``."""
         source = logits.masked_fill(token < 0, -torch.inf)
         folded = torch.full_like(logits, -torch.inf)
         return folded.scatter_reduce(1, token.clamp(min=0), source, "amax")
@@ -329,21 +337,21 @@ class TokenCharacters:
 
 @lru_cache(maxsize=1_024)
 def _costs(length_cost: LengthCosts | None, longest: int, device: torch.device) -> Tensor:
-    """Return what lengths cost ``(l,)``, made once for each device: copying them there waits for it."""
+    """Return the cost ``(l,)`` of each length; cached for each device, as copying to it makes the host wait."""
     if length_cost is None:
         return torch.zeros(longest, device=device)
     return torch.tensor(length_cost(np.arange(1, longest + 1)), dtype=torch.float32, device=device)
 
 
 def _bands(ends: Tensor, costs: Tensor) -> Tensor:
-    """Return for each start the end logits it can meet, less the cost of the length: ``(b, c, l)``."""
+    """Return ``(b, c, l)``: for each start and length the logit of the end, less the cost of the length."""
     longest = len(costs)
     return functional.pad(ends, (0, longest - 1), value=-torch.inf).unfold(1, longest, 1) - costs
 
 
 def _span_mass(starts: Tensor, ends: Tensor, costs: Tensor) -> Tensor:
-    """Return the log-sum-exp ``(b,)`` of start plus end logit less cost over all legal spans.
+    """Return the log-sum-exp ``(b,)`` over all legal spans of start plus end logit, less the length cost.
 
-    :param costs: ``(l,)`` cost of each legal length
+    :param costs: ``(l,)``: the cost of each legal length
     """
     return (starts + _bands(ends, costs).logsumexp(2)).logsumexp(1)

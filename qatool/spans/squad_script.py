@@ -1,8 +1,9 @@
-"""Decoding as the SQuAD example script of transformers does it (``examples/.../utils_qa.py``).
+"""Decode as the SQuAD example script of transformers does (``examples/.../utils_qa.py``).
 
-Each window pairs its 20 best starts with its 20 best ends of all tokens; pairs outside the context, backwards or
-too long fall away. Raw logit sums compete across windows directly, and the score is a softmax over the 20 best
-of the example. The null score is the least over the windows; "no answer" wins against the best span by it.
+In each window, the 20 best starts are paired with the 20 best ends of all tokens; pairs that lie outside the context,
+end before they start or are too long are dropped. Raw logit sums compete across windows directly, and the score is a
+softmax over the 20 best spans of the example. The null score of an example is the least null score of its windows;
+``no_answer_score`` is the sigmoid of the null score less the logit sum of the best span.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class ScriptDecoder:
     """Ranks spans by their raw logit sums.
 
-    :param top_k: candidates of an example; the script pairs 20 starts and ends of a window, and so has at most 400
+    :param top_k: candidates to return for each example, at most; the script has at most 20 x 20 = 400 in a window
     :param max_answer_length: longest answer in tokens
     """
 
@@ -32,7 +33,7 @@ class ScriptDecoder:
 
     def __init__(self, *, top_k: int, max_answer_length: int) -> None:
         self.top_k = top_k
-        # Spans of one window may stand for the same characters: there are several tokens to an emoji.
+        # More than top_k, as several spans of a window may stand for the same characters: an emoji has many tokens.
         kept = SCRIPT_N_BEST * min(top_k, SCRIPT_N_BEST)
         self.search = SpanSearch(top_k=kept, max_answer_length=max_answer_length, script=True)
 
@@ -47,7 +48,7 @@ class ScriptDecoder:
         start = offsets[candidates.first_token, 0].astype(np.int64)
         end = offsets[candidates.last_token, 1].astype(np.int64)
         logit = candidates.span_logit
-        # The script keeps spans two windows share twice, and normalises over the 20 best of them.
+        # The script keeps a span that two windows share twice, and normalises over the 20 best, doubles included.
         order = np.lexsort((-logit, candidates.example))
         counts = np.bincount(candidates.example, minlength=n_examples)
         rank = positions(counts)
