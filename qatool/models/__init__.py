@@ -1,1 +1,1 @@
-"""Models: loading, identity, and backends that turn batches of windows into logits."""
+"""Models: loading them, telling them apart, and backends that turn batches of windows into logits."""

@@ -1,4 +1,4 @@
-"""What a model's forward pass takes, in floating-point operations, and what the machine gives."""
+"""Floating-point operations: how many a forward pass takes, and how many a second the device reaches."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 import torch
 
 _SIDE = 1_024
-"""Rows and columns of the matrices multiplied on a CPU: beyond the caches of a core, as weights are."""
+"""Rows and columns of the matrices multiplied on a CPU: like weights, too large for the caches of a core."""
 _CARD_SIDE = 8_192
 
 
 def window_flops(config: Any, length: int) -> float | None:
-    """Return the operations that an encoder's matrix products take for one window.
+    """Return the floating-point operations of the matrix products of an encoder for one window.
 
-    Each token meets the weights of every layer once (2 operations a weight) and all tokens of its window twice in
-    attention (Kaplan et al., "Scaling Laws for Neural Language Models", 2020, table 1, for encoders).
+    Each token is multiplied with the weights of every layer once (2 operations per weight), and in attention with
+    all tokens of its window twice (Kaplan et al., "Scaling Laws for Neural Language Models", 2020, table 1, for
+    encoders).
 
-    :param config: of a transformers model
+    :param config: the configuration of a transformers model
     :param length: tokens of the window
-    :returns: ``None`` for a configuration that does not name its sizes as BERT's does
+    :returns: the operations, ``None`` for a configuration that does not name its sizes as BERT's does
     """
     names = ("num_hidden_layers", "hidden_size", "intermediate_size")
     sizes = [size for name in names if isinstance(size := getattr(config, name, None), int)]
@@ -33,10 +34,10 @@ def window_flops(config: Any, length: int) -> float | None:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, *, threads: int = 1, seconds: float = 1.0) -> float:
-    """Return the operations a second that the device reaches multiplying large square matrices.
+    """Return the floating-point operations per second that a device reaches when it multiplies large square matrices.
 
-    :param threads: on a CPU, products computed at once, each on one thread
-    :param seconds: how long it is measured, after a warm-up
+    :param threads: products to compute at once, each on one thread of the CPU
+    :param seconds: how long to measure, after a warm-up
     """
     side = _SIDE if device.type == "cpu" else _CARD_SIDE
     pairs = [[torch.randn(side, side, device=device, dtype=dtype) for _ in range(2)] for _ in range(threads)]

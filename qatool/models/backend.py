@@ -1,4 +1,4 @@
-"""The interface of a backend: padded windows in, start and end logits out."""
+"""The interface of backends, which turn padded windows into start and end logits."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 
 
 class BatchTooLargeError(Exception):
-    """The device has no memory for this batch; a smaller one may fit."""
+    """The device has too little memory for a batch; a smaller batch may fit."""
 
 
 class Backend(Protocol):
-    """Runs a model. Implementations say what they are, for the summary and the plan."""
+    """Runs a model; its attributes go into the summary and the plan of a run."""
 
     name: str
-    """``torch`` …"""
+    """The kind of backend: ``torch``, ``openvino`` or ``constant``."""
     device: str
-    """``cpu``, ``cuda:0`` …"""
+    """The device: ``cpu``, ``cuda:0`` …"""
     precision: str
-    """``fp32``, ``bf16`` …"""
+    """The arithmetic of the model: ``fp32``, ``bf16`` …"""
     max_length: int
-    """Longest window in tokens."""
+    """The longest window that the model can read, in tokens."""
     batch_tokens: int
-    """Tokens a batch that suit the device, padding included."""
+    """A number of tokens per batch that suits the device, padding included."""
     streams: int
-    """Batches that it may be asked to run at once, each from a thread of its own."""
+    """How many batches may be run at once, each from a thread of its own."""
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
-        """Return start and end logits, each ``(b, t)``, on the backend's device.
+        """Return start and end logits, each ``(b, t)``, on the device of the backend.
 
-        :raises BatchTooLargeError: out of memory
+        :raises BatchTooLargeError: the device lacks memory for the batch
         """
         ...
 
 
 class DeviceBackend(Backend, Protocol):
-    """A backend that also takes batches put together where it computes, so that the host need not wait for it."""
+    """A backend that also takes batches put together on its own device, so that the host need not wait for it."""
 
     lane: Lane
-    """The way to its device and back. A backend that has none is given batches of the host."""
+    """Copies data to the device and back. A backend whose lane is ``None`` must be given batches of the host."""
     fitting_tokens: int
-    """Tokens a batch that memory has sufficed for, as far as is known; lowered by whoever finds out."""
+    """The most tokens per batch that memory is known or assumed to suffice for; callers lower it if a batch fails."""
 
     @property
     def packs(self) -> bool:
@@ -54,14 +54,14 @@ class DeviceBackend(Backend, Protocol):
         ...
 
     def packed_logits(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        """Return start and end logits, each ``(b, t)``, on the backend's device, without waiting for them.
+        """Return start and end logits, each ``(b, t)``, on the device of the backend, without waiting for them.
 
-        Behind the last token of a window stands anything.
+        The values behind the last token of each window are arbitrary.
 
-        :raises BatchTooLargeError: out of memory
+        :raises BatchTooLargeError: the device lacks memory for the batch
         """
         ...
 
     def wider(self) -> DeviceBackend | None:
-        """Return a backend for the same model whose numbers have a wider range, ``None`` where there is none."""
+        """Return a backend for the same model in a number format of wider range, ``None`` where there is none."""
         ...

@@ -1,4 +1,4 @@
-"""What lies beside a model's weights: its configuration and its tokenizer."""
+"""The files beside the weights of a model: its configuration and its tokenizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qatool.models.hub import hub_file
 def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
     """Return the configuration of ``model``, a folder or a hub id.
 
-    :raises EnvironmentUnfitError: it does not load
+    :raises EnvironmentUnfitError: the configuration does not load
     """
     from transformers import AutoConfig
 
@@ -30,9 +30,9 @@ def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
 
 
 def save_tokenizer(model: str, folder: Path, *, trust_remote_code: bool) -> None:
-    """Save the tokenizer of ``model`` so that it neither cuts nor pads unasked, whatever it did before.
+    """Save the tokenizer of ``model``, set to neither truncate nor pad unless asked to.
 
-    :raises OSError: it cannot be written
+    :raises OSError: the tokenizer cannot be written
     """
     from transformers import AutoTokenizer
 
@@ -45,9 +45,9 @@ def save_tokenizer(model: str, folder: Path, *, trust_remote_code: bool) -> None
 
 
 def config_values(model: str) -> SimpleNamespace:
-    """Return what the configuration of ``model``, a folder or a hub id, says; empty where there is none.
+    """Return the values in the configuration of ``model``, a folder or a hub id; empty where there is none.
 
-    For what needs a tokenizer alone: a folder may hold nothing else.
+    It is for callers that need only the tokenizer: a folder may hold nothing else.
     """
     path = Path(model) / "config.json" if Path(model).is_dir() else hub_file(model, "config.json")
     try:

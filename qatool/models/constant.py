@@ -1,4 +1,4 @@
-"""A backend without a model: every logit is the same. For tests of scale, where only the rest should cost."""
+"""A backend without a model, for tests of scale in which reading should cost nothing: every logit is the same."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class ConstantBackend:
-    """Gives every token the logit 0, so every span ties and the first token wins.
+    """Returns the logit 0 for every token, so that all spans tie and the first token wins.
 
-    :param max_length: longest window in tokens that it claims to read
+    :param max_length: longest window, in tokens, that the backend claims to read
     """
 
     name = "constant"

@@ -1,4 +1,4 @@
-"""Files of a model on the Hugging Face hub: from this machine's cache, fetched into it where they are missing."""
+"""Files of models on the Hugging Face hub, taken from this machine's cache and fetched into it where missing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from qatool.errors import EnvironmentUnfitError, reason_of
 _WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
 )  # fmt: skip
-"""In the order in which transformers looks for them."""
+"""Names of weight files, in the order in which transformers looks for them."""
 
 
 def hub_file(model: str, name: str) -> Path | None:
-    """Return a file of a model on the hub; ``None`` where there is none, or none that can be found or fetched.
+    """Return the path of a file of a model on the hub, ``None`` where it does not exist or cannot be fetched.
 
     :param model: a hub id
     """
@@ -27,10 +27,10 @@ def hub_file(model: str, name: str) -> Path | None:
 
 
 def hub_folder(model: str) -> Path:
-    """Return the folder of the cache with the configuration and all weights of a model.
+    """Return the folder in the cache that holds the configuration and all weights of a model.
 
     :param model: a hub id
-    :raises EnvironmentUnfitError: they can be neither found nor fetched
+    :raises EnvironmentUnfitError: the files can be neither found nor fetched
     """
     if hub_file(model, "config.json") is None:
         raise EnvironmentUnfitError(f"{model}: its configuration cannot be found; name a folder, or a hub id")

@@ -1,4 +1,4 @@
-"""What a model is: a fingerprint of its configuration and weights, whatever folder they lie in."""
+"""The identity of a model: a fingerprint of its configuration and weights, whatever folder they are in."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from qatool.errors import EnvironmentUnfitError
 from qatool.models.hub import hub_folder
 
 EXPORTED_GRAPH = "openvino_model.xml"
-"""What an exported model has instead of weights for torch; the name that Optimum uses, too."""
+"""The file that an exported model has instead of weights for torch; Optimum uses the same name."""
 _TORCH_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _WEIGHTS = (*_TORCH_WEIGHTS, "openvino_model.*")
 
 
 def is_exported(model: str) -> bool:
-    """Whether ``model`` is a folder that holds an exported graph and no weights for torch."""
+    """Return whether ``model`` is a folder that holds an exported graph and no weights for torch."""
     folder = Path(model)
     return (folder / EXPORTED_GRAPH).is_file() and not any(
         found for pattern in _TORCH_WEIGHTS for found in folder.glob(pattern)
@@ -25,7 +25,7 @@ def is_exported(model: str) -> bool:
 def model_fingerprint(model: str) -> str:
     """Return the SHA-256 (hex) of the configuration and the weight files of ``model``, a folder or a hub id.
 
-    Of a hub id all of them are fetched first: a configuration alone would pass for any weights.
+    For a hub id, all these files are fetched first: a fingerprint of the configuration alone would fit any weights.
 
     :raises EnvironmentUnfitError: the files can be neither read nor fetched
     """

@@ -1,4 +1,4 @@
-"""Load a model on the backend asked for, or on the fastest that is installed."""
+"""Load a model on the backend that was asked for, or on the fastest that is installed."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def load_backend(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> Backend:
-    """Load a model.
+    """Load a model, and return the backend that runs it.
 
     :param model: folder or hub id
-    :param backend: ``torch``, ``openvino``, ``constant`` (no model at all) or ``auto``: openvino for a CPU where it
-        is installed and takes the model, else torch
+    :param backend: ``torch``, ``openvino``, ``constant`` (no model at all) or ``auto``: openvino on a CPU if it is
+        installed and can convert the model, else torch
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     :param precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``
-    :param tokenizer_limit: longest input the tokenizer names, in tokens
-    :param workers: batches a CPU reads at once, ``None`` for one a core
-    :param compile: compile the model, on a card
+    :param tokenizer_limit: longest input, in tokens, that the tokenizer states
+    :param workers: batches that a CPU reads at once, ``None`` for as many as torch has threads
+    :param compile: whether to compile the model, on a card
     :raises EnvironmentUnfitError: the backend is not installed, the device is absent, the precision does not fit or
         the model does not load
     """
@@ -59,7 +59,7 @@ def load_backend(
     if compile and on_cpu:
         raise EnvironmentUnfitError("--compile: is for a CUDA card, and the model runs on a CPU; drop it")
     if workers is not None and on_cpu:
-        # A single stream is given all threads of torch: one worker would take every core, and other bits.
+        # A single stream uses all threads of torch: a single worker would take every core, and change the bits.
         torch.set_num_threads(workers)
     streams = torch.get_num_threads()
     is_chosen = exported or backend == "openvino" or precision == "int8"

@@ -1,4 +1,4 @@
-"""Which model is meant: the one that is named, else the one that ships with qatool."""
+"""Decide which model to use: the one that is named, else the one that ships with qatool."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from qatool.errors import EnvironmentUnfitError
 
 MODEL_VARIABLE = "QATOOL_MODEL"
 BUNDLED = Path(__file__).parent / "default"
-"""The model that ships with qatool; its ``README.md`` tells what it was trained on and how good it is."""
+"""The model that ships with qatool; its ``README.md`` says what it was trained on and how good it is."""
 
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 def model_name(given: str | None) -> str:
-    """Return the model that was asked for, else that of the environment, else the one that ships with qatool.
+    """Return the model that was asked for, else that of ``QATOOL_MODEL``, else the one that ships with qatool.
 
-    :raises EnvironmentUnfitError: it is neither a folder nor could be the id of one on the hub
+    :raises EnvironmentUnfitError: the name is neither that of a folder nor a possible id on the hub
     """
     name = given or os.environ.get(MODEL_VARIABLE) or str(BUNDLED)
     if not Path(name).is_dir() and not _HUB_ID.fullmatch(name):

@@ -1,4 +1,4 @@
-"""A backend that remembers: the model reads once, and whoever asks again in the same order gets the same logits."""
+"""A backend that records: the model reads each batch once, and its logits can be replayed in the same order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RecordedBackend:
-    """Passes batches on to another backend the first time through, and replays its answers afterwards.
+    """Passes batches on to another backend in a first pass, and replays its logits in later ones.
 
     Logits are held in memory, 8 bytes a token.
     """
@@ -28,16 +28,16 @@ class RecordedBackend:
         self.precision = backend.precision
         self.max_length = backend.max_length
         self.batch_tokens = backend.batch_tokens
-        self.streams = 1  # it goes by the order of the batches
+        self.streams = 1  # replaying depends on the order of the batches
 
     def rewind(self) -> None:
-        """Start over with the first batch."""
+        """Start the next pass, with the first batch."""
         self._place = 0
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
         """Return start and end logits, each ``(b, t)``.
 
-        :raises BatchTooLargeError: out of memory, or it was the first time
+        :raises BatchTooLargeError: the device lacks memory for the batch, or did so in the first pass
         """
         if self._place == len(self._record):
             try:

@@ -1,4 +1,4 @@
-"""What a model says of itself: ``qatool.json`` beside its weights, and the longest input it can read."""
+"""The settings of a model: ``qatool.json`` beside its weights, and the longest input that it can read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qatool.spans.calibration import Calibration
 
 SETTINGS_FILE = "qatool.json"
 
-# Models whose learned positions start behind the padding index: 514 embeddings serve 512 tokens.
+# Kinds of models whose learned positions start behind the padding index, so that 514 embeddings serve 512 tokens.
 _POSITIONS_AFTER_PADDING = frozenset(
     {
         "camembert", "data2vec-text", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet",
@@ -28,28 +28,28 @@ _POSITIONS_AFTER_PADDING = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Decoding defaults a model brings along; a model without ``qatool.json`` has these."""
+    """The settings in ``qatool.json``; the defaults here apply to a model without that file."""
 
     max_length: int | None = None
-    """Tokens a window, as trained."""
+    """Tokens per window, as in training."""
     stride: int | None = None
-    """Tokens shared by neighbouring windows, as trained."""
+    """Tokens shared by neighbouring windows, as in training."""
     temperature: float = 1.0
     """Divides the logits before scores are computed."""
     answerable_slope: float = 1.0
-    """How much the log odds that there is an answer grow with those the model gives."""
+    """Factor on the model's log odds that there is an answer."""
     answerable_bias: float = 0.0
-    """Added to them."""
+    """Added to these log odds after they are multiplied."""
     no_answer_threshold: float | None = None
-    """No answer is decided when ``no_answer_score`` exceeds it."""
+    """An example has no answer when its ``no_answer_score`` exceeds this."""
     knows_no_answer: bool = True
     """Whether the model was trained on unanswerable questions; if not, it always answers."""
 
     @classmethod
     def load(cls, model: str) -> ModelSettings:
-        """Read the settings of ``model``, a folder or a hub id; without ``qatool.json`` it has the defaults.
+        """Read the settings of ``model``, a folder or a hub id; without ``qatool.json``, return the defaults.
 
-        :raises EnvironmentUnfitError: the file is there and cannot be used
+        :raises EnvironmentUnfitError: the file exists but cannot be used
         """
         path = settings_path(model)
         values = {} if path is None else _values_in(path)
@@ -64,7 +64,7 @@ class ModelSettings:
 
     @property
     def calibration(self) -> Calibration:
-        """How its logits become probabilities."""
+        """How the logits of the model become probabilities."""
         return Calibration(
             temperature=self.temperature,
             answerable_slope=self.answerable_slope,
@@ -72,9 +72,10 @@ class ModelSettings:
         )
 
     def check(self, path: Path) -> None:
-        """Check the values' types and ranges.
+        """Check the types and ranges of the values.
 
-        :raises EnvironmentUnfitError: one makes no sense
+        :param path: the file that they were read from, for messages
+        :raises EnvironmentUnfitError: a value has the wrong type or is out of range
         """
         sensible = {
             "max_length": (self.max_length is None or _is_whole(self.max_length, least=1), "a whole number from 1"),
@@ -95,18 +96,20 @@ class ModelSettings:
 
 
 def learnt_no_answer(model: str) -> bool:
-    """Whether the settings of a model say so; those that say nothing count as knowing it, and may not.
+    """Return whether the settings of a model say outright that it was trained on unanswerable questions.
 
-    :raises EnvironmentUnfitError: the file is there and cannot be used
+    By default, :attr:`ModelSettings.knows_no_answer` is true, which need not be so where the settings do not say it.
+
+    :raises EnvironmentUnfitError: the settings file exists but cannot be used
     """
     path = settings_path(model)
     return path is not None and _values_in(path).get("knows_no_answer") is True
 
 
 def _values_in(path: Path) -> dict[str, Any]:
-    """Return what a file of settings holds, nothing where it is missing.
+    """Return the values in a settings file, none where it is missing.
 
-    :raises EnvironmentUnfitError: it cannot be used
+    :raises EnvironmentUnfitError: the file cannot be used
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -120,12 +123,15 @@ def _values_in(path: Path) -> dict[str, Any]:
 
 
 def settings_path(model: str) -> Path | None:
-    """Return where the settings of a model, a folder or a hub id, would stand; ``None``: it has none on the hub."""
+    """Return the path of the settings file of a model, a folder or a hub id; ``None`` for a hub model without one.
+
+    In a folder, the file need not exist.
+    """
     return Path(model) / SETTINGS_FILE if Path(model).is_dir() else hub_file(model, SETTINGS_FILE)
 
 
 def files_of(folder: Path) -> list[str]:
-    """Return what is in a model's folder, for its settings to say that qatool wrote it."""
+    """Return the names in a model's folder, to be listed in its settings as files that qatool wrote."""
     return sorted({*(path.name for path in folder.iterdir()), SETTINGS_FILE})
 
 
@@ -138,17 +144,17 @@ def _is_whole(value: object, *, least: int) -> bool:
 
 
 def longest_input(config: Any, tokenizer_limit: int) -> int:
-    """Return the longest window in tokens that a model of this configuration can read."""
+    """Return the longest window, in tokens, that a model with this configuration can read."""
     positions = positions_of(config)
     return tokenizer_limit if positions is None else min(positions, tokenizer_limit)
 
 
 def positions_of(config: Any) -> int | None:
-    """Return how many tokens a model of this configuration has positions for, ``None`` for any number."""
+    """Return how many tokens a model with this configuration has positions for, ``None`` for any number."""
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0:
         return None
     if getattr(config, "model_type", None) in _POSITIONS_AFTER_PADDING:
-        # 1 is what transformers takes where a configuration says nothing.
+        # 1 is the default of transformers for these models.
         positions -= (getattr(config, "pad_token_id", 1) or 0) + 1
     return positions

@@ -1,4 +1,4 @@
-"""The size of windows: what the user asked for, else what the model says, else the defaults."""
+"""Decide the size of windows: as the user asks, else as the model's settings say, else the defaults."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def resolve_size(
 ) -> WindowSize:
     """Resolve the size of windows.
 
-    :param n_special: special tokens of a window
-    :param limit: longest window the model can read, in tokens
-    :param max_question_length: longest question in tokens, ``None`` for no limit of its own
-    :raises UsageError: an explicit ``--max-length`` above the limit, or no room for a question
+    :param n_special: number of special tokens in a window
+    :param limit: longest window that the model can read, in tokens
+    :param max_question_length: longest question in tokens, ``None``: limited only by the window
+    :raises UsageError: ``--max-length`` exceeds the limit, or a window has no room for a question
     """
     if options.max_length is not None and options.max_length > limit:
         raise UsageError(f"--max-length {options.max_length}: the model reads at most {limit} tokens; lower it")

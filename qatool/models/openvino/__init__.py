@@ -1,1 +1,1 @@
-"""The OpenVINO backend: conversion, int8, and the guard over what it says."""
+"""The OpenVINO backend: conversion of models, int8, and a guard against batches of noise."""

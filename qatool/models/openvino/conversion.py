@@ -1,7 +1,7 @@
-"""From a transformers model to OpenVINO's format: converted once, kept by the model's fingerprint.
+"""Convert transformers models to OpenVINO's format, once each; the graphs are cached by the model's fingerprint.
 
-The graph is traced with fused attention and any number of windows of any length. Its inputs are ``input_ids``,
-``attention_mask`` and, where the model has them, ``token_type_ids``, each ``(b, t)`` int64; its outputs
+A graph has fused attention, and takes any number of windows of any length. Its inputs are ``input_ids``,
+``attention_mask`` and, where the model has them, ``token_type_ids``, each ``(b, t)`` int64; its outputs are
 ``start_logits`` and ``end_logits``, each ``(b, t)``.
 """
 
@@ -26,13 +26,13 @@ from qatool.models.pytorch.torch_backend import load_weights
 from qatool.models.settings import positions_of
 
 POSITIONS = ["qatool", "positions"]
-"""Where a graph says how many tokens it has positions for; empty for any number."""
+"""Key in the runtime info of a graph: how many tokens the model has positions for; empty for any number."""
 _FORMAT = 3
-"""Counted up when the same model converts to another graph, or earlier ones are not to be trusted."""
+"""Increased when the same model converts to another graph than before, or earlier graphs are not to be trusted."""
 
 
 def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Path:
-    """Return the graph of ``model`` in OpenVINO's format: its own if it was exported, else from the cache.
+    """Return the path of the graph of ``model``: its own if it was exported, else in the cache, converted if needed.
 
     :raises EnvironmentUnfitError: the model does not load, or cannot be traced
     :raises OutputError: the cache cannot be written
@@ -42,7 +42,7 @@ def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool
     try:
         folder = cache_folder("openvino") / f"{model_fingerprint(model)[:32]}-{_FORMAT}"
         if allow_pickle and not folder.exists():
-            # Of its own: whoever does not allow pickles is not to get by with what another run made of one.
+            # A separate name: a run that does not allow pickles must not use a graph that another made from a pickle.
             folder = folder.with_name(f"{folder.name}-pickle")
     except OSError as error:
         raise OutputError(
@@ -57,7 +57,7 @@ def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool
                 save_graph(graph, staging)
                 staging.rename(folder)
             except OSError:
-                # Another process may have been quicker with the very same.
+                # Another process may have just made the same folder.
                 if not folder.exists():
                     raise
             finally:
@@ -74,14 +74,14 @@ def convert(model: str, *, allow_pickle: bool = False, trust_remote_code: bool =
     loaded = load_weights(model, dtype=torch.float32, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     names = ["input_ids", "attention_mask"]
     types = getattr(loaded.config, "type_vocab_size", None)
-    # One that does not say how many it knows may know any number, as XLNet does.
+    # A model that does not say how many types it has may have any number, as XLNet does.
     if (types is None or types > 1) and "token_type_ids" in inspect.signature(loaded.forward).parameters:
         names.append("token_type_ids")
-    # Two windows and more tokens than one: a size of 1 would be taken for a constant.
+    # Two windows of several tokens: the tracer would take a size of 1 for a constant.
     example = {name: torch.ones(2, 16, dtype=torch.long) for name in names}
     try:
         with warnings.catch_warnings():
-            # The tracer's remarks on what will replace it some day, and on sizes taken for constants.
+            # Warnings of the tracer about its own deprecation and about sizes that it takes for constants.
             warnings.simplefilter("ignore")
             graph = openvino.convert_model(_Logits(loaded), example_input=example)
     except Exception as error:
@@ -91,15 +91,15 @@ def convert(model: str, *, allow_pickle: bool = False, trust_remote_code: bool =
         ) from error
     for output, name in zip(graph.outputs, ("start_logits", "end_logits"), strict=True):
         output.tensor.set_names({name})
-    # So that whoever reads it needs no configuration, and with it transformers, whose import takes a second.
+    # So that a reader of the graph needs no configuration, hence no transformers, whose import takes a second.
     graph.set_rt_info(str(positions_of(loaded.config) or ""), POSITIONS)
     return graph
 
 
 def save_graph(graph: Any, folder: Path) -> None:
-    """Write a graph into a folder; weights that half precision holds exactly are stored in it.
+    """Write a graph into a folder, in half precision if that represents all its weights exactly.
 
-    :raises OSError: it cannot be written
+    :raises OSError: the graph cannot be written
     """
     openvino = import_extra("openvino")
     path = folder / EXPORTED_GRAPH
@@ -110,7 +110,7 @@ def save_graph(graph: Any, folder: Path) -> None:
 
 
 def _fits_half(graph: Any) -> bool:
-    """Whether no number of the large constants changes in half precision."""
+    """Return whether no number of the constants changes in half precision, apart from single numbers."""
     import numpy as np
 
     for operation in graph.get_ops():
@@ -124,7 +124,7 @@ def _fits_half(graph: Any) -> bool:
 
 
 class _Logits(nn.Module):
-    """A model that returns a plain pair, whatever its output class."""
+    """Wraps a model so that it returns a plain pair of logits, whatever its output class."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

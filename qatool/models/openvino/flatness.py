@@ -1,7 +1,8 @@
-"""Tell logits that are flatter by far than usual: OpenVINO has been seen to give noise for a batch, very rarely.
+"""Detect logits that are far flatter than usual: very rarely, OpenVINO has been seen to return noise for a batch.
 
-The logits of a window that a model has read spread over many points, from the likeliest token to the least. Those of
-a batch that went wrong lie close together, whatever it holds. ``docs/backends.md`` tells what is known of it.
+The logits of a window that a model has read are spread over a wide range, from the most to the least likely token.
+The logits of a batch that went wrong lie close together, whatever it holds. ``docs/backends.md`` says what is known
+about it.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FLAT = 1 / 3
-"""Of the usual spread: windows of real texts, in whatever language, had 0.48 of it at least, noise had a tenth."""
+"""Share of the usual spread below which logits are flat: windows of real texts had at least 0.48 of it, in whatever
+language, noise had a tenth."""
 _KEPT = 65
-"""Batches of whose widest windows the median is what is usual."""
+"""How many batches are remembered: the usual spread is the median of those of their widest windows."""
 
 
 class FlatLogits:
-    """Knows how far the logits of the batches before spread; may be asked by several threads.
+    """Compares the spread of logits with that of the batches before; may be used by several threads.
 
-    :param usual: how far those of some windows do that were read first
+    :param usual: the spread to begin with, that of some windows that were read first
     """
 
     def __init__(self, usual: float) -> None:
@@ -35,14 +37,14 @@ class FlatLogits:
         self._lock = threading.Lock()
 
     def are_flat(self, logits: Sequence[NDArray[np.float32]], lengths: NDArray[np.int64]) -> bool:
-        """Whether any window of a batch spreads less than a third of what is usual; if not, take note of it.
+        """Return whether any window of a batch has less than a third of the usual spread; if none has, remember it.
 
-        :param logits: of the starts and of the ends: ``(b, t)`` each
+        :param logits: the start and the end logits, ``(b, t)`` each
         :param lengths: ``(b,)``: tokens of each window
         """
         found = spreads(logits, lengths)
         if not np.isfinite(found).all():
-            return False  # what is no number is dealt with where spans are searched
+            return False  # infinite scores and NaN are dealt with where spans are searched
         with self._lock:
             is_flat = bool(found.min(initial=np.inf) < _FLAT * statistics.median(self._widest))
             if not is_flat:
@@ -50,7 +52,7 @@ class FlatLogits:
         return is_flat
 
     def confirm(self, logits: Sequence[NDArray[np.float32]], lengths: NDArray[np.int64]) -> None:
-        """Take note of a batch that is flat by its nature, so that those like it soon are usual."""
+        """Remember a batch that is rightly flat, so that batches like it soon count as usual."""
         with self._lock:
             self._note(spreads(logits, lengths))
 
@@ -59,9 +61,9 @@ class FlatLogits:
 
 
 def spreads(logits: Sequence[NDArray[np.float32]], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return how far the logits of each window spread, of its starts or its ends, whichever do less: ``(b,)``.
+    """Return the spread ``(b,)`` of the logits of each window: largest less smallest, the lesser of starts and ends.
 
-    :param logits: of the starts and of the ends: ``(b, t)`` each
+    :param logits: the start and the end logits, ``(b, t)`` each
     :param lengths: ``(b,)``: tokens of each window
     """
     there = np.arange(logits[0].shape[1]) < lengths[:, None]

@@ -1,4 +1,4 @@
-"""Import OpenVINO and its companion NNCF: an extra, and without the usage statistics they would send."""
+"""Import OpenVINO and its companion NNCF, which are optional, without the usage statistics that they would send."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from qatool.errors import EnvironmentUnfitError
 
 
 def is_installed() -> bool:
-    """Whether models can be run by OpenVINO."""
+    """Return whether OpenVINO is installed."""
     return find_spec("openvino") is not None
 
 
 def import_extra(name: str) -> Any:
-    """Return ``openvino`` or ``nncf``.
+    """Return the module ``openvino`` or ``nncf``.
 
-    :raises EnvironmentUnfitError: it is not installed
+    :raises EnvironmentUnfitError: the module is not installed
     """
-    # Both report their use to their makers when this can be imported; nothing here goes to the network unasked.
+    # If openvino_telemetry can be imported, both report their use to their makers; qatool sends nothing unasked.
     modules: dict[str, Any] = sys.modules
     modules.setdefault("openvino_telemetry", None)
     try:

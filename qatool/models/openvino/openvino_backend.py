@@ -1,4 +1,4 @@
-"""The OpenVINO backend: the same models on a CPU, faster; also those quantised to int8."""
+"""The OpenVINO backend, which runs the same models faster on a CPU, and also models quantised to int8."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 1_024
 """As with torch: activations of more tokens no longer fit the caches of a core."""
 _SAME = 1e-2
-"""Logits that lie no further apart are those of the same batch."""
+"""Two readings of a batch agree if their logits differ by no more than about this."""
 _READINGS = 5
-"""Of a batch, until the model is given up: noise was seen twice in a row."""
+"""How often a flat batch is read before the model is given up: noise was seen twice in a row."""
 _WIDTHS = 8
-"""Batches are as wide as a multiple of this: each new shape costs some milliseconds of making code for it."""
+"""The width of batches is a multiple of this: each new shape costs some milliseconds to generate code for it."""
 
 _CORES: dict[int, Any] = {}
 
 _Logits = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Of the starts and of the ends: ``(b, t)`` each."""
+"""The start and the end logits, ``(b, t)`` each."""
 
 
 class OpenVINOBackend:
@@ -51,7 +51,7 @@ class OpenVINOBackend:
 
     :param model: folder or hub id of a transformers model, or a folder that ``qatool export`` made
     :param precision: ``auto`` (int8 if the model was quantised, else fp32), ``fp32``, ``bf16`` or ``int8``
-    :param tokenizer_limit: longest input the tokenizer names
+    :param tokenizer_limit: longest input, in tokens, that the tokenizer states
     :param streams: batches that may be read at once
     :raises EnvironmentUnfitError: OpenVINO is not installed, the precision fits neither model nor processor, or the
         model does not load
@@ -80,7 +80,7 @@ class OpenVINOBackend:
         )
         self.streams = streams
         self.max_length = _max_length(loaded, model, tokenizer_limit, trust_remote_code=trust_remote_code)
-        # What is not int8 in a quantised model may as well be of half precision.
+        # The parts of a quantised model that are not int8 may be in half precision.
         half = self.precision == "bf16" or (self.precision == "int8" and "BF16" in capabilities)
         precision_hint = "bf16" if half else "f32"
         self._compile = partial(_compiled, core, loaded, precision=precision_hint)
@@ -92,16 +92,16 @@ class OpenVINOBackend:
     def _try_shapes(self, model: str, *, words: int) -> float:
         """Make sure that the graph takes batches of other shapes than the one it was traced with.
 
-        :param words: in the vocabulary
-        :returns: how far the logits spread
-        :raises EnvironmentUnfitError: it does not
+        :param words: size of the vocabulary
+        :returns: the largest spread of the logits of a window; see :func:`spreads`
+        :raises EnvironmentUnfitError: the graph takes only one shape
         """
         widest = 0.0
         draw = np.random.default_rng(0)
         for count, tokens in ((1, 8), (3, 24)):
             shape = (count, min(tokens, self.max_length))
             inputs = {name: np.ones(shape, dtype=np.int64) for name in self._inputs}
-            # Words at random spread logits as those of a text do.
+            # Logits of random words are spread as widely as those of a text.
             inputs["input_ids"] = draw.integers(words, size=shape)
             request = self._request()
             try:
@@ -116,9 +116,9 @@ class OpenVINOBackend:
         return widest
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
-        """Run the model; see :class:`~qatool.models.backend.Backend`. Logits that cannot be right are made again.
+        """Run the model; see :class:`~qatool.models.backend.Backend`. A batch whose logits look like noise is reread.
 
-        :raises EnvironmentUnfitError: they cannot be right however often they are made
+        :raises EnvironmentUnfitError: every reading gave noise
         """
         found = self._infer(batch, self._request())
         if self._flat.are_flat(found, batch.lengths):
@@ -127,13 +127,14 @@ class OpenVINOBackend:
         return start, end
 
     def _again(self, batch: WindowBatch, found: _Logits) -> _Logits:
-        """Read a batch again with a flat window, until there is none or until two readings agree that there is.
+        """Read a batch with a flat window again, until no window is flat or two readings in a row agree.
 
-        :raises EnvironmentUnfitError: neither comes
+        :param found: the logits of the first reading
+        :raises EnvironmentUnfitError: neither happens in a few readings
         """
         for reading in range(1, _READINGS):
             before = found
-            # One that has nothing in common with the others but the weights.
+            # From the third reading on, a fresh request, which shares nothing with the others but the weights.
             request = self._request() if reading == 1 else self._compile(streams=1).create_infer_request()
             found = self._infer(batch, request)
             if all(np.allclose(*pair, atol=_SAME) for pair in zip(before, found, strict=True)):
@@ -149,9 +150,9 @@ class OpenVINOBackend:
         )
 
     def _infer(self, batch: WindowBatch, request: Any) -> _Logits:
-        """Run the model once: the logits of the starts and of the ends.
+        """Run the model once, and return the start and end logits.
 
-        :raises BatchTooLargeError: there is not enough memory
+        :raises BatchTooLargeError: there is too little memory for the batch
         """
         try:
             request.infer(inputs_of(batch, self._inputs, limit=self.max_length), share_inputs=True)
@@ -160,7 +161,7 @@ class OpenVINOBackend:
                 raise BatchTooLargeError(str(error)) from error
             raise
         tokens = batch.input_ids.shape[1]
-        # The next batch of this thread is written over the same memory.
+        # Copied, as the next batch of this thread overwrites the same memory.
         start, end = (request.get_output_tensor(index).data[:, :tokens].copy() for index in range(2))
         return start, end
 
@@ -173,7 +174,7 @@ class OpenVINOBackend:
 
 
 def _compiled(core: Any, graph: Any, *, precision: str, streams: int) -> Any:
-    """Return a graph made ready to read ``streams`` batches at once, each on one thread."""
+    """Return a graph compiled to read ``streams`` batches at once, each on one thread."""
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": streams,
@@ -184,11 +185,11 @@ def _compiled(core: Any, graph: Any, *, precision: str, streams: int) -> Any:
 
 
 def _core(openvino: ModuleType) -> Any:
-    """Return the one core of this process; one forked from it needs threads, hence a core, of its own.
+    """Return the single core of this process; a forked process needs threads, and hence a core, of its own.
 
-    A core's CPU plugin gives the thread that makes it a stack for signal handlers, and puts back the one it found
-    when it goes. Were there two, the first to go would leave the second one to put back memory that is gone, and the
-    next signal would end the process: so it stays.
+    The CPU plugin of a core gives the thread that makes it a stack for signal handlers, and restores the stack that
+    it found when the core is deleted. If there were two cores, and the first were deleted first, the second would
+    later restore memory that is gone, and the next signal would crash the process. So the core is never deleted.
     """
     process = os.getpid()
     if process not in _CORES:
@@ -197,16 +198,16 @@ def _core(openvino: ModuleType) -> Any:
 
 
 def inputs_of(batch: WindowBatch, names: Collection[str], *, limit: int) -> dict[str, NDArray[np.int64]]:
-    """Return what a converted graph takes of a batch.
+    """Return the inputs of a converted graph for a batch.
 
-    :param names: of the graph's inputs
+    :param names: the names of the graph's inputs
     :param limit: longest window that the model has positions for, in tokens
     """
     count, tokens = batch.input_ids.shape
     width = min(-(-tokens // _WIDTHS) * _WIDTHS, max(tokens, limit))
     inputs = {name: np.zeros((count, width), dtype=np.int64) for name in names}
     inputs["input_ids"][:, :tokens] = batch.input_ids
-    # Behind the padding that the tokenizer knows comes some that the mask alone hides.
+    # The columns added here hold the id 0 rather than the tokenizer's padding; the mask hides them all the same.
     inputs["attention_mask"][:] = np.arange(width) < batch.lengths[:, None]
     if "token_type_ids" in names and batch.token_type_ids is not None:
         inputs["token_type_ids"][:, :tokens] = batch.token_type_ids
@@ -216,7 +217,7 @@ def inputs_of(batch: WindowBatch, names: Collection[str], *, limit: int) -> dict
 def resolve_precision(precision: str, *, model: str, is_quantised: bool, has_bf16: bool) -> str:
     """Return the precision that ``--precision`` means for a model on this processor.
 
-    :raises EnvironmentUnfitError: model or processor cannot do it
+    :raises EnvironmentUnfitError: the model or the processor does not support the precision
     """
     if precision == "auto":
         return "int8" if is_quantised else "fp32"
@@ -238,7 +239,7 @@ def resolve_precision(precision: str, *, model: str, is_quantised: bool, has_bf1
 
 
 def _max_length(graph: Any, model: str, tokenizer_limit: int, *, trust_remote_code: bool) -> int:
-    """Return the longest window in tokens: as the graph says, else as the model's configuration does."""
+    """Return the longest window, in tokens, that the graph states or, if it does not, the model's configuration."""
     if not graph.has_rt_info(POSITIONS):
         return longest_input(load_config(model, trust_remote_code=trust_remote_code), tokenizer_limit)
     positions = graph.get_rt_info(POSITIONS).astype(str)
@@ -246,7 +247,7 @@ def _max_length(graph: Any, model: str, tokenizer_limit: int, *, trust_remote_co
 
 
 def _vocabulary(graph: Any) -> int:
-    """Return how many ids a graph has embeddings for: the rows of the table that it takes by ``input_ids``."""
+    """Return how many token ids a graph has embeddings for: the rows of the table that ``input_ids`` index."""
     sizes = {}
     for op in graph.get_ops():
         if op.get_type_name() != "Gather":
@@ -260,7 +261,7 @@ def _vocabulary(graph: Any) -> int:
 
 
 def _graph(core: Any, model: str, *, allow_pickle: bool, trust_remote_code: bool) -> Any:
-    """Return the graph of a model, converted anew where none can be kept."""
+    """Return the graph of a model, converted anew where it cannot be cached or the cached one is damaged."""
     try:
         path = converted(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     except OutputError as error:

@@ -1,4 +1,4 @@
-"""Quantise a converted model to int8: weights and activations, scales from real windows."""
+"""Quantise the weights and activations of a converted model to int8, with scales taken from real windows."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ if TYPE_CHECKING:
     from qatool.windows.assemble import WindowBatch
 
 CALIBRATION_WINDOWS = 300
-"""As many as NNCF asks for by default; more gain nothing."""
+"""Windows to take scales from: as many as NNCF uses by default; more gain nothing."""
 _ACTIVATIONS = {"Gelu", "Relu", "Swish"}
 
 
 def quantize(graph: Any, batches: Sequence[WindowBatch], *, limit: int) -> Any:
-    """Return a graph most of whose matrix products are of int8.
+    """Return a graph in which most matrix products are int8.
 
     Post-training quantisation by NNCF: SmoothQuant (Xiao et al., 2022), symmetric weights, asymmetric activations,
-    bias correction. Attention stays as it was, and so does what follows an activation function in the first half of
-    the layers: their numbers range far, and what goes wrong early goes wrong in all that follows. Of layers built
-    otherwise than BERT's, whose products do not follow such a function at once, all products are of int8.
+    bias correction. Attention is not quantised, and neither are, in the first half of the layers, the products right
+    behind an activation function: their inputs have a wide range, and early errors spread to all later layers. In
+    layers that are built differently from BERT's, where no product is right behind such a function, all products are
+    int8.
 
-    :param graph: an ``openvino.Model``, see :func:`~qatool.models.openvino.conversion.convert`
-    :param batches: of real windows, from which the ranges of activations are taken
+    :param graph: an ``openvino.Model``; see :func:`~qatool.models.openvino.conversion.convert`
+    :param batches: batches of real windows, from which the ranges of activations are taken
     :param limit: longest window that the model has positions for, in tokens
     :raises EnvironmentUnfitError: NNCF is not installed
     """
     nncf = import_extra("nncf")
     names = {name for port in graph.inputs for name in port.get_names()}
     nncf.set_log_level(logging.ERROR)
-    # Its bars go to standard output, where data may go.
+    # NNCF writes progress bars to standard output, where data may go.
     with contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
             graph,
@@ -51,7 +52,7 @@ def quantize(graph: Any, batches: Sequence[WindowBatch], *, limit: int) -> Any:
 
 
 def _early_behind_activations(graph: Any) -> list[str]:
-    """Return the names of the products right behind an activation function, the earlier half of them."""
+    """Return the names of the earlier half of all matrix products that are right behind an activation function."""
     names = [
         operation.get_friendly_name()
         for operation in graph.get_ordered_ops()

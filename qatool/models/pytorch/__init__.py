@@ -1,1 +1,1 @@
-"""The PyTorch backend, and what makes it fast on a card."""
+"""The PyTorch backend, and the code that makes it fast on a card."""

@@ -1,13 +1,13 @@
-"""What a card does in fewer kernels than a model asks for: activations within products, sums with their norms.
+"""Fuse modules so that a card needs fewer kernels: activations within products, and sums with their norms.
 
-Of an encoder's time on a card half is matrix products; sums, norms and activations take a third, and nearly all of
-that is reading and writing numbers between kernels. Modules are known by their parts, so that this serves BERT,
-RoBERTa, ELECTRA, DeBERTa and what else is built like them, and each is held against what takes its place. Whether the
-whole model gives the same logits is found out by whoever asks for it, as
+On a card, half of an encoder's time goes to matrix products; sums, norms and activations take a third, nearly all of
+it for reading and writing numbers between kernels. Modules are recognised by their parts, so that this works for
+BERT, RoBERTa, ELECTRA, DeBERTa and models built like them, and each fused module is compared with the one it
+replaces. It is up to the caller to compare the logits of the whole model, as
 :func:`~qatool.models.pytorch.ways.fastest_way` does.
 
-The product's activation is the tanh approximation of GELU (Hendrycks and Gimpel 2016). It is 0.0005 off at most,
-which among activations of the order of 1 is less than what half precision rounds away.
+The activation within a product is the tanh approximation of GELU (Hendrycks and Gimpel 2016). Its error is at most
+0.0005, which for activations of the order of 1 is less than the rounding error of half precision.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _ACTIVATED = (("dense", "intermediate_act_fn"), ("lin1", "activation"))
-"""Names of a product, and of the activation that its module applies to what comes of it."""
+"""Pairs of names: a linear layer, and the activation that its module applies to the output of that layer."""
 _GELU = frozenset(
     {"GELU", "GELUActivation", "GELUTanh", "PytorchGELUTanh", "NewGELUActivation", "FastGELUActivation"}
 )
 _PROBED = 64
-"""Rows of random numbers that a module is held against."""
+"""Rows of random numbers with which a fused module is compared with the usual one."""
 _APPROXIMATION = 3e-4
-"""How far GELU is from its tanh approximation, as a root mean square."""
+"""Root mean square of the difference between GELU and its tanh approximation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Swap:
-    """A module in place of another."""
+    """A fused module that can take the place of a usual one."""
 
     parent: nn.Module
     name: str
@@ -49,9 +49,9 @@ class _Swap:
 
 
 class Fusion:
-    """Puts fused modules into a model, and the usual ones back; both share their weights.
+    """Puts fused modules into a model, or the usual ones back; both share their weights.
 
-    :param swaps: what to put where
+    :param swaps: the pairs of modules, with their places in the model
     """
 
     def __init__(self, swaps: Sequence[_Swap]) -> None:
@@ -59,9 +59,9 @@ class Fusion:
 
     @classmethod
     def of(cls, model: nn.Module) -> Self:
-        """Find what can be fused; nothing is changed yet.
+        """Find the modules that can be fused; the model is not changed yet.
 
-        :param model: on its device, in half precision there, in evaluation mode
+        :param model: the model, on its device, in half precision and in evaluation mode
         """
         with torch.inference_mode():
             return cls([swap for module in model.modules() for swap in (*_activations(module), *_sums(module))])
@@ -72,14 +72,14 @@ class Fusion:
     def put(self, *, in_place: bool) -> None:
         """Put the fused modules in place, or the usual ones.
 
-        :param in_place: the fused ones
+        :param in_place: whether to put the fused ones
         """
         for swap in self._swaps:
             setattr(swap.parent, swap.name, swap.fused if in_place else swap.usual)
 
 
 class _ActivatedLinear(nn.Module):
-    """A linear layer and GELU."""
+    """A linear layer followed by GELU."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class _ActivatedLinear(nn.Module):
 
 
 class _NormalisedSum(nn.Module):
-    """A linear layer, the sum with what went around it, and its norm."""
+    """A linear layer followed by the addition of a residual and a layer norm."""
 
     def __init__(self, linear: nn.Linear, norm: nn.LayerNorm) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class _NormalisedSum(nn.Module):
 
 
 def is_fused(model: nn.Module) -> bool:
-    """Whether modules of a model were replaced."""
+    """Return whether any modules of a model are replaced by fused ones."""
     return any(isinstance(module, _ActivatedLinear | _NormalisedSum) for module in model.modules())
 
 
@@ -135,20 +135,20 @@ def _sums(module: nn.Module) -> Iterator[_Swap]:
 
 
 def _is_plain(linear: object) -> TypeGuard[nn.Linear]:
-    """Whether it is a linear layer with a bias and nothing else."""
+    """Return whether a module is a plain linear layer with a bias."""
     return type(linear) is nn.Linear and linear.bias is not None
 
 
 def _is_watched(*modules: nn.Module) -> bool:
-    """Whether somebody is told when one of the modules is called, or has it do something else."""
+    """Return whether any of the modules has hooks or a ``forward`` of its own, which fusing would bypass."""
     return any(one._forward_hooks or one._forward_pre_hooks or "forward" in vars(one) for one in modules)
 
 
 def _agree(usual: nn.Module, fused: nn.Module, linear: nn.Linear, *, residual: bool = False) -> bool:
-    """Whether two modules give the same of random numbers, but for rounding.
+    """Return whether two modules give the same outputs for random numbers, apart from rounding.
 
-    :param linear: of both
-    :param residual: whether they take what went around them, too
+    :param linear: the linear layer in both
+    :param residual: whether the modules also take a residual
     """
     weight = linear.weight
     dice = torch.Generator().manual_seed(0)
@@ -156,7 +156,7 @@ def _agree(usual: nn.Module, fused: nn.Module, linear: nn.Linear, *, residual: b
     try:
         given = [torch.randn(1, _PROBED, size, generator=dice).to(weight) for size in sizes]
         one, other = (module(*given).float() for module in (usual, fused))
-        # Each of three roundings is off by 0.3 of the numbers' spacing, as a root mean square.
+        # Each of three roundings has an error of 0.3 of the spacing of numbers, as a root mean square.
         rounding = torch.finfo(weight.dtype).eps * one.norm()
         return bool((one - other).norm() <= rounding + _APPROXIMATION * one.numel() ** 0.5)
     except Exception as error:  # noqa: BLE001  (no Triton, no compiler for it, weights of another kind, …)
@@ -166,9 +166,9 @@ def _agree(usual: nn.Module, fused: nn.Module, linear: nn.Linear, *, residual: b
 
 @torch.library.custom_op("qatool::activated_product", mutates_args=())
 def activated_product(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return GELU of a linear layer's product, on a card within the product's kernel.
+    """Return GELU of the output of a linear layer; on a card, both are computed in one kernel.
 
-    :param values: ``(…, m)``
+    :param values: ``(…, m)``: the inputs of the layer
     :param weight: ``(n, m)``
     :param bias: ``(n,)``
     :returns: ``(…, n)``
@@ -184,12 +184,12 @@ def _(values: Tensor, weight: Tensor, _bias: Tensor) -> Tensor:
 
 @torch.library.custom_op("qatool::normalised_sum", mutates_args=())
 def normalised_sum(values: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-    """Return the layer norm of a sum, on a card in one kernel.
+    """Return the layer norm of ``values + residual``; on a card, both are computed in one kernel.
 
     :param values: ``(…, d)``, as is ``residual``
     :param weight: ``(d,)``, as is ``bias``
-    :raises ImportError: this torch comes without Triton
-    :raises ValueError: they are of other shapes
+    :raises ImportError: this build of torch comes without Triton, and the tensors are on a card
+    :raises ValueError: the shapes do not match
     """
     if residual.shape != values.shape or weight.shape != bias.shape or weight.shape != values.shape[-1:]:
         raise ValueError(f"shapes of another sum: {values.shape}, {residual.shape}, {weight.shape}, {bias.shape}")

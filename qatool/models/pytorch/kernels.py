@@ -1,7 +1,7 @@
-"""Kernels of our own, in Triton, which comes with torch's builds for CUDA and is missing from others.
+"""Kernels of our own in Triton, which comes with torch's builds for CUDA and is missing from others.
 
-What torch does in two kernels is one here: a layer's sum with what went around it, and the norm of that sum. Both do
-so little to each number that the time is that of reading and writing it.
+There is one kernel for what torch does in two: adding a residual to the output of a layer, and the norm of that sum.
+Both steps compute so little per number that nearly all their time goes to reading and writing it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import triton
 import triton.language as tl
 
 _NUMBERS_A_WARP = 256
-"""Eight for each of its threads: what is read at once."""
+"""Numbers per warp: eight for each of its 32 threads, which a thread reads at once."""
 _MOST_WARPS = 16
 
 
 def normalised_sum(
     values: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
-    """Return the layer norm of a sum; computed in fp32 whatever the tensors are.
+    """Return the layer norm of ``values + residual``, computed in fp32 whatever the type of the tensors.
 
-    :param values: ``(…, d)``, contiguous, on a card, as are the others
-    :param residual: of the same shape
+    :param values: ``(…, d)``, contiguous and on a card, as are the others
+    :param residual: ``(…, d)``
     :param weight: ``(d,)``
     :param bias: ``(d,)``
     """
@@ -38,7 +38,7 @@ def normalised_sum(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _normalise_sum(values, residual, weight, bias, normalised, width, epsilon, block: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Normalise one row; Ba et al., "Layer Normalization" (2016)."""
+    """Add and normalise one row; Ba et al., "Layer Normalization" (2016)."""
     column = tl.arange(0, block)
     inside = column < width
     place = tl.program_id(0).to(tl.int64) * width + column

@@ -1,4 +1,4 @@
-"""Copies to a device and back that neither side waits for."""
+"""Copy data to a device and back without either side waiting."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 class Download(Protocol):
-    """A copy on its way to the host."""
+    """A copy that is being made to the host."""
 
     def ready(self) -> bool:
-        """Whether it has arrived, and with it all that was asked of the device before."""
+        """Return whether the copy has arrived; all work launched on the device before it is then done, too."""
         ...
 
     def wait(self) -> NDArray[Any]:
-        """Return it, when it has arrived."""
+        """Wait for the copy, and return it."""
         ...
 
 
 class Lane(Protocol):
-    """The way to a device and back."""
+    """Copies data to a device and back."""
 
     def upload(self, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
-        """Return the arrays as tensors on the device; whoever computes with them next need not wait for them."""
+        """Return the arrays as tensors on the device; work launched on them next waits for the copies by itself."""
         ...
 
     def download(self, values: Tensor) -> Download:
@@ -40,19 +40,19 @@ class Lane(Protocol):
 
 
 def lane_of(device: torch.device) -> Lane:
-    """Return the lane of a device; that of the CPU copies nothing."""
+    """Return the lane of a device; the lane of the CPU copies nothing."""
     return CardLane(device) if device.type == "cuda" else HostLane()
 
 
 class HostLane:
-    """For a device that has the host's own memory: everything is there at once."""
+    """The lane of a device that shares the memory of the host, so that nothing need be copied."""
 
     def upload(self, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Tensor]:
-        """Return the arrays as tensors of the same memory."""
+        """Return the arrays as tensors that share their memory."""
         return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
     def download(self, values: Tensor) -> Download:
-        """Return what is there."""
+        """Return a download that is ready at once."""
         return _Here(values.numpy())
 
 
@@ -68,9 +68,9 @@ class _Here:
 
 
 class CardLane:
-    """Copies through pinned memory on streams beside the one that computes.
+    """Copies through pinned memory, on streams other than the one that computes.
 
-    One for each way: the next shard must not wait for the answers to this one.
+    There is one stream for each direction: the upload of the next shard must not wait for the results of this one.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Windows one after the other, where the model is: a batch without padding, and none of it waits for the device."""
+"""Packed batches: windows one after the other on the device of the model, without padding or waiting."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedBatch:
-    """``b`` windows of ``n`` tokens in all, on one device. Numbers that the host knows are plain integers."""
+    """``b`` windows with ``n`` tokens in all, on one device; sizes that the host needs are plain integers."""
 
     input_ids: Tensor
     """``(n,)``, int64"""
     token_type_ids: Tensor | None
     """``(n,)``, int64, or ``None`` where the model has none."""
     position: Tensor
-    """``(n,)``, int64: of each token in its window, from 0."""
+    """``(n,)``, int64: position of each token in its window, from 0."""
     boundaries: Tensor
     """``(b + 1,)``, int64: tokens of window ``i`` are ``boundaries[i]:boundaries[i + 1]``."""
     lengths: Tensor
-    """``(b,)``, int64"""
+    """``(b,)``, int64: number of tokens."""
     context_first: Tensor
     """``(b,)``: position of the first context token."""
     context_length: Tensor
-    """``(b,)``"""
+    """``(b,)``: number of context tokens."""
     null_position: Tensor
     """``(b,)``: position of the classification token."""
     longest: int
     """Tokens of the longest window."""
     longest_context: int
-    """Most context tokens of a window."""
+    """The largest number of context tokens in any window."""
     pad_token_id: int
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def rows(self, values: Tensor) -> Tensor:
-        """Return flat ``values (n,)`` window by window: ``(b, longest)``; behind a window's end stands anything."""
+        """Return flat ``values (n,)`` as ``(b, longest)``, a row per window; values behind its end are arbitrary."""
         index = self.boundaries[:-1, None] + torch.arange(self.longest, device=values.device)
         return values[index.clamp(max=len(values) - 1)]
 
     @property
     def filled(self) -> Tensor:
-        """Which places of :meth:`rows` hold a token: ``(b, longest)``."""
+        """``(b, longest)``: which values of :meth:`rows` belong to a token."""
         return torch.arange(self.longest, device=self.lengths.device) < self.lengths[:, None]
 
 
 def packed(batch: WindowBatch, device: torch.device, *, pad_token_id: int) -> PackedBatch:
-    """Return padded windows of the host one after the other, on a device."""
+    """Return padded windows of the host as a packed batch on a device."""
     filled = np.arange(batch.input_ids.shape[1]) < batch.lengths[:, None]
 
     def moved(values: NDArray[Any]) -> Tensor:

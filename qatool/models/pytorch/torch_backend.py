@@ -25,25 +25,26 @@ if TYPE_CHECKING:
     from qatool.windows.assemble import WindowBatch
 
 CPU_BATCH_TOKENS = 1_024
-"""Activations of more tokens than these no longer fit the caches of a core; see ``docs/decisions.md``."""
+"""Tokens per batch: the activations of more no longer fit the caches of a core; see ``docs/decisions.md``."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _HALF = {"bf16", "fp16"}
 
 
 class ModelInMemory:
-    """A question-answering model that is there already, as a backend; also one that is being trained.
+    """A backend for a question-answering model that is already in memory, even if it is being trained.
 
-    :param model: an ``AutoModelForQuestionAnswering``, in evaluation mode when asked
-    :param device: where it is
-    :param max_length: longest window it reads, in tokens
+    :param model: an ``AutoModelForQuestionAnswering``, which must be in evaluation mode whenever the backend is used
+    :param device: the device that the model is on
+    :param precision: the arithmetic of the model, as named in :class:`~qatool.models.backend.Backend`
+    :param max_length: longest window that the model reads, in tokens
     :param streams: batches that may be run at once
-    :param puts_together: whether batches are put together on the device; ``None``: where that pays
+    :param puts_together: whether batches are put together on the device; ``None``: only on a CUDA card
     """
 
     name = "torch"
     puts_together_on = frozenset({"cuda"})
-    """Kinds of devices that batches are put together on."""
+    """Kinds of devices on which batches are put together by default."""
     _may_fuse = False
     """Whether modules of the model may be replaced: not while it is being trained."""
 
@@ -91,7 +92,7 @@ class ModelInMemory:
 
     @property
     def way(self) -> str:
-        """How the model is run, in words: it decides the last bits."""
+        """The way in which the model is run, in words; it decides the last bits of the logits."""
         return f"{self._way.name}, fused" if is_fused(self._model) else self._way.name
 
     def packed_logits(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
@@ -100,12 +101,12 @@ class ModelInMemory:
             return self._way(self._model, batch)
 
     def wider(self) -> DeviceBackend | None:
-        """Return nothing: there is only this model."""
+        """Return ``None``: there is only this model."""
         return None
 
     @cached_property
     def _way(self) -> Way:
-        """The fastest way to run the model, found out when it is first needed."""
+        """The fastest way to run the model, determined at its first use."""
         return self._find_way(may_pack=self.precision in _HALF)
 
     def _find_way(self, *, may_pack: bool) -> Way:
@@ -128,9 +129,9 @@ class TorchBackend(ModelInMemory):
     :param model: folder or hub id
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     :param precision: ``auto`` (fp32 on a CPU, bf16 or fp16 on a card), ``fp32``, ``bf16`` or ``fp16``
-    :param tokenizer_limit: longest input the tokenizer names
+    :param tokenizer_limit: longest input, in tokens, that the tokenizer states
     :param streams: batches that a CPU may be asked to read at once
-    :param compile: compile the model, on a card
+    :param compile: whether to compile the model, on a card
     :raises EnvironmentUnfitError: the device is absent, the precision does not fit it or the model does not load
     """
 
@@ -170,7 +171,7 @@ class TorchBackend(ModelInMemory):
         }
         self._may_fuse = place.type == "cuda" and resolved in _HALF
         if self.lane is not None:
-            # The model is set up for its way by this, and only then compiled.
+            # This sets the model up for the fastest way, which must be done before it is compiled.
             with unless_full("the model", place):
                 _ = self._way
             if compile:
@@ -185,7 +186,7 @@ class TorchBackend(ModelInMemory):
         return self.packed_logits(packed(batch, self._device, pad_token_id=padding))
 
     def wider(self) -> DeviceBackend | None:
-        """Return the model in bf16, or fp32 where the card has none; ``None`` where it is no half precision."""
+        """Return a backend in bf16, or in fp32 where the card has no bf16; ``None`` where this one is not fp16."""
         if self.precision != "fp16":
             return None
         if self._wider is None:
@@ -197,7 +198,7 @@ class TorchBackend(ModelInMemory):
 def resolve_device(device: str) -> torch.device:
     """Return the device that ``--device`` names.
 
-    :raises EnvironmentUnfitError: it is not a device of this machine
+    :raises EnvironmentUnfitError: this machine has no such device
     """
     if device == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -218,14 +219,14 @@ def resolve_device(device: str) -> torch.device:
 
 
 def has_bf16(card: torch.device | None = None) -> bool:
-    """Whether a card (``None``: the current one) computes in bf16; those before NVIDIA's Ampere only imitate it."""
+    """Return whether a card (``None``: the current one) computes in bf16; cards before NVIDIA's Ampere emulate it."""
     return torch.cuda.get_device_capability(card) >= (8, 0)
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Return the precision that ``--precision`` means on ``device``.
 
-    :raises EnvironmentUnfitError: the device cannot do it
+    :raises EnvironmentUnfitError: the device does not support the precision
     """
     if precision == "auto":
         if device.type == "cpu":
@@ -239,15 +240,15 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the processor has instructions of its own for half precision, and torch the library for them."""
+    """Return whether the processor has bf16 instructions, and torch the library that uses them."""
     is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return is_there and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def load_weights(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_remote_code: bool) -> Any:
-    """Load a question-answering model from safetensors (unless pickles are allowed) in ``dtype``, for inference.
+    """Load a question-answering model in ``dtype``, for inference; only from safetensors unless pickles are allowed.
 
-    :raises EnvironmentUnfitError: it does not load, or has no weights for its head
+    :raises EnvironmentUnfitError: the model does not load, or lacks weights, such as those of its head
     """
     from transformers import AutoModelForQuestionAnswering
     from transformers.utils import logging

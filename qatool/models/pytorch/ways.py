@@ -1,10 +1,11 @@
-"""Ways to run a model over windows on a card, the fastest that gives the right logits found out when it is loaded.
+"""Ways to run a model over windows on a card; the fastest that gives the right logits is chosen when it is loaded.
 
-Packed: all windows of a batch as one sequence, attention kept within each by a kernel for sequences of any length. No
-token is padding. Models that mix tokens elsewhere than in attention, or that attend in a way of their own, give other
-logits so; a few made-up windows tell. Padded: windows side by side. The mask is given as transformers would make it,
-where that is right too: to make it, transformers asks the device whether there is padding at all, and waits.
-Either way, what a card does in fewer kernels is done so: see :mod:`qatool.models.pytorch.fusion`.
+Packed: all windows of a batch form one sequence without padding, and a kernel for sequences of any length keeps
+attention within each window. Models that mix tokens elsewhere than in attention, or that have an attention of their
+own, give other logits in this way, which a few made-up windows reveal. Padded: the windows are rows, padded to the
+longest. The mask is given in the form into which transformers would turn it, if the logits then are right:
+transformers itself would first ask the device whether there is any padding, and wait for the answer.
+Either way, modules are fused where possible: see :mod:`qatool.models.pytorch.fusion`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PACKED_ATTENTION = "qatool_packed"
-"""The name that transformers knows :func:`packed_attention` by."""
+"""The name under which :func:`packed_attention` is registered with transformers."""
 _TOLERANCE = 0.1
-"""See :func:`distance`; up to this two ways agree: half precision makes some 0.01."""
+"""Two ways agree up to this :func:`distance`; half precision alone makes about 0.01."""
 _PROBED_LENGTHS = (9, 23, 16, 5)
 _GRAIN = 128
-"""The longest window of a batch is told to the kernel in steps of this: it is no more than an upper bound there."""
+"""The length of the longest window, only an upper bound for the kernel, is rounded up to a multiple of this."""
 
 
 class Way(Protocol):
@@ -40,7 +41,7 @@ class Way(Protocol):
 
     @property
     def name(self) -> str:
-        """For logs."""
+        """The name of the way, for logs and the plan."""
         ...
 
     @property
@@ -49,15 +50,15 @@ class Way(Protocol):
         ...
 
     def __call__(self, model: Any, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        """Return start and end logits, each ``(b, t)``; anything where there is no token."""
+        """Return start and end logits, each ``(b, t)``; values where there is no token are arbitrary."""
         ...
 
 
 @dataclass(frozen=True)
 class PaddedWay:
-    """Windows side by side, padded to the longest.
+    """Runs the windows of a batch as rows, padded to the longest.
 
-    :param ready_mask: give the mask as ``scaled_dot_product_attention`` takes it
+    :param ready_mask: whether to give the mask in the form that ``scaled_dot_product_attention`` takes
     """
 
     ready_mask: bool
@@ -65,7 +66,7 @@ class PaddedWay:
 
     @property
     def name(self) -> str:
-        """For logs."""
+        """The name of the way, for logs and the plan."""
         return "padded, ready mask" if self.ready_mask else "padded"
 
     def __call__(self, model: Any, batch: PackedBatch) -> tuple[Tensor, Tensor]:
@@ -81,9 +82,9 @@ class PaddedWay:
 
 @dataclass(frozen=True)
 class PackedWay:
-    """Windows one after the other.
+    """Runs the windows of a batch one after the other, as a single sequence.
 
-    :param first_position: the position that the model gives the first token of a window
+    :param first_position: the position id that the model gives to the first token of a window
     """
 
     first_position: int
@@ -119,12 +120,13 @@ def packed_attention(
     max_length_q: int,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within each window only; an attention function as transformers asks for it.
+    """Attend within each window only; an attention function in the form that transformers expects.
 
-    :param query: ``(1, heads, n, size)``, as are key and value
+    :param query: ``(1, heads, n, size)``, as are ``key`` and ``value``
+    :param scaling: factor on the attention scores, ``None`` for ``size ** -0.5``
     :param cu_seq_lens_q: ``(b + 1,)``, int32: boundaries of the windows
-    :param max_length_q: tokens of the longest window at most
-    :returns: ``(1, n, heads, size)``, and no weights
+    :param max_length_q: upper bound of the tokens of the longest window
+    :returns: ``(1, n, heads, size)``, and ``None`` in place of the weights
     """
     flat = [states[0].transpose(0, 1) for states in (query, key, value)]
     usual = query.shape[-1] ** -0.5
@@ -141,7 +143,7 @@ def packed_attention(
 def _each_by_itself(
     query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, _: Tensor, __: int, ___: int
 ) -> Tensor:
-    """Attend one window after the other: what a CPU has in place of the kernel."""
+    """Attend within one window after the other, as a CPU has no kernel for packed windows."""
     sizes = boundaries.diff().tolist()
     windows = zip(*(torch.split(states, sizes) for states in (query, key, value)), strict=True)
     attended = [
@@ -154,12 +156,12 @@ def _each_by_itself(
 def fastest_way(
     model: Any, *, vocabulary: int, pad_token_id: int | None, may_pack: bool, may_fuse: bool = False
 ) -> Way:
-    """Return the fastest way that gives a model's own logits, and set the model up for it.
+    """Return the fastest way that gives the same logits as the plain padded way, and set the model up for it.
 
-    :param model: on its device, in evaluation mode, with the attention of ``scaled_dot_product_attention``
-    :param vocabulary: tokens it knows
-    :param may_pack: whether the packed way is to be tried
-    :param may_fuse: whether modules of it may be replaced, see :mod:`qatool.models.pytorch.fusion`
+    :param model: the model, on its device, in evaluation mode
+    :param vocabulary: number of tokens that the model knows
+    :param may_pack: whether to try the packed way
+    :param may_fuse: whether modules of the model may be replaced; see :mod:`qatool.models.pytorch.fusion`
     """
     usual = str(getattr(model.config, "_attn_implementation", None))
     plain = PaddedWay(ready_mask=False)
@@ -174,7 +176,7 @@ def fastest_way(
         fusion.put(in_place=fused)
         as_is = [plain] if fused else []
         for alike, attention in ((packed, PACKED_ATTENTION), (masked, usual), (as_is, usual)):
-            # Of positions that begin elsewhere the wrong ones may come near, too.
+            # The nearest is taken: positions that begin at the wrong id may be within the tolerance, too.
             distances = [_distance(way, model, batch, expected, attention=attention) for way in alike]
             if min(distances, default=torch.inf) <= _TOLERANCE:
                 way = alike[distances.index(min(distances))]
@@ -185,11 +187,11 @@ def fastest_way(
 
 
 def _distance(way: Way, model: Any, batch: PackedBatch, expected: Tensor, *, attention: str) -> float:
-    """Return how far the logits of a way are from those expected, infinitely where it fails."""
+    """Return the :func:`distance` of the logits of a way from the expected ones, infinity where it fails."""
     try:
         _attend_by(model, attention)
         return distance(_filled(way, model, batch), expected)
-    except Exception as error:  # noqa: BLE001  (whatever a model says to inputs it does not know)
+    except Exception as error:  # noqa: BLE001  (models raise all kinds of errors for inputs that they do not know)
         reason = reason_of(error)
         log_event("a way to run the model fails", level=logging.DEBUG, way=way.name, reason=reason)
         return torch.inf
@@ -207,7 +209,7 @@ def _attend_by(model: Any, name: str) -> None:
 
 
 def probe(vocabulary: int, pad_token_id: int | None, *, device: torch.device) -> PackedBatch:
-    """Return a few made-up windows, none with a padding token inside."""
+    """Return a few made-up windows, none of which contains a padding token."""
     lengths = torch.tensor(_PROBED_LENGTHS)
     boundaries = functional.pad(lengths.cumsum(0), (1, 0))
     total = int(boundaries[-1])
@@ -230,15 +232,16 @@ def probe(vocabulary: int, pad_token_id: int | None, *, device: torch.device) ->
 
 
 def _filled(way: Way, model: Any, batch: PackedBatch) -> Tensor:
-    """Return start and end logits of all tokens: ``(2, n)``, on the host."""
+    """Return the start and end logits of all tokens, ``(2, n)``, on the host."""
     with torch.inference_mode():
         return torch.stack([logits[batch.filled] for logits in way(model, batch)]).float().cpu()
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
-    """Return how far logits ``(2, n)`` are from those expected, over what tells tokens apart in these.
+    """Return how far the logits ``found (2, n)`` are from those expected, relative to how these vary.
 
-    An offset of all of them tells nothing apart. Logits that are no numbers are infinitely far.
+    The variation is taken around the mean, as an offset of all logits does not matter to spans. The distance is
+    infinite where it is not a number.
     """
     away = expected - expected.mean(dim=1, keepdim=True)
     return float(((found - expected).norm() / away.norm()).nan_to_num(torch.inf, torch.inf))
@@ -247,7 +250,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 def compiled(model: Any, *, backend: str = "inductor") -> Any:
     """Return a model whose forward pass is compiled at its first batch, for batches of any size.
 
-    Where that fails it is run as it is, and a line in the log says why.
+    Where that fails, the model is run uncompiled, and a line in the log says why.
     """
     return _Compiled(model, backend)
 
