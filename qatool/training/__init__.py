@@ -1,4 +1,4 @@
-"""Fine-tuning with Lightning: batches, the step, validation by the decoding of ``extract``, and what it writes.
+"""Fine-tuning with Lightning: batches, the step, validation with the decoding of ``extract``, and the model's folder.
 
-The one place that knows Lightning and ``datasets``; both come with ``pip install 'qatool[train]'``.
+Only this package uses Lightning and ``datasets``; both come with ``pip install 'qatool[train]'``.
 """

@@ -1,8 +1,8 @@
-"""Adversarial training: a step also learns where its windows' embeddings are moved to a greater loss.
+"""Adversarial training: a step also learns from its windows with their embeddings moved so that the loss grows.
 
-The fast gradient method at the word embeddings: Miyato, Dai and Goodfellow, "Adversarial Training Methods for
-Semi-Supervised Text Classification" (2017), section 3. The model learns to keep its answers a little way off what it
-was shown, at the price of a second forward and backward pass.
+The fast gradient method, applied to word embeddings: Miyato, Dai and Goodfellow, "Adversarial Training Methods for
+Semi-Supervised Text Classification" (2017), section 3. The model learns to give the same answers for embeddings close
+to those it was shown, at the price of a second forward and backward pass.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _LEAST = 1e-12
 
 
 class Adversary:
-    """Moves the word embeddings of a model's windows against it.
+    """Moves the word embeddings of windows in the direction that increases the loss of a model.
 
-    :param model: its ``get_input_embeddings`` names the layer
-    :param distance: how far a window goes: the Euclidean norm over all its tokens and dimensions
-    :param windows: ``(b, t)``, the shape of what the model reads
+    :param model: the model; its ``get_input_embeddings`` returns the layer whose output is moved
+    :param distance: how far each window is moved: the Euclidean norm over all its tokens and dimensions
+    :param windows: ``(b, t)``: the shape of the batch
     """
 
     def __init__(self, model: Any, distance: float, *, windows: tuple[int, ...]) -> None:
@@ -36,9 +36,9 @@ class Adversary:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Remember the embeddings of the one forward pass in this context, and what gradient they get.
+        """Record the embeddings of the single forward pass in this context, and later their gradient.
 
-        :raises EnvironmentUnfitError: the model does not embed each of its windows once, one row each
+        :raises EnvironmentUnfitError: the model does not embed all windows in one call with one row for each
         """
 
         def remember(layer: nn.Module, inputs: Any, embedded: Tensor) -> None:  # noqa: ARG001 (a hook's)
@@ -53,7 +53,10 @@ class Adversary:
 
     @contextmanager
     def moving(self) -> Iterator[None]:
-        """Move the embeddings of the forward pass in this context to where the one before had a greater loss."""
+        """Move the embeddings of the forward pass in this context along the gradient of the recorded one.
+
+        :raises RuntimeError: there was no backward pass since, or no gradient reached the embeddings
+        """
         (embedded,) = self._read
         gradient = embedded.grad
         if gradient is None:

@@ -1,8 +1,8 @@
-"""The mean of trained weights and those of other models.
+"""Average trained weights with those of other models.
 
 Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
-inference time" (2022): models trained from one start in different ways lie in one basin, and what is peculiar to each
-cancels out in the middle.
+inference time" (2022): models that are trained in different ways from the same start lie in one basin of the loss,
+and the peculiarities of each cancel out in their mean.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class OtherWeights:
-    """Weights that trained ones are averaged with.
+    """The weights of other models, to average trained weights with.
 
-    :param parts: the weights of each model by name, and its part of the mean; together less than 1
+    :param parts: for each model its weights by name, and its share of the mean; the shares add up to less than 1
     """
 
     def __init__(self, parts: list[tuple[Mapping[str, Tensor], float]]) -> None:
@@ -33,9 +33,10 @@ class OtherWeights:
     def load(cls, parts: Mapping[str, float], model: Any, *, trust_remote_code: bool) -> OtherWeights:
         """Load models by folder or hub id.
 
-        :param model: whose weights theirs must be like
-        :raises EnvironmentUnfitError: one does not load
-        :raises UsageError: weights of one are not of the same names and shapes
+        :param parts: the share of each model in the mean, by folder or hub id
+        :param model: the model in training; the weights of the others must have the same names and shapes
+        :raises EnvironmentUnfitError: a model does not load
+        :raises UsageError: the weights of a model have other names or shapes
         """
         wanted = {name: value.shape for name, value in model.state_dict().items()}
         loaded = []
@@ -48,9 +49,9 @@ class OtherWeights:
         return cls(loaded)
 
     def average_into(self, model: Any) -> None:
-        """Replace the weights of a model by the mean."""
+        """Replace the weights of a model by the mean of its own and the others."""
         own = 1 - sum(part for _, part in self._parts)
-        # All of them before any is replaced: tied weights stand under several names.
+        # All means are computed before any weight is replaced: tied weights appear under several names.
         means = {}
         for name, value in model.state_dict().items():
             if value.is_floating_point():

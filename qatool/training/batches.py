@@ -1,4 +1,4 @@
-"""Which windows each optimiser step reads: of like length, in an order that a seed decides."""
+"""Decide which windows each optimiser step reads: windows of similar length, in an order that a seed decides."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 POOL_STEPS = 50
-"""So many steps' windows are drawn together and sorted by length: little padding, and still a shuffled order."""
+"""The windows of this many steps are sorted by length together, for little padding in a still shuffled order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """The windows of every optimiser step of a run, each epoch shuffled anew and drawn when it begins.
+    """The windows of every optimiser step of a run; each epoch is drawn and shuffled anew when it begins.
 
     :param lengths: ``(n,)``: tokens of each window
-    :param weights: ``(n,)``: how often a window is read in an epoch; what is left of a whole number is a chance
-    :param batch_size: most windows a step; some more where a weight is no whole number
-    :param epochs: may end within an epoch
-    :param parts: the run is this many parts of equally many steps; steps are made smaller for it
+    :param weights: ``(n,)``: how often each window is read in an epoch; a fraction is the chance of another reading
+    :param batch_size: most windows per step; there may be a few more where weights are not whole numbers
+    :param epochs: number of epochs, which need not be whole
+    :param parts: the run is divided into this many parts of equally many steps, for which steps are made smaller
+    :param seed: decides the order of windows
     """
 
     lengths: NDArray[np.int64]
@@ -39,13 +40,13 @@ class StepPlan:
 
     @cached_property
     def steps(self) -> int:
-        """How many steps the run has."""
+        """The number of steps in the run."""
         per_epoch = max(1, ceil(float(self.weights.sum()) / self.batch_size))
         return self.parts * ceil(self.epochs * per_epoch / self.parts)
 
     def _first(self, epoch: int) -> int:
-        """Return the first step of an epoch."""
-        # Less a hair: the steps of an epoch need not be a whole number.
+        """Return the index of the first step of an epoch."""
+        # A little less, against rounding errors: the number of steps in an epoch need not be whole.
         return ceil(epoch * self.steps / self.epochs - 1e-6)
 
     def rows(self, step: int) -> NDArray[np.int64]:
@@ -65,10 +66,10 @@ class StepPlan:
         times = np.floor(self.weights + generator.random(len(self.weights))).astype(np.int64)
         order = generator.permutation(np.repeat(np.arange(len(times)), times))
         if len(order) < steps:
-            # So few that some steps would have none: they are read again, if none was drawn, one of all.
+            # Too few windows for all steps: they are read again. If none was drawn at all, any one window is read.
             order = np.resize(order if len(order) else generator.permutation(len(times))[:1], steps)
         drawn: list[NDArray[np.int64]] = []
-        # Equal shares up to one window, whatever the number of steps.
+        # Steps differ by one window at most, whatever their number.
         bounds = np.linspace(0, len(order), steps + 1).astype(np.int64)
         for pool in range(0, steps, POOL_STEPS):
             last = min(pool + POOL_STEPS, steps)
@@ -81,36 +82,37 @@ class StepPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Grain:
-    """Sizes that batches are filled up to, so that there are few shapes of them."""
+    """Sizes of which batch shapes are made multiples by padding, so that there are few different shapes."""
 
     rows: int = 1
     tokens: int = 1
 
     def width(self, longest: int, limit: int) -> int:
-        """Return how many tokens windows are filled up to, the longest of which has so many.
+        """Return the number of tokens that the windows of a batch are padded to.
 
-        :param limit: no window is longer, and no model need read longer ones
+        :param longest: tokens of the longest window in the batch
+        :param limit: tokens of the longest window of all, beyond which no batch is padded
         """
         return min(-(-longest // self.tokens) * self.tokens, max(limit, longest))
 
     def height(self, windows: int) -> int:
-        """Return how many rows windows are filled up to: none where they are few."""
+        """Return the number of rows that a batch of ``windows`` windows is padded to; very few are not padded."""
         return windows if windows < self.rows // 2 else -(-windows // self.rows) * self.rows
 
 
 def micro_batches(
     rows: NDArray[np.int64], lengths: NDArray[np.int64], batch_tokens: int, grain: Grain | None = None
 ) -> Iterator[NDArray[np.int64]]:
-    """Cut the windows of a step, longest first, into batches of at most ``batch_tokens`` with what fills them up.
+    """Cut the windows of a step, longest first, into batches of at most ``batch_tokens`` tokens, padding included.
 
-    A window longer than that stands alone.
+    A window longer than that is a batch of its own.
     """
     grain = grain or Grain()
     limit = int(lengths.max(initial=1))
     first = 0
     while first < len(rows):
         size = max(1, batch_tokens // max(1, grain.width(int(lengths[rows[first]]), limit)))
-        # Filled up, it is to fit as well: whole grains, or so few that they are none.
+        # The batch must fit with its padded rows, too: whole grains of rows, or so few that they are not padded.
         size = size // grain.rows * grain.rows if size >= grain.rows else min(size, max(1, grain.rows // 2 - 1))
         yield rows[first : first + size]
         first += size

@@ -1,4 +1,4 @@
-"""What happens between steps: figures are written down, progress is shown, and a run that must stop can continue."""
+"""Callbacks between steps: they record figures, show progress, and save a run that must stop so it can continue."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from qatool.jobs.stopping import Stop
 
 CHECKPOINT_SECONDS = 300.0
-"""Between two checkpoints of a run: what a killed one loses at most."""
+"""Seconds between two checkpoints, so that a killed run loses about as much work at most."""
 RECORD_STEPS = 10
-"""Steps that a line of the record averages over."""
+"""Steps over which a line of the record averages."""
 _RECENT = 50
-"""Steps that the speed shown is that of."""
+"""Steps over which the displayed speed is measured."""
 
 
 class Checkpoints(Checkpoint):
-    """Saves the state of a run every few minutes and when it must stop, so that the same command continues.
+    """Saves the state of a run every few minutes and when it must stop, so that the same command continues it.
 
-    :param path: the file; replaced whole
-    :param stop: asked after every step
-    :param clock: seconds from some fixed moment
+    :param path: the checkpoint file, which is always replaced as a whole
+    :param stop: checked after every step
+    :param clock: returns seconds since some fixed moment
     """
 
     def __init__(self, path: Path, stop: Stop, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,29 +56,30 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop where no validation follows.
+        """Save and stop if due, after a step that no validation follows.
 
         :raises Interrupted: and others, see :meth:`_save_or_stop`
         """
-        # A run that continued from before the validation would not make it up.
+        # A run that continues from a checkpoint just before a validation would skip the validation.
         if not trainer.enable_validation or trainer.global_step % int(trainer.val_check_batch or 1):
             self._save_or_stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save and stop where a validation has come between.
+        """Save and stop if due, after a validation.
 
         :raises Interrupted: and others, see :meth:`_save_or_stop`
         """
-        # What is validated once training is over is not trained any further.
+        # Not after the validation at the very end, which is no part of training.
         if trainer.state.fn == TrainerFn.FITTING:
             self._save_or_stop(trainer)
 
     def _save_or_stop(self, trainer: Trainer) -> None:
-        """Save when it is time, and stop when asked to.
+        """Save a checkpoint if one is due; if the run is to stop, save one and raise.
 
-        :raises Interrupted: SIGINT came
-        :raises Terminated: SIGTERM came
+        :raises Interrupted: SIGINT was received
+        :raises Terminated: SIGTERM or SIGHUP was received
         :raises OutOfTime: ``--max-duration`` is over
+        :raises QatoolError: another process of this training is to stop; see :func:`agree_on_error`
         """
         try:
             self._stop.check()
@@ -101,20 +102,20 @@ class Checkpoints(Checkpoint):
 
 
 class OwnSignals(Callback):
-    """Keeps SIGTERM with those who listened for it before Lightning did.
+    """Restores the handler of SIGTERM that Lightning replaces by its own.
 
-    Lightning's own handler speaks to the other processes in the middle of whatever they are saying to each other.
+    Lightning's handler communicates with the other processes, possibly in the middle of another exchange with them.
     """
 
     def __init__(self) -> None:
         self._listener = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the handler back."""
+        """Restore the handler."""
         self._put_back()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the handler back; what is validated once training is over begins with Lightning's again."""
+        """Restore the handler, as Lightning replaces it again for a validation after the end of training."""
         self._put_back()
 
     def _put_back(self) -> None:
@@ -135,10 +136,10 @@ class Entry(NamedTuple):
 
 
 class Record(Callback):
-    """Keeps loss, learning rate, speed, EM and F1 over the steps, and writes them as CSV as the run goes on.
+    """Records loss, learning rate, speed, EM and F1 over the steps, and writes them to a CSV file during the run.
 
-    :param steps_per_epoch: of the plan
-    :param path: the CSV file; what an earlier run wrote of steps still to come is dropped
+    :param path: the CSV file; lines that an earlier start wrote about steps after its last checkpoint are dropped
+    :param steps_per_epoch: steps per epoch, which need not be a whole number
     """
 
     def __init__(self, path: Path, *, steps_per_epoch: float) -> None:
@@ -149,15 +150,15 @@ class Record(Callback):
         self._since = time.monotonic()
         self.entries: list[Entry] = []
         self._is_begun = False
-        """Whether the file holds the lines so far, so that the next ones go behind them."""
+        """Whether the file holds all lines so far, so that the next one can be appended."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all lines, for the checkpoint."""
+        """Return all lines, and the figures of the steps since the last one, for the checkpoint."""
         losses = [float(loss) for loss in self._losses]
         return {"entries": [list(entry) for entry in self.entries], "losses": losses, "windows": self._windows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the checkpoint was made."""
+        """Continue from the state in a checkpoint."""
         self.entries = [Entry(*values) for values in state_dict["entries"]]
         self._losses = [torch.tensor(loss) for loss in state_dict["losses"]]
         self._windows = state_dict["windows"]
@@ -170,7 +171,7 @@ class Record(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write a line every few steps."""
-        # Not read yet: that would wait for the card, at every step.
+        # The loss stays a tensor for now: reading its value would wait for the card at every step.
         self._losses.append(outputs["loss"].detach())
         self._windows += outputs["windows"] * trainer.world_size
         if len(self._losses) < RECORD_STEPS and trainer.global_step < trainer.max_steps:
@@ -192,7 +193,7 @@ class Record(Callback):
         self._since = time.monotonic()
 
     def validation(self, step: int) -> Entry | None:
-        """Return the line of the first validation after a step; ``None`` where a kill came between the two."""
+        """Return the line of the first validation after a step, ``None`` where the run was killed before one."""
         return next((entry for entry in self.entries if entry.f1 is not None and entry.step == step), None)
 
     def _add(self, trainer: Trainer, **values: float) -> None:
@@ -223,9 +224,9 @@ def _shown(entry: Entry) -> list[str | int]:
 
 
 class PlainLines(Callback):
-    """A plain line at most every 30 s, and one for every validation.
+    """Writes a plain line of progress at most every 30 s, and one for every validation.
 
-    :param stream: takes them; ``None``: the log does
+    :param stream: where lines are written to; ``None``: the log
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -252,7 +253,7 @@ class PlainLines(Callback):
         )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what the validation found."""
+        """Write EM and F1 of the validation."""
         figures = getattr(pl_module, "figures", None)
         if figures is not None:
             self._write(f"step {trainer.global_step:,}: EM {figures.exact:.2f}, F1 {figures.f1:.2f}")

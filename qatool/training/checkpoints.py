@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: a run that is killed while it writes one continues from the one before."""
+"""Write checkpoints that are never incomplete: a run killed while it writes one continues from the one before."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from qatool.files.storage.atomic import replacing
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its name, which it takes when it is on the disk.
+    """Writes a checkpoint under a temporary name, and renames it once it is on the disk.
 
-    Lightning's own goes by the folder for temporary files, which may be a smaller disk, and is copied from there over
-    the one before.
+    Lightning itself writes it to the folder for temporary files, which may be on a smaller disk, and copies it from
+    there over the checkpoint before.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
-        :raises OutputError: it cannot be written
+        :raises OutputError: the checkpoint cannot be written
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
@@ -34,7 +34,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, *given: Any, **more: Any) -> dict[str, Any]:
         """Read a checkpoint.
 
-        :raises InputError: it is damaged
+        :raises InputError: the checkpoint is damaged
         """
         try:
             return super().load_checkpoint(path, *given, **more)

@@ -1,4 +1,4 @@
-"""The course of a training as one SVG figure: loss and learning rate, EM and F1, over the steps."""
+"""Draw the course of a training as one SVG figure: loss and learning rate, EM and F1, over the steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIZE = (8.0, 3.2)
 
 
 def curve(entries: Sequence[Entry]) -> str:
-    """Return the figure; the same entries give the same text."""
+    """Return the figure as SVG; the same entries give the same text."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The DataModule: one item of a loader is one whole optimiser step, so that a run continues at any of them."""
+"""The DataModule; one item of its loader is one whole optimiser step, so that a run can continue at any step."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from qatool.training.windows import TrainingWindows
 
 _LOADER_WORKERS = 4
-"""Processes that make batches for a card; a CPU that trains has none to spare."""
+"""Processes that make batches for a card; a CPU that trains has no cores to spare for them."""
 _GRAPH_GRAIN = Grain(rows=8, tokens=16)
-"""Each shape of batch is a graph of its own; 4 % of a step is padding for it."""
+"""Padding for CUDA graphs, of which each shape of batch needs its own; it makes up 4 % of a step."""
 
 
 class QuestionAnsweringData(LightningDataModule):
-    """Steps to train on and shards to validate on, shared out over the devices.
+    """The steps to train on and the shards to validate on, divided among the devices.
 
-    :param batch_tokens: tokens a micro-batch, padding included
-    :param shards: the validation questions, prepared; empty for no validation
+    :param windows: the labelled windows to train on
+    :param plan: decides which windows each step reads
+    :param batch_tokens: most tokens in a micro-batch, padding included
+    :param shards: the prepared validation questions; empty for no validation
     """
 
     def __init__(
@@ -68,20 +70,20 @@ class QuestionAnsweringData(LightningDataModule):
         if not self._shards:
             return []
         rank, world = self._place()
-        # With fewer shards than devices some read the first one too; each example counts once all the same.
+        # With fewer shards than devices, the rest read the first shard, too; each example still counts only once.
         own = self._shards[rank::world] or self._shards[:1]
         return DataLoader(_Listed(own), batch_size=None, num_workers=0)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move what trains; a shard is moved batch by batch, when it is read."""
+        """Move the micro-batches of a training step; validation shards are moved batch by batch as they are read."""
         return [one.to(device) for one in batch] if isinstance(batch, list) else batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how many steps were done."""
+        """Return the number of steps done, for the checkpoint."""
         return {"step": 0 if self.trainer is None else self.trainer.global_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Begin behind the steps that were done."""
+        """Continue after the steps that were done when the checkpoint was made."""
         self._first = state_dict["step"]
 
     def _place(self) -> tuple[int, int]:
@@ -110,23 +112,24 @@ class _Steps(Dataset[list[TrainingBatch]]):
     def __getitem__(self, step: int) -> list[TrainingBatch]:
         rows = self._plan.rows(step)
         own = rows[self._rank :: self._world]
-        # Devices meet after each batch, so all have as many: the first one's, whose windows are the longest and most.
+        # Devices synchronise after each batch, so all must have equally many: as many as the first device, whose
+        # windows are the longest and most.
         cuts = list(micro_batches(rows[:: self._world], self._windows.lengths, self._batch_tokens, self._grain))
         bounds = np.cumsum([0, *map(len, cuts)]).tolist()
-        # Devices are averaged, so that the loss is the mean over all windows of the step.
+        # Gradients are averaged over devices; with this weight, the loss is the mean over all windows of the step.
         each = self._world / len(rows)
         parts = [own[first:last] for first, last in pairwise(bounds)]
         return [
             self._windows.batch(part, share=len(part) * each, grain=self._grain)
             if len(part)
-            # A device without a window takes part all the same, at no weight.
+            # A device without a window must still take part, with a window of weight 0.
             else self._windows.batch(rows[:1], share=0.0, grain=self._grain)
             for part in parts
         ]
 
 
 class _From(Sampler[int]):
-    """The steps from the first that is left; its length is that of the whole run, as Lightning counts."""
+    """Samples the steps that are left; its length is that of the whole run, as Lightning expects."""
 
     def __init__(self, first: int, steps: int) -> None:
         self._first, self._steps = first, steps

@@ -1,8 +1,8 @@
-"""Dropout on a CPU at a fraction of its cost.
+"""Dropout on a CPU at a fraction of the usual cost.
 
 torch draws a random number of 53 bits for each element, on one thread, so that dropout everywhere takes nearly as
-long as all the rest of a small model's step. Whether an element stays needs no more than 16 bits: one number of 64
-decides for four.
+long as the rest of a step of a small model. To decide whether an element is kept, 16 bits suffice: one number of 64
+bits decides for four elements.
 
 Dropout: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting" (2014).
 """
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _PARTS = 2**16
-"""What 16 bits tell apart: a probability is rounded to as many parts."""
+"""Number of values of 16 bits; the probability of dropout is rounded to a multiple of its inverse."""
 
 
 class CheapDropout(TorchFunctionMode):
-    """As a context, replaces the dropout of the modules that are called in it, on a CPU.
+    """A context that replaces the dropout of modules called in it, on a CPU.
 
-    Random numbers come from torch's own generator, so a seed gives the same dropout, though not the one torch gives.
+    Random numbers come from torch's own generator, so a seed always gives the same dropout, though not that of torch.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """Call a function of torch; dropout where something is dropped is ours."""
+        """Call a function of torch, or :func:`dropped` in place of its dropout."""
         kwargs = kwargs or {}
         if func is functional.dropout and (asked := _asked(*args, **kwargs)):
             return dropped(*asked)
@@ -41,7 +41,10 @@ class CheapDropout(TorchFunctionMode):
 
 
 def rereads(model: nn.Module) -> bool:
-    """Whether a model reads layers again in the backward pass, where they must drop the same, out of the context."""
+    """Return whether a model runs layers again in the backward pass, as with gradient checkpointing.
+
+    That must drop the same elements again, but happens outside the context.
+    """
     names = ("gradient_checkpointing", "activation_checkpointing")  # of earlier and later transformers
     return any(getattr(layer, name, False) is True for layer in model.modules() for name in names)
 
@@ -52,13 +55,13 @@ def _asked(
     training: bool = True,  # noqa: FBT001, FBT002  (torch takes it by place)
     inplace: bool = False,  # noqa: FBT001, FBT002
 ) -> tuple[Tensor, float] | None:
-    """Return what is to be dropped from, and how much; ``None`` for what torch does itself."""
+    """Return the values and the share to drop of a call of dropout, ``None`` if torch is to do the call itself."""
     is_ours = training and not inplace and input.device.type == "cpu" and 0 < round(p * _PARTS) < _PARTS
     return (input, p) if is_ours else None
 
 
 def dropped(values: Tensor, share: float) -> Tensor:
-    """Return the values with a share of them, drawn at random, set to 0 and the others as much larger.
+    """Return the values with a random share of them set to 0, and the others scaled up to keep the expected sum.
 
     :param values: of any shape, on a CPU
     :param share: in (0, 1); rounded to a multiple of 2**-16

@@ -1,4 +1,4 @@
-"""Run Lightning's Trainer over a plan, from the start or from a checkpoint, and come back with the best weights."""
+"""Run Lightning's Trainer over a plan, from the start or from a checkpoint, and end with the best weights."""
 
 from __future__ import annotations
 
@@ -43,40 +43,41 @@ _LAST, _BEST = "last.ckpt", "best.ckpt"
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where a training takes place, and how far it goes."""
+    """The devices, the folder and the length of a training."""
 
     launch: Launch
     """The processes that share the work, where a launcher started them."""
     folder: Path
-    """Holds the checkpoints; a run whose checkpoint is there continues from it."""
+    """The folder of checkpoints; if there is one of this run, the training continues from it."""
     steps: int
-    """Of the whole run."""
+    """Number of optimiser steps in the whole run."""
     stop: Stop
     accelerator: str
     precision: str
     """``fp32``, ``bf16`` or ``fp16``."""
     bar: bool
-    """Whether to show a bar, for a terminal."""
+    """Whether to show a progress bar, as on a terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """How a run went."""
+    """The result of a training."""
 
     record: Record
     steps: int
-    """Done, of all."""
+    """Number of optimiser steps that were done."""
     best: Entry | None
-    """The validation of the weights that were kept; ``None``: not validated, the last or their moving average."""
+    """The validation of the weights that were kept; ``None``: these are the last weights, or the moving average, and
+    were not validated."""
     is_main: bool
-    """Whether this process is the one that writes."""
+    """Whether this process is the one that writes the model."""
     device: str
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return ``fp32``, ``bf16`` or ``fp16``, what ``auto`` means on an accelerator.
+    """Return the precision that ``--precision`` means on an accelerator: ``fp32``, ``bf16`` or ``fp16``.
 
-    :raises EnvironmentUnfitError: half precision on a CPU
+    :raises EnvironmentUnfitError: ``fp16`` is asked for on a CPU
     """
     on_card = accelerator == "cuda"
     if precision == "fp16" and accelerator == "cpu":
@@ -89,9 +90,9 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 def resolve_accelerator(accelerator: str) -> str:
-    """Return ``cuda``, ``mps`` or ``cpu``.
+    """Return the accelerator that ``--accelerator`` means on this machine: ``cuda``, ``mps`` or ``cpu``.
 
-    :raises EnvironmentUnfitError: this machine has none of it
+    :raises EnvironmentUnfitError: this machine has no such accelerator
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if accelerator == "auto":
@@ -108,11 +109,12 @@ def fit(
     run: Run,
     others: OtherWeights | None = None,
 ) -> Fitted:
-    """Train to the end, or to where it must stop; afterwards the module has the best weights.
+    """Train to the end, and leave the module with the best weights.
 
-    :param others: weights that those kept are averaged with, and then validated again
-    :raises Interrupted: and others of :class:`~qatool.jobs.stopping.Stop`, after a checkpoint
-    :raises EnvironmentUnfitError: the device has too little memory, or numbers became infinite
+    :param others: weights to average the best ones with; the mean is then validated
+    :raises Interrupted: and the other errors of :class:`~qatool.jobs.stopping.Stop`, after a checkpoint is saved
+    :raises EnvironmentUnfitError: the device has too little memory, or the gradient became infinite or NaN
+    :raises UsageError: Lightning knows no such devices or strategy, or they do not go together
     """
     record = Record(run.folder / "metrics.csv", steps_per_epoch=run.steps / options.epochs)
     best = _best_checkpoint(run.folder) if options.validation is not None else None
@@ -130,7 +132,7 @@ def fit(
         averaging.exchange(module)
     found = None
     if best is not None:
-        with run.launch.together():  # the first process removes the file in the end
+        with run.launch.together():  # the first process removes the file later
             kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(kept["state_dict"])
         found = record.validation(kept["global_step"])
@@ -156,7 +158,7 @@ def _best_checkpoint(folder: Path) -> ModelCheckpoint:
         monitor="f1",
         mode="max",
         save_weights_only=True,
-        # Never at the end of the epoch, as Lightning would have it where every step is validated.
+        # Only after validations; Lightning would else save at the end of the epoch where every step is validated.
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
@@ -165,7 +167,7 @@ def _best_checkpoint(folder: Path) -> ModelCheckpoint:
 def _callbacks(
     options: FinetuneOptions, run: Run, best: ModelCheckpoint | None, averaging: MovingAverage | None
 ) -> Iterator[Callback]:
-    """Yield what goes along with the training, in the order in which it is called."""
+    """Yield the callbacks of the training, in the order in which they are called."""
     if best is not None:
         yield best
         if options.patience is not None:
@@ -177,7 +179,7 @@ def _callbacks(
     yield OwnSignals()
     if averaging is not None:
         yield averaging
-    # Behind the other checkpoint, and so last of all: it saves what the others made of the step.
+    # Last of all, so that it saves the state of the other callbacks after the step.
     yield Checkpoints(run.folder / _LAST, run.stop)
 
 
@@ -208,7 +210,7 @@ def _trainer(options: FinetuneOptions, run: Run, callbacks: list[Callback]) -> T
 def _plugins(options: FinetuneOptions, launch: Launch) -> Iterator[Any]:
     if launch.environment is not None:
         yield launch.environment
-    # Those that share a model out write checkpoints of many files in their own way.
+    # Strategies that divide a model among devices write checkpoints of many files in their own way.
     if not options.strategy.startswith(("fsdp", "deepspeed")):
         yield WholeCheckpoints()
 
@@ -222,7 +224,7 @@ def _devices(given: str) -> int | str:
 
 @contextmanager
 def _naming_devices(options: FinetuneOptions) -> Iterator[None]:
-    """Make the trainer.
+    """Turn errors while the trainer is made into one that names the options.
 
     :raises UsageError: Lightning knows no such devices or strategy, or they do not go together
     """
@@ -238,9 +240,9 @@ def _naming_devices(options: FinetuneOptions) -> Iterator[None]:
 
 @contextmanager
 def _telling(folder: Path) -> Iterator[None]:
-    """Train or validate.
+    """Turn errors of training or validation into one that says what the user can do.
 
-    :raises EnvironmentUnfitError: the device has too little memory, or numbers became infinite
+    :raises EnvironmentUnfitError: the device has too little memory, or the gradient became infinite or NaN
     """
     try:
         with telling_too_large():
@@ -257,7 +259,7 @@ def _telling(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep Lightning's remarks on the machine and on how to use Lightning from the screen; its errors stay."""
+    """Suppress what Lightning says about the machine and about its own use, except errors."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

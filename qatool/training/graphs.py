@@ -1,7 +1,7 @@
 """Forward and backward passes as CUDA graphs: one launch for the hundreds of kernels of a small model's step.
 
-Told kernel by kernel, a card may wait for the host. So what a step takes is recorded once for each shape of batch,
-and then replayed over the same memory.
+If kernels are launched one by one, a card may wait for the host. So the kernels of a step are recorded once for each
+shape of batch, and then replayed over the same memory.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ if TYPE_CHECKING:
     from qatool.training.windows import TrainingBatch
 
 _MOST_GRAPHS = 96
-"""Shapes that come up after so many are read kernel by kernel."""
+"""Most graphs that are recorded; batches of further shapes are run kernel by kernel."""
 _WAITED = "called a synchronizing"
-"""What torch says of a value that it waits for; it also says, once, that looking for these is a prototype."""
+"""Part of torch's warning that the host waits for the card; another warning says that this mode is a prototype."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Recorded:
     graph: torch.cuda.CUDAGraph
     batch: TrainingBatch
-    """Whose memory the graph reads."""
+    """The batch whose memory the graph reads."""
     loss: Tensor
-    """Where it writes the loss."""
+    """The tensor that the graph writes the loss to."""
 
 
 class StepGraphs:
-    """Adds the gradients of batches to those that the parameters have, by graphs where that works.
+    """Adds the gradients of batches to those of the parameters, with CUDA graphs where that works.
 
-    :param backward: does so kernel by kernel, and returns the loss, a number without a graph of its own. Gradients
-        must keep their memory from step to step
+    The gradients must keep their memory from step to step.
+
+    :param backward: does the same kernel by kernel, and returns the loss as a scalar detached from autograd
     """
 
     def __init__(self, backward: Callable[[TrainingBatch], Tensor]) -> None:
@@ -59,7 +60,7 @@ class StepGraphs:
         recorded = self._recorded.get(batch.shape)
         if recorded is None and self._works:
             if self._is_first:
-                # Libraries and compilers set themselves up, and gradients get their memory.
+                # In the first step, libraries and compilers are set up, and gradients get their memory.
                 self._is_first = False
             elif batch.shape not in self._seen:
                 return self._watched(batch)
@@ -74,9 +75,9 @@ class StepGraphs:
         return recorded.loss
 
     def _watched(self, batch: TrainingBatch) -> Tensor:
-        """Read the first batch of a shape kernel by kernel; give up where that asks the card for a value.
+        """Run the first batch of a shape kernel by kernel; give graphs up if that makes the host wait for the card.
 
-        To find out while recording is too late: some releases of torch draw no dropout after a recording that failed.
+        A failed recording would show the same too late: after one, some releases of torch no longer draw dropout.
         """
         self._seen.add(batch.shape)
         with recorded_syncs() as questions:
@@ -86,20 +87,20 @@ class StepGraphs:
         return loss
 
     def _record(self, batch: TrainingBatch) -> _Recorded | None:
-        """Record what a batch takes, which does none of it; ``None`` where that fails."""
+        """Record the kernels of a batch without running them; return ``None`` where that fails."""
         graph = torch.cuda.CUDAGraph()
         computing = torch.cuda.current_stream()
         try:
-            # Other threads pin memory meanwhile, which is none of the graph's business. All graphs share their
-            # memory: none is replayed before the one before is through.
+            # Thread-local, as other threads pin memory meanwhile, which does not concern the graph. All graphs can
+            # share one memory pool, as none is replayed before the previous one is done.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 loss = self._backward(batch)
         except RuntimeError as error:
-            # What was cast in a recording has not been computed, and one that fails leaves its stream behind.
+            # Casts cached in a recording were never computed, and a failed recording leaves its stream current.
             torch.clear_autocast_cache()
             torch.cuda.set_stream(computing)
             if isinstance(error, torch.OutOfMemoryError):
-                # Graphs hold memory of their own; kernel by kernel the batch may fit, as it did before.
+                # Graphs hold memory of their own; without them the batch may fit, as the first of its shape did.
                 self._recorded.clear()
                 self._pool = None
             self._give_up(reason_of(error))
@@ -119,7 +120,7 @@ class StepGraphs:
 
 @contextmanager
 def recorded_syncs() -> Iterator[list[str]]:
-    """Yield a list; when the context is left it holds what torch says of values that the card was asked for in it."""
+    """Yield a list that, when the context is left, holds torch's warnings of waits for the card in the context."""
     before = torch.cuda.get_sync_debug_mode()
     questions: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

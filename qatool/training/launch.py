@@ -1,7 +1,7 @@
-"""Processes that a launcher started for one training: torchrun, or SLURM's srun.
+"""The processes of one training that a launcher started: torchrun, or SLURM's srun.
 
-They join before anything else is done, so that what one of them finds wrong ends them all at once and is said once,
-and what the first one prepares in the run folder is there when the others look.
+They connect before anything else is done, so that an error in one of them ends them all at once and is reported once,
+and files that the first one prepares in the run folder exist when the others look for them.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class Launch:
-    """The processes of this training, and which of them this one is.
+    """The processes of this training, and the rank of this one among them.
 
-    A process that nobody launched is alone, also where Lightning starts others from it later on.
+    A process that no launcher started counts as alone, even if Lightning later starts others from it.
     """
 
     def __init__(self, environment: ClusterEnvironment | None = None) -> None:
         self.environment = environment
         self.world = 1 if environment is None else environment.world_size()
-        """How many there are."""
+        """Number of processes."""
         self.rank = int(_was_started()) if environment is None else environment.global_rank()
         self.nodes, self.devices = 1, self.world
-        """How many machines there are, and processes on each."""
+        """Number of machines, and of processes on each."""
         if isinstance(environment, SLURMEnvironment):
             self.nodes = int(os.environ.get("SLURM_NNODES") or 1)
         elif environment is not None:
@@ -45,12 +45,12 @@ class Launch:
 
     @classmethod
     def of_environment(cls) -> Self:
-        """Return what the variables of torchrun or SLURM say.
+        """Return the processes according to the environment variables of torchrun or SLURM.
 
-        :raises UsageError: SLURM was told too little
+        :raises UsageError: the settings of SLURM are incomplete
         """
         try:
-            # Requeueing is SLURM's: what it starts again continues by itself.
+            # Requeueing is left to SLURM: a run that it starts again continues by itself.
             if SLURMEnvironment.detect():
                 return cls(SLURMEnvironment(auto_requeue=False))
         except RuntimeError as error:
@@ -65,9 +65,9 @@ class Launch:
         return self.rank == 0
 
     def check_devices(self, asked: str | None) -> None:
-        """Make sure that what was asked for is what was launched.
+        """Make sure that ``--devices`` asks for as many devices as processes were launched on each machine.
 
-        :raises UsageError: it is not
+        :raises UsageError: the numbers differ
         """
         if self.world > 1 and asked is not None and asked != str(self.devices):
             raise UsageError(
@@ -77,10 +77,10 @@ class Launch:
 
     @contextmanager
     def joined(self, *, on_card: bool) -> Iterator[None]:
-        """Connect the processes; those that are not the first fall silent but for errors of their own.
+        """Connect the processes; all but the first then log nothing but errors.
 
-        :param on_card: whether tensors will lie on cards
-        :raises EnvironmentUnfitError: the others are not there
+        :param on_card: whether tensors will be on cards
+        :raises EnvironmentUnfitError: the other processes cannot be reached
         """
         if self.environment is None or self.world == 1:
             yield
@@ -107,9 +107,9 @@ class Launch:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Wait at the end of the block for all processes to get there, or end all when one fails in it.
+        """Wait at the end of the block for all processes; if one has failed in the block, end all of them.
 
-        :raises QatoolError: one failed; the first of those says why, the others end without a word
+        :raises QatoolError: a process failed; see :func:`agree_on_error`
         """
         failure: Exception | None = None
         try:
@@ -124,10 +124,12 @@ class Launch:
 
 
 def agree_on_error(error: QatoolError | None) -> QatoolError | None:
-    """Return what all processes of this training end with, ``None`` if none of them has a reason to.
+    """Return the error with which this process must end, ``None`` if no process of this training has one.
 
-    The first that has one keeps its error; the others get one of the same kind, and so the same exit code, without a
-    word. All of them must ask.
+    The first process with an error keeps it. All others get one of the same class, and so the same exit code, without
+    a message. All processes must make this call.
+
+    :param error: the error of this process, if it has one
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return error
@@ -141,5 +143,5 @@ def agree_on_error(error: QatoolError | None) -> QatoolError | None:
 
 
 def _was_started() -> bool:
-    """Whether another process of this training, Lightning's first one, has started this one."""
+    """Return whether Lightning has started this process from another process of this training."""
     return any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))

@@ -1,4 +1,4 @@
-"""The model to start from: its weights in single precision, with the dropout asked for."""
+"""Load the model to start from, with weights in single precision and the dropout that was asked for."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout",
     "qa_dropout", "activation_dropout", "embd_pdrop", "attn_pdrop", "resid_pdrop", "dropout_rate",
 )  # fmt: skip
-"""What configurations call the probabilities of dropout."""
+"""Names that configurations use for probabilities of dropout."""
 
 
 def load_base(model: str, *, dropout: float | None, seed: int, on_card: bool, trust_remote_code: bool) -> Any:
-    """Load a model to fine-tune; a head it lacks is drawn from ``seed``.
+    """Load a model to fine-tune; if it lacks a head, one is initialised from ``seed``.
 
-    :param dropout: ``None``: as the model has it
-    :param on_card: it will be trained on an accelerator
-    :raises EnvironmentUnfitError: it does not load
+    :param model: folder or hub id
+    :param dropout: probability of dropout everywhere in the model, ``None`` for that of the model
+    :param on_card: whether the model will be trained on an accelerator
+    :raises EnvironmentUnfitError: the model does not load
     """
     from transformers import AutoConfig, AutoModelForQuestionAnswering
     from transformers.utils import logging
@@ -41,8 +42,8 @@ def load_base(model: str, *, dropout: float | None, seed: int, on_card: bool, tr
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
-            # Fused attention, the default where a model has it, draws its dropout on one thread of a CPU and gains
-            # nothing on short windows there.
+            # On a CPU, fused attention (the default where a model has it) draws its dropout on one thread, and gains
+            # nothing on short windows.
             attn_implementation=None if on_card else "eager",
             **common,
         )

@@ -1,4 +1,4 @@
-"""What a model says of a training batch: the same way for the one that learns and for those it learns from."""
+"""Compute the logits of a training batch, in the same way for the model in training and for its teachers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def takes_ready_mask(model: Any) -> bool:
-    """Whether a model takes its mask as attention does: transformers would ask the card about padding."""
+    """Return whether a model takes its mask in the form that attention takes.
+
+    It spares a wait: to make that form itself, transformers would ask the card whether there is any padding.
+    """
     was_training = model.training
     model.eval()
     config = model.config
@@ -27,9 +30,9 @@ def takes_ready_mask(model: Any) -> bool:
 
 
 def masked_logits(model: Any, batch: TrainingBatch, *, ready_mask: bool) -> tuple[Tensor, Tensor]:
-    """Return start and end logits ``(b, t)``, float32, of the smallest number there is at padding.
+    """Return start and end logits, ``(b, t)`` each, in float32, with the smallest finite number at padding.
 
-    :param ready_mask: give the mask as attention takes it
+    :param ready_mask: whether to give the mask in the form that attention takes
     """
     mask = batch.attention_mask
     inputs = {"input_ids": batch.input_ids}
@@ -37,7 +40,7 @@ def masked_logits(model: Any, batch: TrainingBatch, *, ready_mask: bool) -> tupl
     if batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
     output = model(**inputs)
-    # Finite: a probability of 0 times the logarithm of 0 is to be 0.
+    # Not -inf: in the loss, a probability of 0 times its logarithm must be 0, not NaN.
     least = torch.finfo(torch.float32).min
     start, end = (logits.float().masked_fill(mask == 0, least) for logits in (output.start_logits, output.end_logits))
     return start, end

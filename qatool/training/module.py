@@ -30,33 +30,34 @@ if TYPE_CHECKING:
 
 
 CHECKED_STEPS = 10
-"""On a card, steps between two looks at whether all gradients were finite."""
+"""On a card, steps between two checks that all gradients were finite."""
 _SMALLEST_SCALE = 2.0**-10
-"""A scaler starts at 2**16 and halves it at every overflow; below this it is not the scale that overflows."""
+"""A gradient scaler starts at 2**16 and halves its scale at every overflow; below this, the scale is not to blame."""
 
 
 class NotFiniteError(ArithmeticError):
-    """The loss or the gradient became infinite or no number; says at which step."""
+    """The gradient became infinite or NaN; the message says at which step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the optimiser goes about it."""
+    """The settings of the optimiser and of the loss."""
 
     learning_rate: float
     weight_decay: float
     clip: float
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; a larger one is scaled down to it."""
     steps: int
     warmup_steps: int
     seed: int
     teacher_weight: float = 0.0
-    """Part of the loss that what the teachers say makes up, in [0, 1]; the rest is the labels'."""
+    """Share of the teachers in the loss, in [0, 1]; the rest is that of the labels."""
     adversarial: float = 0.0
-    """How far embeddings are moved against the model (see :mod:`qatool.training.adversarial`); 0: not at all."""
+    """Distance by which embeddings are moved in adversarial training (see :mod:`qatool.training.adversarial`); 0: no
+    adversarial training."""
 
     def rate(self, step: int) -> float:
-        """Return the share of the learning rate at a step: up to 1 in a line, then down to 0 in another."""
+        """Return the factor on the learning rate at a step, which rises linearly to 1, then falls linearly to 0."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         return max(0.0, (self.steps - step) / max(1, self.steps - self.warmup_steps))
@@ -66,9 +67,10 @@ class QuestionAnsweringModule(LightningModule):
     """A question-answering model in training.
 
     :param model: an ``AutoModelForQuestionAnswering``
-    :param validator: reads the validation questions, ``None`` for none
-    :param teachers: whose answers are learnt, too; ``None`` for none
-    :param compile: compile the model, on a card
+    :param recipe: the settings of the optimiser and of the loss
+    :param validator: validates the model, ``None`` for no validation
+    :param teachers: models whose answers are learnt, too; ``None`` for none
+    :param compile: whether to compile the model, on a card
     """
 
     def __init__(
@@ -89,48 +91,48 @@ class QuestionAnsweringModule(LightningModule):
         self._compile = compile
         self._compiled: Any = None
         self._graphs: StepGraphs | None = None
-        """On a card, where a step may be one."""
+        """CUDA graphs of the steps, on a card where they can be used."""
         self._first_overflow: Tensor | None = None
-        """On a card: the first step whose gradient was not finite, 0 for none; asked now and then, for that waits."""
+        """On a card: the first step whose gradient was not finite, 0 for none; read only rarely, as that waits."""
         self._ready_mask = False
         self.figures: Figures | None = None
-        """Of the last validation."""
+        """The figures of the last validation."""
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW, fused, that lets biases and norms keep their size; its rate rises and falls in lines."""
+        """Return AdamW, without weight decay for biases and norms, and its schedule; see :meth:`Recipe.rate`."""
         decayed = [value for value in self.model.parameters() if value.requires_grad and value.ndim > 1]
         kept = [value for value in self.model.parameters() if value.requires_grad and value.ndim <= 1]
         groups = [
             {"params": decayed, "weight_decay": self._recipe.weight_decay},
             {"params": kept, "weight_decay": 0.0},
         ]
-        # A scaler leaves it to the fused one to scale gradients back, which is after they are clipped.
+        # With a gradient scaler, a fused optimiser would scale gradients back itself, and so only after clipping.
         fused = self.device.type in {"cpu", "cuda"} and not self._is_scaled
         optimizer = AdamW(groups, lr=self._recipe.learning_rate, fused=fused)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self._recipe.rate)}
 
     def on_fit_start(self) -> None:
-        """Find out how the device is best told what to do."""
+        """Prepare the teachers, and choose how work is launched on the device."""
         if self._teachers is not None:
             self._teachers.begin(self.device)
         if self.device.type == "cuda":
             self._ready_mask = takes_ready_mask(self.model)
             if self._compile:
                 self._compiled = compiled(self.model)
-            # Gradients of several devices meet, and those of a scaler are looked at, between forward and optimiser.
+            # No graphs with several devices or a scaler: they exchange or check gradients in the middle of a step.
             by_itself = isinstance(self.trainer.strategy, SingleDeviceStrategy) and not self._is_scaled
-            # Without a ready mask transformers asks the card in the midst of it.
+            # Nor without a ready mask: transformers would then wait for the card in the middle of a step.
             if by_itself and self._ready_mask and (self._teachers is None or self._teachers.take_ready_masks):
                 self._graphs = StepGraphs(self._backward)
 
     @property
     def steps_are_graphs(self) -> bool:
-        """Whether few shapes of batches are wanted: each is recorded by itself."""
+        """Whether steps are run as CUDA graphs, so that batches should have few different shapes."""
         return self._graphs is not None
 
     @cached_property
     def _drops_cheaply(self) -> bool:
-        """Whether dropout is qatool's own."""
+        """Whether qatool's own dropout is used; see :class:`CheapDropout`."""
         return self.device.type == "cpu" and not rereads(self.model)
 
     @property
@@ -145,11 +147,12 @@ class QuestionAnsweringModule(LightningModule):
     def training_step(self, batch: list[TrainingBatch], batch_idx: int) -> dict[str, Any]:
         """Do one optimiser step.
 
-        :returns: ``loss``: of this device's share of the step, a number
-        :raises NotFiniteError: the loss or the gradient is not finite; the weights are as they were. On a card it is
-            raised some steps later, and no step since has changed them
+        :returns: ``loss``, that of this device's share of the step, as a scalar tensor; ``learning_rate``; and
+            ``windows``, the number of windows that this device read
+        :raises NotFiniteError: the gradient is not finite; the weights are unchanged. On a card, the error is raised
+            some steps later, and no step in between has changed the weights
         """
-        # What was drawn before must not matter: a run that continues draws the same dropout.
+        # Seeded at every step, so that a run that continues draws the same dropout.
         torch.manual_seed(hash((self._recipe.seed, self.global_step, self.global_rank)) % 2**63)
         loss = torch.zeros((), device=self.device)
         backward = self._graphs or self._backward
@@ -159,13 +162,13 @@ class QuestionAnsweringModule(LightningModule):
         schedule: Any = self.lr_schedulers()
         rate = optimizer.param_groups[0]["lr"]
         optimizer.step()
-        # A graph adds to gradients where they are.
+        # Graphs add to gradients at fixed addresses, so their memory must stay.
         optimizer.zero_grad(set_to_none=self._graphs is None)
         schedule.step()
         return {"loss": loss, "learning_rate": rate, "windows": sum(micro.windows for micro in batch)}
 
     def _backward(self, batch: TrainingBatch) -> Tensor:
-        """Add the gradients of a micro-batch to those there are; return its loss, a number."""
+        """Add the gradients of a micro-batch to those of the parameters; return its loss, a detached scalar."""
         distance = self._recipe.adversarial
         if not distance:
             loss = self._loss(batch)
@@ -181,16 +184,19 @@ class QuestionAnsweringModule(LightningModule):
         return loss.detach()
 
     def _descend(self, loss: Tensor) -> None:
-        """Add the gradients of a loss to those there are."""
+        """Add the gradients of a loss to those of the parameters."""
         self.manual_backward(loss)
-        # Weights are cast once for each; the casts of the last one belong to a graph that is gone.
+        # Weights are cast once per loss; the cached casts belong to an autograd graph that is gone after backward.
         torch.clear_autocast_cache()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient, scaled back by now."""
+        """Clip the gradient, which is no longer scaled, and check that it is finite.
+
+        :raises NotFiniteError: the gradient is not finite
+        """
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
         if (scaler := self._scaler) is not None:
-            # Half precision overflows now and then; its scaler skips such a step.
+            # Half precision overflows now and then; the scaler skips such a step.
             if scaler.get_scale() < _SMALLEST_SCALE:
                 raise NotFiniteError(f"step {self.global_step + 1}: the gradient is not finite, however it is scaled")
         elif norm.is_cuda:
@@ -199,9 +205,9 @@ class QuestionAnsweringModule(LightningModule):
             raise NotFiniteError(f"step {self.global_step + 1}: the gradient is not finite (norm {norm.item()})")
 
     def _note_overflow(self, optimizer: Any, norm: Tensor) -> None:
-        """Let the optimiser pass over this step and all later ones when the gradient is not finite; wait for nothing.
+        """Let the optimiser skip this step and all later ones if the gradient is not finite, without waiting.
 
-        The fused optimiser looks at ``found_inf``, as gradient scalers tell it, on the card itself.
+        The fused optimiser reads ``found_inf``, which gradient scalers normally set, on the card itself.
         """
         if self._first_overflow is None:
             self._first_overflow = torch.zeros((), dtype=torch.int64, device=norm.device)
@@ -212,29 +218,29 @@ class QuestionAnsweringModule(LightningModule):
             self.check_finite()
 
     def check_finite(self) -> None:
-        """Look whether a gradient was not finite.
+        """Make sure that all gradients so far were finite; on a card, this waits for it.
 
-        :raises NotFiniteError: at the step it was not
+        :raises NotFiniteError: a gradient was not finite; names the first such step
         """
         step = 0 if self._first_overflow is None else int(self._first_overflow)
         if step:
             raise NotFiniteError(f"step {step}: the gradient is not finite")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save no state that counts steps which were passed over."""
+        """Refuse to save a state that counts skipped steps as done."""
         self.check_finite()
 
     def on_train_end(self) -> None:
-        """Do not end as if all were well."""
+        """Make sure that training does not end with skipped steps unnoticed."""
         self.check_finite()
 
     def _loss(self, batch: TrainingBatch, likely: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Return the cross-entropy of start and end over the tokens of each window, padding apart, as it weighs.
+        """Return the weighted cross-entropy of start and end over the tokens of each window, without padding.
 
-        Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2. Of several answers
-        each counts by its weight; where there are teachers, what they say counts, too.
+        Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers" (2018), section 4.2. Each of several
+        answers counts by its weight; where there are teachers, their probabilities are learnt, too.
 
-        :param likely: what the teachers say of it, where they were asked before
+        :param likely: the teachers' probabilities for the batch, where they are known already
         """
         with CheapDropout() if self._drops_cheaply else nullcontext():
             logits = masked_logits(self._compiled or self.model, batch, ready_mask=self._ready_mask)
@@ -249,15 +255,15 @@ class QuestionAnsweringModule(LightningModule):
             each = (expected * (one / TEMPERATURE).log_softmax(dim=-1)).sum(dim=1)
             said = said - (each * batch.weights.sum(dim=1)).sum() / 2
         taught = self._recipe.teacher_weight
-        # By the square of the temperature gradients are as large as at a temperature of 1.
+        # The square of the temperature makes gradients as large as at a temperature of 1.
         return (1 - taught) * labels + taught * TEMPERATURE**2 * said
 
     def on_validation_model_zero_grad(self) -> None:
-        """Leave gradients where they are: Lightning would drop them, and graphs go on adding to what they were."""
+        """Keep the memory of gradients that graphs add to, which Lightning would free."""
         self.zero_grad(set_to_none=self._graphs is None)
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting anew."""
+        """Prepare a validation."""
         self.check_finite()
         if self._validator is not None:
             self._validator.begin(self.device)
@@ -268,7 +274,7 @@ class QuestionAnsweringModule(LightningModule):
             self._validator.read(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Bring all devices' answers together and count."""
+        """Gather the answers of all devices, and log EM and F1."""
         if self._validator is None:
             return
         self.figures = self._validator.figures()

@@ -1,4 +1,4 @@
-"""The folder of a trained model: what transformers loads, what qatool decodes by, and a card that says how."""
+"""Write the folder of a trained model: the files that transformers loads, qatool's settings, and a model card."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What is known of a training when it is over; names, no paths."""
+    """The facts of a finished training, for the model card; files are given by name, without paths."""
 
     base: str
     size: WindowSize
     options: Mapping[str, Any]
-    """What the user may have set and what was made of it, by option."""
+    """The resolved value of each option that the user can set."""
     data: Sequence[tuple[str, float, Mapping[str, int]]]
-    """Name, weight, and the audit's counts of each training input."""
+    """The name, the weight, and the counts of the audit of each training input."""
     validation: str | None
     steps: int
     device: str
     precision: str
     best: Entry | None
-    """The validation whose weights were kept."""
+    """The validation of the weights that were kept, ``None`` where these were not validated."""
     knew_no_answer: bool = False
-    """Whether the model it was trained from had learnt from unanswerable questions."""
+    """Whether the model that the training started from had learnt from unanswerable questions."""
 
     @property
     def knows_no_answer(self) -> bool:
-        """Whether there were unanswerable questions to learn from, now or before."""
+        """Whether the model has learnt from unanswerable questions, in this training or before."""
         return self.knew_no_answer or any(counts["unanswerable"] for _, _, counts in self.data)
 
 
@@ -59,13 +59,15 @@ def save_model(
     """Write the model into a new folder, ``qatool.json`` last.
 
     :param tokenizer: folder or hub id of the tokenizer
-    :param trust_remote_code: as when it was loaded to train with
-    :param half: in half precision
-    :raises OutputError: something cannot be written
+    :param trust_remote_code: whether the tokenizer may run code of its own, as when it was loaded for training
+    :param record: the figures of the training
+    :param trained: the facts for the model card
+    :param half: whether to write the weights in half precision
+    :raises OutputError: a file cannot be written
     """
     with reporting(folder):
         (model.half() if half else model).save_pretrained(folder)
-        # safetensors writes for the owner only, whatever umask says.
+        # safetensors makes files that only the owner can read, whatever the umask.
         for weights in folder.glob("*.safetensors"):
             weights.chmod((folder / "config.json").stat().st_mode)
         save_tokenizer(tokenizer, folder, trust_remote_code=trust_remote_code)
@@ -83,7 +85,7 @@ def save_model(
 
 
 def card(trained: Trained) -> str:
-    """Return the model card, in Markdown with the head that the Hugging Face hub reads."""
+    """Return the model card, in Markdown with the front matter that the Hugging Face hub reads."""
     rows = [
         f"| {_cell(name)} | {weight:g} | {counts['answerable']:,} | {counts['unanswerable']:,} | "
         f"{counts['windows']:,} |"
@@ -164,5 +166,5 @@ def _validation(trained: Trained) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return text that is one cell of a table, whatever it holds."""
+    """Return text as the content of one cell of a Markdown table, escaped as needed."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,7 +1,7 @@
-"""What other models answer, to learn from beside the labels.
+"""Teachers: other models whose answers are learnt beside the labels.
 
-Hinton et al., "Distilling the Knowledge in a Neural Network" (2015): the probabilities of several models together say
-of every token how near it comes to being the answer, which a label says of one.
+Hinton et al., "Distilling the Knowledge in a Neural Network" (2015): the mean probabilities of several models say of
+every token how likely it is to begin or end the answer, while a label names a single token.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TEMPERATURE = 2.0
 
 
 class Teachers:
-    """Models that are only asked.
+    """Models that are only read from, and not trained.
 
-    :param models: question-answering models of one tokenizer
+    :param models: question-answering models with the same tokenizer
     """
 
     def __init__(self, models: Sequence[Any]) -> None:
@@ -38,7 +38,7 @@ class Teachers:
     def load(cls, names: Sequence[str], *, dtype: torch.dtype, trust_remote_code: bool) -> Teachers:
         """Load models by folder or hub id.
 
-        :raises EnvironmentUnfitError: one does not load, or has no head
+        :raises EnvironmentUnfitError: a model does not load, or has no head
         """
         return cls(
             [
@@ -48,7 +48,7 @@ class Teachers:
         )
 
     def begin(self, device: torch.device) -> None:
-        """Move to a device."""
+        """Move the models to a device."""
         for place, model in enumerate(self._models):
             model.to(device)
             if device.type == "cuda":
@@ -56,13 +56,13 @@ class Teachers:
 
     @property
     def take_ready_masks(self) -> bool:
-        """Whether the card need not be asked about padding by any of them."""
+        """Whether all models take ready masks, so that none makes the host wait; see :func:`takes_ready_mask`."""
         return all(self._ready_masks)
 
     def probabilities(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """Return how likely each token is to be the first, and the last, of the answer, in the mean: ``(b, t)``."""
+        """Return the mean probabilities of each token to be the first and the last of the answer, ``(b, t)`` each."""
         found: list[tuple[Tensor, Tensor]] = []
-        # In their own precision: what autocast would cast back and forth is not learnt from.
+        # Teachers run in their own precision: autocast would only cast their weights back and forth.
         with torch.no_grad(), torch.autocast(batch.input_ids.device.type, enabled=False):
             for model, ready_mask in zip(self._models, self._ready_masks, strict=True):
                 logits = masked_logits(model, batch, ready_mask=ready_mask)

@@ -1,4 +1,4 @@
-"""EM and F1 of a model in training, by the very decoding of ``qatool extract``, each example counted once."""
+"""Measure EM and F1 of a model in training, with the decoding of ``qatool extract``; each example counts once."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _MAX_ANSWER_LENGTH = DECODE_PRESETS["native"].max_answer_length
 
 
 class Figures(NamedTuple):
-    """How good a model is on the validation questions, in per cent."""
+    """The scores of a model on the validation questions, in per cent."""
 
     exact: float
     f1: float
     no_answer_threshold: float | None
-    """The one these figures hold at: that of the best F1; ``None`` where every question has an answer."""
+    """The threshold that these figures hold at, that of the best F1; ``None`` where every question has an answer."""
     examples: int
 
 
 class _Answer(NamedTuple):
-    """What the model says of the example in a row of the validation questions."""
+    """The model's answer to the validation question in a row."""
 
     row: int
     text: str | None
@@ -56,11 +56,11 @@ class _Answer(NamedTuple):
 
 
 class Validator:
-    """Reads labelled questions with a model as it stands.
+    """Answers labelled questions with a model in its current state.
 
     :param model: an ``AutoModelForQuestionAnswering``
-    :param examples: good rows only
-    :param max_length: longest window the model reads
+    :param examples: the labelled questions, without bad rows
+    :param max_length: longest window that the model reads, in tokens
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Validator:
         return ModelInMemory(self._model, device=device, precision="mixed", max_length=self._max_length)
 
     def begin(self, device: torch.device) -> None:
-        """Forget what was read; the model is on ``device``."""
+        """Start a new validation, with the model on ``device``."""
         from dataclasses import replace
 
         backend = self._backend(device)
@@ -115,7 +115,7 @@ class Validator:
         return CardReader(backend=backend, search=search, batch_tokens=batch_tokens, tick=lambda _: None)
 
     def read(self, shard: PreparedShard) -> None:
-        """Answer the questions of a shard; those of a card's last one wait for :meth:`figures`."""
+        """Answer the questions of a shard; on a card, the results are collected only by the next call."""
         if self._reader is None:
             self._keep(shard, self._extractor.answer(shard))
             return
@@ -124,7 +124,7 @@ class Validator:
         self._launched = shard, launched
 
     def _collect(self) -> None:
-        """Take in the shard that a card was told to read, if there is one."""
+        """Collect the results of the shard that was launched on a card, if there is one."""
         if self._reader is not None and self._launched is not None:
             shard, launched = self._launched
             self._launched = None
@@ -142,10 +142,10 @@ class Validator:
             )
 
     def figures(self) -> Figures:
-        """Bring the answers of all devices together and count; the same on each.
+        """Gather the answers of all devices, and return their scores, which are the same on each device.
 
-        Questions without an answer are decided at the threshold that fits them best: the weights are compared,
-        not thresholds, and ``qatool calibrate`` fits one that is stored.
+        "No answer" is decided at the threshold that fits best: what is compared here are weights, not thresholds, and
+        ``qatool calibrate`` fits the threshold that is stored with a model.
         """
         self._collect()
         found = {answer.row: answer for part in _gathered(self._answers) for answer in part}
@@ -163,7 +163,7 @@ class Validator:
 
 
 def _gathered(own: list[_Answer]) -> list[list[_Answer]]:
-    """Return the answers of every process; of this one where it is alone."""
+    """Return the answers of every process, or only those of this process where it is alone."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [own]
     everyone: list[Any] = [None] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""The windows to learn from: features folders as one table in Arrow's cache, and batches of tensors from it."""
+"""The windows to train on: folders of features as one table in Arrow's cache, and batches of tensors from it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """Labelled windows of one micro-batch, padded on the right; rows may be filled up with windows of no weight."""
+    """The labelled windows of a micro-batch, padded on the right; there may be additional rows of weight 0."""
 
     input_ids: Tensor
     """``(b, t)``, int64"""
@@ -42,21 +42,22 @@ class TrainingBatch:
     token_type_ids: Tensor | None
     """``(b, t)``, or ``None`` where the model has none"""
     start_positions: Tensor
-    """``(b, k)``, int64: of up to ``k`` answers a window"""
+    """``(b, k)``, int64: the first token of each of up to ``k`` answers in a window"""
     end_positions: Tensor
     """``(b, k)``, int64: the last token of each answer"""
     weights: Tensor
-    """``(b, k)``, float32: what each answer weighs; a step's make up 1 in the mean over devices. 0: there is none."""
+    """``(b, k)``, float32: the weight of each answer, 0 where there is none; those of a step add up to 1 on each
+    device, in the mean over devices."""
     windows: int
-    """How many rows are windows; the others fill up."""
+    """How many rows are windows; the others are padding."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Windows and tokens, filled up."""
+        """``(b, t)``: rows and tokens, padding included."""
         return tuple(self.input_ids.shape)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return its tensors by name, those that there are."""
+        """Return the tensors by name, without those that are ``None``."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if isinstance(value, Tensor)}
 
@@ -65,7 +66,7 @@ class TrainingBatch:
         return self._each(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> TrainingBatch:
-        """Return the batch in memory that a card copies from without waiting."""
+        """Return the batch in pinned memory, from which it is copied to a card without waiting."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, changed: Callable[[Tensor], Tensor]) -> TrainingBatch:
@@ -80,12 +81,13 @@ _NO_LABEL = (
 
 
 class TrainingWindows:
-    """Labelled windows of several folders of features, memory-mapped: a row each, in order of the folders.
+    """The labelled windows of several folders of features, memory-mapped, in the order of the folders.
 
-    :param folders: made by ``qatool prep`` with one tokenizer
-    :param all_answers: learn every answer of a window, each by its share of those given; else the first
-    :param cache: where ``datasets`` keeps its Arrow files
-    :raises InputError: there is no labelled window, or folders list one answer only where all are wanted
+    :param folders: folders that ``qatool prep`` made with one tokenizer
+    :param cache: the folder where ``datasets`` keeps its Arrow files
+    :param all_answers: whether to learn every answer of a window, each weighted by its share of those given, and not
+        only the first
+    :raises InputError: there is no labelled window, or all answers are wanted and a folder lists only the first
     """
 
     def __init__(
@@ -101,14 +103,14 @@ class TrainingWindows:
                     "--answers all, or train with --answers first"
                 )
         self._pad = pad_token_id
-        # Each window goes by its folder's number, so one without any stands in its place.
+        # Empty folders stay in the list: windows refer to folders by number.
         tables = [_cached(folder, cache) for folder in folders]
         if not any(map(len, tables)):
             raise InputError(_NO_LABEL)
         self._dataset = concatenate_datasets([table for table in tables if len(table)]).with_format("arrow")
         column = self._dataset.data.column("start_positions")
         self.rows: NDArray[np.int64] = np.flatnonzero(column.is_valid().to_numpy())
-        """``(n,)``: the rows that have a label, ``-1`` or above."""
+        """``(n,)``: the rows that have a label, that is, whose ``start_positions`` is not null."""
         if not len(self.rows):
             raise InputError(_NO_LABEL)
         lengths = pc.list_value_length(self._dataset.data.column("input_ids")).to_numpy()
@@ -117,7 +119,7 @@ class TrainingWindows:
         self._longest = int(self.lengths.max())
         places = np.repeat(np.arange(len(tables)), [len(table) for table in tables])[self.rows]
         self.folder: NDArray[np.int64] = places
-        """``(n,)``: the folder of each labelled window."""
+        """``(n,)``: the number of the folder of each labelled window."""
         self._most_answers = 0
         if all_answers:
             counts = pc.list_value_length(self._dataset.data.column("all_start_positions"))
@@ -129,8 +131,8 @@ class TrainingWindows:
     def batch(self, chosen: NDArray[np.int64], *, share: float, grain: Grain | None = None) -> TrainingBatch:
         """Return the ``chosen`` labelled windows ``(b,)`` as tensors.
 
-        :param share: part of the step's loss that they make up together, in [0, 1]
-        :param grain: sizes that windows and tokens are filled up to
+        :param share: sum of the weights of these windows in the loss of the step
+        :param grain: sizes to pad rows and tokens to multiples of
         """
         table: pa.Table = self._dataset[self.rows[chosen]]
         grain = grain or Grain()
@@ -147,7 +149,7 @@ class TrainingWindows:
 
         starts, ends, weights = self._labels(table, rows)
         mask = filled.astype(np.int64)
-        # A row that fills up has one token, so that it has a softmax.
+        # A padding row gets one token, as its softmax would otherwise be undefined.
         mask[len(chosen) :, :1] = 1
         return TrainingBatch(
             input_ids=padded("input_ids", self._pad),
@@ -160,7 +162,7 @@ class TrainingWindows:
         )
 
     def _labels(self, table: pa.Table, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Return first and last token of each window's answers, and the share of each among them: ``(rows, k)``."""
+        """Return the first and last token, and the share, of each answer of each window, ``(rows, k)`` each."""
         most = max(1, self._most_answers)
         starts, ends = np.zeros((rows, most), dtype=np.int64), np.zeros((rows, most), dtype=np.int64)
         weights = np.zeros((rows, most), dtype=np.float32)
@@ -179,16 +181,16 @@ class TrainingWindows:
 
 
 def _cached(folder: FeaturesFolder, cache: Path) -> Any:
-    """Return the features of a folder as a memory-mapped dataset, an empty list where it has none."""
+    """Return the features of a folder as a memory-mapped dataset, an empty list where it has no windows."""
     from datasets import Dataset
 
-    # A part whose rows were all set aside has no windows, which datasets cannot read.
+    # A part whose rows were all rejected has no windows, and datasets cannot read it.
     files = [file for file in map(folder.features, range(folder.parts)) if _metadata(file).num_rows]
     if not files:
         return []
     names = set(_metadata(files[0]).schema.to_arrow_schema().names)
     columns = [name for name in _COLUMNS if name in names]
-    # By what they hold: datasets would know them by path and time alone.
+    # Cached by content: datasets would tell files apart only by path and time.
     told = json.dumps(folder.manifest.as_json(), sort_keys=True).encode()
     own = cache / hashlib.sha256(told).hexdigest()[:32]
     return Dataset.from_parquet([str(file) for file in files], cache_dir=str(own), columns=columns).select_columns(
