@@ -1,1 +1,1 @@
-"""Streams in and out: where the input lies, rows read from it in any format, answers written atomically."""
+"""Input and output: find the input files, read rows from any format, and write answers atomically."""

@@ -1,4 +1,4 @@
-"""What names of outputs and columns say by themselves, before any file is opened."""
+"""Checks of the output name and the column names that need no file to be opened."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 def name_problems(
     output: str, column: Sequence[str], keep: Sequence[str], *, documents: bool, snippet: bool
 ) -> list[str]:
-    """Return what is wrong with the names that an extraction was given.
+    """Return the problems with the output name and the column names given to an extraction, one message each.
 
-    :param documents: the output has the columns of documents × questions
-    :param snippet: the output has the column ``snippet``
+    :param output: value of ``-o``
+    :param column: values of ``--column``
+    :param keep: values of ``--keep``
+    :param documents: whether the output has the columns of documents × questions
+    :param snippet: whether the output has the column ``snippet``
     """
     problems: list[str] = []
     for look in (

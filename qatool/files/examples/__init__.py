@@ -1,1 +1,1 @@
-"""From rows to the examples that are asked, with their labels."""
+"""Examples and their labels, made from rows."""

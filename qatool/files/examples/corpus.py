@@ -1,4 +1,4 @@
-"""The corpus: everything there is to ask, streamed as examples from any mix of files."""
+"""The corpus: all examples of the input, streamed from any mix of files."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class _Examples(Protocol):
 
 
 class Corpus:
-    """Examples in input order, readable any number of times; memory does not grow with the input.
+    """Examples in input order, readable any number of times; memory does not grow with the number of rows.
 
-    Questions that come apart from the documents are held in memory. Made by :func:`open_corpus`.
+    Only a separate file of questions is held in memory as a whole. Created by :func:`open_corpus`.
     """
 
     def __init__(self, content: _Examples, columns: InputColumns, *, limit: int | None) -> None:
@@ -56,37 +56,37 @@ class Corpus:
 
     @property
     def documents(self) -> AskedDocuments | None:
-        """What the examples are made of where documents and questions come apart."""
+        """Documents and questions, if they are given separately; ``None`` if each row holds both."""
         return self._content if isinstance(self._content, AskedDocuments) else None
 
     def of(self, documents: AskedDocuments) -> Corpus:
-        """Return the corpus of others of its documents and questions."""
+        """Return a corpus with the same columns and limit over another selection of documents and questions."""
         return Corpus(documents, self._columns, limit=self._limit)
 
     def examples(self) -> Iterator[Example]:
-        """Yield the examples from the start, bad rows with ``error`` set, up to the limit.
+        """Yield the examples from the start, up to the limit; those of bad rows have ``error`` set.
 
-        :raises InputError: a file cannot be read or breaks off
+        :raises InputError: a file cannot be read or is truncated
         """
         return islice(self._content.examples(), self._limit)
 
     def total(self) -> int | None:
-        """Return how many examples there are when that can be told without reading them, else ``None``."""
+        """Return the number of examples, ``None`` if it cannot be known without reading them."""
         total = self._content.total()
         return total if total is None or self._limit is None else min(total, self._limit)
 
     def kept_fields(self) -> dict[str, pa.DataType | None]:
-        """Return the kept columns with the type their files declare; ``None`` where it must be inferred."""
+        """Return the kept columns with the type that the files declare; ``None`` where it must be inferred."""
         return self._content.kept_fields()
 
     def unseen_columns(self) -> list[str]:
-        """Return the kept columns that no row read so far had; in JSON only, where each row has its own."""
+        """Return the kept columns that no row read so far had; possible only in JSON, where rows differ in fields."""
         return sorted(self._columns.unseen)
 
     def missing_documents(self) -> list[Question]:
-        """Return the questions that name a document which is not there; reads ids until all of those are found.
+        """Return the questions that name a document which does not exist; read ids until all named ones are found.
 
-        :raises InputError: a file cannot be read or breaks off
+        :raises InputError: a file cannot be read or is truncated
         """
         return self._content.missing_documents()
 
@@ -103,17 +103,17 @@ def open_corpus(
     on_error: OnError = "fail",
     snippet: bool = False,
 ) -> Corpus:
-    """Check the files as far as their headers tell, and return the corpus they make.
+    """Return the corpus of the given files, after checking their headers.
 
-    :param sources: rows with question and context, or documents when questions come apart
-    :param column: ``NEW=OLD``: read column OLD as NEW
-    :param keep: columns carried along, by our name
-    :param optional: likewise, but a file need not have them unless they are renamed
-    :param question: ask these of every document
-    :param questions: ask those of this file; held in memory
-    :param limit: only the first examples
-    :param on_error: whether a bad row of the questions file ends it here or becomes a rejected example
-    :param snippet: the output will have a column ``snippet``
+    :param sources: rows with question and context, or documents if questions are given separately
+    :param column: ``NEW=OLD`` each: read column OLD as NEW
+    :param keep: columns to carry into the output, by their names in qatool
+    :param optional: further such columns, which a file may lack unless they are renamed
+    :param question: questions to ask of every document
+    :param questions: file of questions, held in memory
+    :param limit: the number of examples after which to stop
+    :param on_error: whether a bad row of the questions file raises an error here or becomes a rejected example
+    :param snippet: whether the output will have a column ``snippet``
     :raises UsageError: the columns asked for contradict each other or collide with those of the output
     :raises InputError: a file cannot be read, lacks a column or cannot be used without questions
     """
@@ -146,7 +146,7 @@ class _PlainRows:
             named = ("id",) if "id" in columns.renames else ()
             require(source, reader, columns, ("question", "context", *named, *needed))
             require_text(source, reader, columns, ("question", "context"))
-            reader.arrow_type(columns.of("id"))  # a doubled column is told before the first row is read
+            reader.arrow_type(columns.of("id"))  # raises if there are two such columns, before any row is read
 
     def kept_fields(self) -> dict[str, pa.DataType | None]:
         return {field: declared_type(self._sources, self._columns.of(field)) for field in self._columns.keep}
@@ -164,7 +164,7 @@ class _PlainRows:
 
 
 def _examples_of(source: Source, columns: InputColumns, prefix: str) -> Iterator[Example]:
-    """Yield the examples of one file. Good rows in plain ASCII, the bulk of most corpora, take a short way."""
+    """Yield the examples of one file; good rows in plain ASCII, the bulk of most corpora, take a fast path."""
     id_column, question_column, context_column = (columns.of(name) for name in ("id", "question", "context"))
     name = shown_name(source)
     last: str | None = None
@@ -185,7 +185,7 @@ def _examples_of(source: Source, columns: InputColumns, prefix: str) -> Iterator
             and question.isascii()
             and context.isascii()
         ):
-            # Questions of one context stand together in most corpora, and are to share it.
+            # Consecutive questions often have the same context: let their examples share one string.
             last = last if context == last else context
             yield Example(given, question, last, place, None, None, kept, None)
             continue
@@ -201,7 +201,7 @@ def _examples_of(source: Source, columns: InputColumns, prefix: str) -> Iterator
 
 
 def declared_type(sources: Sequence[Source], column: str) -> pa.DataType | None:
-    """Return the type that all files declare for a column, ``None`` when they differ or one declares none.
+    """Return the type that all files declare for a column, ``None`` if they differ or one declares none.
 
     :raises InputError: a file cannot be read
     """

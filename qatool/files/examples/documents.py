@@ -47,38 +47,41 @@ class Question(NamedTuple):
     where: str
     """Source and row for messages; ``--question`` for one from the command line."""
     document_id: str | None = None
-    """The only document it is asked of; ``None``: all of them (or, in a bad row, unknown)."""
+    """The one document to ask; ``None`` for every document (or, in a bad row, for an unknown one)."""
     values: dict[str, Any] | None = None
-    """The row of the questions file, when columns are kept."""
+    """The values of its row in the questions file, if columns are kept."""
     error: str | None = None
+    """Why the row is bad; ``None`` for a good one."""
 
 
 class Questions(NamedTuple):
     """All questions of a run, held in memory."""
 
     every: list[Question]
-    """Asked of each document."""
+    """Questions to ask of every document; empty if questions name their documents."""
     by_document: dict[str, list[Question]] | None
-    """By the document they name, in file order; ``None`` when the file has no ``document_id``."""
+    """Questions by the id of the document they name, in file order; ``None`` if the file has no ``document_id``."""
     bad: list[Question]
-    """Rows of the questions file that hold none."""
+    """Bad rows of the questions file."""
     source: Source | None = None
+    """The questions file; ``None`` for questions from the command line."""
 
 
 class Document(NamedTuple):
-    """One document, or what could be read of it."""
+    """One document, or the readable part of a bad row."""
 
     id: str
     is_known: bool
-    """Whether the id was there to be read (a missing one is known: it is the row number)."""
+    """Whether ``id`` is certain: ``False`` if the row's id was unreadable; a missing id is the row number."""
     context: str | None
+    """The text; ``None`` if unreadable."""
     where: str
     values: dict[str, Any] | None
     error: str | None
 
 
 def numbered(texts: Sequence[str]) -> Questions:
-    """Return questions from the command line, with the ids ``q0``, ``q1``, …"""
+    """Return the questions of the command line, with the ids ``q0``, ``q1``, …"""
     every = [Question(f"q{number}", text, "--question") for number, text in enumerate(texts)]
     return Questions(every, None, [])
 
@@ -86,8 +89,8 @@ def numbered(texts: Sequence[str]) -> Questions:
 def load_questions(source: Source, columns: InputColumns, on_error: OnError) -> Questions:
     """Read the whole questions file into memory.
 
-    It names documents when it has the column ``document_id`` or, in JSON, when any record has that field;
-    a row without is then bad.
+    Its questions name their documents if it has a column ``document_id`` or, in JSON, if any record has that field;
+    a row without one is then bad.
 
     :raises InputError: the file cannot be read, lacks a column, or has a bad row with ``on_error`` ``"fail"``
     """
@@ -150,18 +153,18 @@ def _question(source: Source, row: Row, columns: InputColumns, id_column: str, *
 
 
 class AskedPairs(NamedTuple):
-    """Which questions are asked of document ``d``: ``question[boundaries[d]:boundaries[d + 1]]``."""
+    """The questions to ask of each document: ``question[boundaries[d]:boundaries[d + 1]]`` of document ``d``."""
 
     boundaries: NDArray[np.int64]
-    """``(documents + 1,)``"""
+    """``(documents + 1,)``: where each document's questions begin and end in ``question``."""
     question: NDArray[np.int32]
-    """``(pairs,)``: places in :attr:`Questions.every`, ascending within a document."""
+    """``(pairs,)``: indices into :attr:`Questions.every`, ascending within a document."""
 
 
 class AskedDocuments:
-    """The examples that documents and questions make, document by document.
+    """The examples of documents × questions, document by document.
 
-    :raises InputError: a file lacks a needed column or one renamed or kept
+    :raises InputError: a file lacks a column that is needed, renamed or kept
     """
 
     def __init__(self, sources: Sequence[Source], columns: InputColumns, questions: Questions) -> None:
@@ -174,7 +177,7 @@ class AskedDocuments:
             reader = open_reader(source)
             require(source, reader, columns, ("context",))
             require_text(source, reader, columns, ("context",))
-            reader.arrow_type(id_column_of(columns, reader))  # a doubled column is told before the first row is read
+            reader.arrow_type(id_column_of(columns, reader))  # raises if there are two, before any row is read
             missing = [field for field in columns.keep if not self._questions_may_have(columns.of(field))]
             if "id" in columns.renames and not self._questions_may_have(columns.of("id")):
                 missing.append("id")
@@ -187,24 +190,24 @@ class AskedDocuments:
         return there is None or column in there
 
     def questions_of_all(self) -> list[str]:
-        """Return the questions that are asked of every document; none where each names its own."""
+        """Return the texts of the questions that are asked of every document; none if questions name documents."""
         return [question.text or "" for question in self._questions.every]
 
     def documents(self) -> Iterator[Document]:
-        """Yield every document; of a bad row, which has ``error`` set, each question makes a rejected example.
+        """Yield every document; one from a bad row has ``error`` set, and makes its examples rejected ones.
 
-        :raises InputError: a file cannot be read or breaks off
+        :raises InputError: a file cannot be read or is truncated
         """
         return self._documents(self._columns.named(("id", "context", *self._columns.keep)) | {"id"})
 
     def only(self, pairs: AskedPairs) -> AskedDocuments:
-        """Return the same documents, each asked only those of the questions of all that ``pairs`` names."""
+        """Return the same documents, each to be asked only the questions that ``pairs`` lists for it."""
         found = copy(self)
         found._pairs = pairs
         return found
 
     def kept_fields(self) -> dict[str, pa.DataType | None]:
-        """Return the kept columns with the type that all the files they come from declare."""
+        """Return the kept columns with the type that all files having them declare, else ``None``."""
         types: dict[str, pa.DataType | None] = {}
         for field in self._columns.keep:
             column = self._columns.of(field)
@@ -220,9 +223,9 @@ class AskedDocuments:
         return types
 
     def missing_documents(self) -> list[Question]:
-        """Return the questions that name a document which is not there, reading ids until all of those are found.
+        """Return the questions that name a document which does not exist; read ids until all named ones are found.
 
-        :raises InputError: a file cannot be read or breaks off
+        :raises InputError: a file cannot be read or is truncated
         """
         missing = set(self._questions.by_document or ())
         if not missing:
@@ -235,7 +238,7 @@ class AskedDocuments:
         return self._unasked(missing)
 
     def total(self) -> int | None:
-        """Return how many examples there are, if the documents can be counted without reading them."""
+        """Return the number of examples, ``None`` if the documents cannot be counted without reading them."""
         if self._questions.by_document is not None:
             return sum(map(len, self._questions.by_document.values())) + len(self._questions.bad)
         if self._pairs is not None:
@@ -244,11 +247,14 @@ class AskedDocuments:
         return None if documents is None else documents * len(self._questions.every) + len(self._questions.bad)
 
     def total_documents(self) -> int | None:
-        """Return how many documents there are, if they can be counted without reading them."""
+        """Return the number of documents, ``None`` if they cannot be counted without reading them."""
         return total_rows(self._sources, documents=True)
 
     def examples(self) -> Iterator[Example]:
-        """Yield the examples of each document, then those of questions that could not be asked."""
+        """Yield the examples of each document, then rejected examples for questions that could not be asked.
+
+        :raises InputError: a file cannot be read, is truncated, or does not match the pairs of :meth:`only`
+        """
         by_document = self._questions.by_document
         missing = set(by_document or ())
         number = -1
@@ -271,7 +277,7 @@ class AskedDocuments:
             yield self._never_asked(question, question.error)
 
     def _asked_of(self, document: int) -> list[Question]:
-        """Return the questions of all that are asked of the document with this number."""
+        """Return the questions to ask of the document with this 0-based number, where questions name no documents."""
         if self._pairs is None:
             return self._questions.every
         if document + 1 == len(self._pairs.boundaries):
@@ -280,9 +286,9 @@ class AskedDocuments:
         return [self._questions.every[place] for place in self._pairs.question[first:last].tolist()]
 
     def _check_paired(self, documents: int) -> None:
-        """Make sure that there are as many documents as were paired with questions.
+        """Check that the number of documents is the number that was paired with questions.
 
-        :raises InputError: there are more or fewer
+        :raises InputError: it is not, because the input changed meanwhile
         """
         if self._pairs is not None and documents != len(self._pairs.boundaries) - 1:
             raise InputError(

@@ -1,4 +1,4 @@
-"""From the columns of a file to the fields qatool works with: renames, needed columns, checks of values."""
+"""Columns of a file as fields of qatool: renames, checks for needed columns, checks of values."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from qatool.files.sources.source import Source
 
 NOTHING_KEPT: dict[str, Any] = {}
-"""What all examples share that keep no columns."""
+"""The kept values of every example if no columns are kept; one object that all share."""
 
 
 _OTHER_DELIMITERS = ";\t|"
-"""Than the comma, which some programs write into what they call CSV."""
+"""Characters that some programs write instead of commas into a file that they call CSV."""
 _FIELDS = ("id", "question", "context", "document_id", "answers", "is_impossible")
-"""What is read by name."""
+"""All fields that qatool reads by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputColumns:
-    """Which column of the files each field is read from."""
+    """The column of the files from which each field is read."""
 
     renames: Mapping[str, str]
-    """Our name to the file's name."""
+    """Column names in the files, by field."""
     keep: tuple[str, ...] = ()
-    """The fields carried into the output, by our name."""
+    """The fields that are carried into the output."""
     unseen: set[str]
-    """Those of them that no row so far had, not even with null; shrinks as rows are read."""
+    """Kept fields that no row has had so far, not even as null; shrinks as rows are read."""
 
     def of(self, field: str) -> str:
-        """Return the file's name for a field."""
+        """Return the name of a field's column in the files."""
         return self.renames.get(field, field)
 
     def named(self, fields: Collection[str]) -> frozenset[str]:
-        """Return the file's names for some fields."""
+        """Return the names of the fields' columns in the files."""
         return frozenset(self.of(field) for field in fields)
 
     def kept(self, values: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -61,12 +61,12 @@ class InputColumns:
 def parse_columns(
     column: Sequence[str], keep: Sequence[str], *, documents: bool, snippet: bool = False, others: bool = False
 ) -> InputColumns:
-    """Return what ``--column`` and ``--keep`` say.
+    """Return the columns that ``--column`` and ``--keep`` ask for.
 
     :param column: ``NEW=OLD`` each
-    :param documents: the output has the columns of documents × questions
-    :param snippet: the output has the column ``snippet``
-    :param others: whether renames may be of columns that only others read
+    :param documents: whether the output has the columns of documents × questions
+    :param snippet: whether the output has the column ``snippet``
+    :param others: whether fields that are not read here may be renamed
     :raises UsageError: a field is renamed twice, nothing is read by its name, or a kept one would collide with a
         column of the output
     """
@@ -95,9 +95,9 @@ def parse_columns(
 
 
 def require(source: Source, reader: Reader, columns: InputColumns, fields: Collection[str]) -> None:
-    """Check that a file which knows its columns has those of some fields.
+    """Check that a file has the columns of some fields; a format without declared columns passes.
 
-    :raises InputError: some are missing
+    :raises InputError: columns are missing
     """
     there = reader.columns()
     missing = [] if there is None else [field for field in fields if columns.of(field) not in there]
@@ -141,12 +141,12 @@ def _is_text(declared: pa.DataType) -> bool:
 def text_problem(name: str, values: Mapping[str, Any], column: str) -> str | None:
     """Return why the value of a column cannot serve as text, else ``None``.
 
-    :param name: what messages call it
-    :param column: the file's name for it
+    :param name: name of the field, for messages
+    :param column: its column in the file
     """
     value = values.get(column)
     if type(value) is str:
-        # Strict decoding lets no surrogate in; what is left are escapes in JSON.
+        # Surrogates can come only from escapes in JSON, as strict decoding lets none in.
         return None if value.isascii() else surrogate_problem(name, value)
     if value is None:
         return f"{name} is null" if column in values else f"no field {quoted(column)}"
@@ -154,7 +154,7 @@ def text_problem(name: str, values: Mapping[str, Any], column: str) -> str | Non
 
 
 def surrogate_problem(name: str, text: str) -> str | None:
-    """Return where a text holds a lone surrogate (0-based, in code points), ``None`` when it is valid."""
+    """Return a message with the place of a lone surrogate (0-based, in code points), ``None`` for valid text."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -163,7 +163,7 @@ def surrogate_problem(name: str, text: str) -> str | None:
 
 
 def text_or_none(value: Any) -> str | None:
-    """Return the value if it is valid text, else ``None``: what of a bad row can be shown."""
+    """Return the value if it is valid text, else ``None``; used for the fields of bad rows."""
     return value if type(value) is str and surrogate_problem("", value) is None else None
 
 
@@ -177,14 +177,14 @@ def id_problem(name: str, value: Any) -> str | None:
 
 
 def id_column_of(columns: InputColumns, reader: Reader) -> str:
-    """Return where ids are read: ``--column id=OLD`` is for whichever of documents and questions has OLD."""
+    """Return the column of a file's ids; ``--column id=OLD`` applies only to a file that may have the column OLD."""
     there = reader.columns()
     renamed = columns.of("id")
     return "id" if there is not None and renamed not in there else renamed
 
 
 def id_of(values: Mapping[str, Any], column: str) -> Any:
-    """Return the id of a row whose ids are read there, ``None`` without one."""
+    """Return the value of the id column or, if the row lacks that, of ``id``; ``None`` if it has neither."""
     return values[column] if column in values else values.get("id")
 
 

@@ -1,4 +1,4 @@
-"""Labels of an example: its answers, read from any of the usual layouts and held against the context."""
+"""Labels of an example: its answers, read from any of the usual layouts and checked against the context."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ IMPOSSIBLE = "is_impossible"
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 LABEL_FIELDS = (ANSWERS, IMPOSSIBLE)
 NEARBY = 50
-"""Characters an answer may stand away from its offset and still be meant."""
+"""How many characters away from the given offset an answer is still accepted."""
 _LAYOUT = 'write {"text": ["..."], "answer_start": [N]}'
 
 
 class Repair(Enum):
-    """How an offset was wrong that could be mended."""
+    """What was wrong with an offset that could be corrected."""
 
     NEARBY = "the text stands nearby"
     BYTES = "the offset counts bytes, not characters"
@@ -30,22 +30,26 @@ class Repair(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An answer that stands in its context: ``context[start:start + len(text)] == text``."""
+    """An answer found in its context: ``context[start:start + len(text)] == text``; offsets are in code points."""
 
     text: str
     start: int
     given: int
-    """The offset as it was read."""
+    """The offset that the input gave."""
     repair: Repair | None = None
+    """How ``start`` was corrected; ``None`` if the given offset was right."""
 
     @property
     def end(self) -> int:
-        """One past its last character."""
+        """The end offset, exclusive."""
         return self.start + len(self.text)
 
 
 class LabelError(ValueError):
-    """Why a label cannot be used: what, and what to do. ``kind`` is the reason without particulars."""
+    """A label that cannot be used; the message says why and what to do.
+
+    :ivar kind: the reason without what is particular to one row, for counting
+    """
 
     def __init__(self, kind: str, particulars: str) -> None:
         super().__init__(f"{kind}: {particulars}")
@@ -53,13 +57,13 @@ class LabelError(ValueError):
 
 
 def read_answers(values: Mapping[str, Any]) -> list[tuple[str, int]] | None:
-    """Return the answers of a row as text and offset; ``[]``: unanswerable, ``None``: not labelled.
+    """Return the answers of a row as (text, offset) pairs; ``[]`` if unanswerable, ``None`` if not labelled.
 
-    Layouts: ``{"text": [...], "answer_start": [...]}``, a list of ``{"text": ..., "answer_start": ...}``, and
-    either as JSON in a string (a CSV cell).
+    Accepted are ``{"text": [...], "answer_start": [...]}``, a list of ``{"text": ..., "answer_start": ...}``, and
+    either of them as JSON in a string (a CSV cell).
 
-    :param values: ``answers`` and ``is_impossible``; null or missing ones say nothing
-    :raises LabelError: they are of another layout, or contradict each other
+    :param values: values of a row, of which ``answers`` and ``is_impossible`` are used; null counts as missing
+    :raises LabelError: the values have another layout, or contradict each other
     """
     impossible = truth_of(values.get(IMPOSSIBLE))
     given = _pairs(_decoded(values.get(ANSWERS)))
@@ -73,9 +77,9 @@ def read_answers(values: Mapping[str, Any]) -> list[tuple[str, int]] | None:
 
 
 def truth_of(value: Any) -> bool | None:
-    """Return what ``is_impossible`` says, in whatever form; ``None``: nothing.
+    """Return the value of ``is_impossible``, given as truth value, 0, 1 or text; ``None`` for null and empty text.
 
-    :raises LabelError: it is no truth value
+    :raises LabelError: the value is none of these
     """
     if value is None or value == "":
         return None
@@ -89,7 +93,10 @@ def truth_of(value: Any) -> bool | None:
 
 
 def _decoded(value: Any) -> Any:
-    """Return what a CSV cell holds: JSON, or nothing; any other string is a mistake."""
+    """Return a string (a CSV cell) decoded from JSON, ``None`` if it is blank; any other value unchanged.
+
+    :raises LabelError: the string is not a JSON object or array
+    """
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -137,7 +144,7 @@ def _pair(text: Any, start: Any) -> tuple[str, int]:
         raise LabelError("an answer's text is no text", f"it is {quoted(text)}; {_LAYOUT}")
     if not text:
         raise LabelError("an answer's text is empty", "for a question without an answer leave both lists empty")
-    if isinstance(start, float) and start.is_integer():  # of a column that pandas made to hold a null
+    if isinstance(start, float) and start.is_integer():  # pandas turns a column of integers with nulls into floats
         start = int(start)
     if type(start) is not int:
         raise LabelError("an answer's offset is no integer", f"answer_start is {quoted(start)}; count characters")
@@ -145,9 +152,9 @@ def _pair(text: Any, start: Any) -> tuple[str, int]:
 
 
 def place_answer(context: str, text: str, start: int) -> Answer:
-    """Find where an answer stands: at its offset, else where the same offset in bytes leads, else nearby.
+    """Find an answer in its context: at the given offset, else at that offset counted in bytes, else nearby.
 
-    :raises LabelError: it stands at none of these; says what is wrong with the offset
+    :raises LabelError: the text is at none of these places; the message says what is wrong with the offset
     """
     if start < 0:
         raise LabelError("an answer's offset is negative", f"answer_start is {start}; count characters from 0")
@@ -176,18 +183,18 @@ def place_answer(context: str, text: str, start: int) -> Answer:
 
 
 def _from_bytes(context: str, text: str, start: int) -> int | None:
-    """Return the offset in characters when ``start`` is right in bytes of UTF-8, a common mistake."""
+    """Return the offset in characters if ``start`` counts bytes of UTF-8, a common mistake; else ``None``."""
     if context.isascii():
         return None
     data = context.encode("utf-8", "surrogatepass")
     if not data.startswith(text.encode("utf-8", "surrogatepass"), start):
         return None
-    # The text's bytes begin with a first byte of a character, so nothing is cut in two.
+    # The bytes at the offset begin a character, as those of the text do, so the cut falls between characters.
     return len(data[:start].decode("utf-8", "surrogatepass"))
 
 
 def _nearest(context: str, text: str, start: int) -> int | None:
-    """Return where the text begins nearest to ``start`` within ``NEARBY``; of two equally near, the earlier."""
+    """Return the offset of the text nearest to ``start`` within ``NEARBY`` characters; of equals, the earlier."""
     after = context.find(text, start, start + NEARBY + len(text))
     before = context.rfind(text, max(0, start - NEARBY), start + len(text))
     places = [place for place in (before, after) if place >= 0]

@@ -1,1 +1,1 @@
-"""One reader a format: rows of Parquet, JSON Lines, CSV, nested SQuAD, text."""
+"""One reader for each input format: Parquet, JSON Lines, CSV and TSV, nested SQuAD, text."""

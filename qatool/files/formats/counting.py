@@ -1,4 +1,4 @@
-"""How many rows there are, as far as that can be told quickly; for the progress display only."""
+"""Count the rows of the input if that is quick, for the progress display."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from qatool.files.sources.source import Source
 
 COUNTED_BYTES = 256 << 20
-"""Lines of files that are larger together are not counted beforehand."""
+"""Largest total size at which rows are counted beforehand, in bytes of JSON Lines or their equivalent."""
 _A_RECORD_BYTE = 32
-"""What it takes to read a byte of records, of which one may have several lines, in bytes of lines."""
+"""Cost of reading a byte of a format that must be parsed (CSV, TSV, JSON), relative to counting lines of JSONL."""
 
 
 def total_rows(sources: Sequence[Source], *, documents: bool = False) -> int | None:
-    """Return the rows of all files; ``None`` when one of them would have to be parsed, or cannot be read.
+    """Return the number of rows of all files; ``None`` if counting would take too long, or a file cannot be read.
 
-    :param documents: count documents: of nested SQuAD paragraphs, and not their questions
+    :param documents: whether to count documents, which in nested SQuAD are paragraphs, not questions
     """
     try:
         if sum(map(_bytes_to_read, sources)) > COUNTED_BYTES:
@@ -35,7 +35,7 @@ def total_rows(sources: Sequence[Source], *, documents: bool = False) -> int | N
 
 
 def _bytes_to_read(source: Source) -> float:
-    """Return what it takes to count the rows of a file."""
+    """Return the cost of counting the rows of a file, in bytes of JSON Lines to be read."""
     if source.format in {"text", "parquet"}:
         return 0
     # An object would be fetched twice.

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from qatool.files.sources.source import Source
 
 FIELD_CHARACTERS = 64 << 20
-"""Longest field, at 4 bytes a character in memory: far above any document, far below what an unclosed quote in a huge
-file would collect."""
+"""Longest field, in characters of up to 4 bytes in memory: far longer than any document, far shorter than what an
+unclosed quote would collect from a huge file."""
 
 
 class DelimitedReader:
-    """Reads CSV (comma) and TSV (tab), both with quotes. There is no null: an empty cell is ``""``."""
+    """Reads CSV (commas) and TSV (tabs), both with quotes. Null does not exist: an empty cell is ``""``."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -41,7 +41,7 @@ class DelimitedReader:
         return self._header
 
     def arrow_type(self, column: str) -> pa.DataType | None:
-        """Return the string type for a column of the file: CSV holds nothing else.
+        """Return the string type for each column of the file, as CSV has no other type, and ``None`` for other names.
 
         :raises InputError: the header cannot be read, or has the name twice
         """
@@ -49,7 +49,7 @@ class DelimitedReader:
         return pa.string() if column in self.columns() else None
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
-        """Yield a row a record; a ragged or malformed one, or one that is not UTF-8, is a bad row.
+        """Yield one row for each record; a record that is ragged, malformed or not UTF-8 becomes a bad row.
 
         :raises InputError: the header or the file cannot be read
         """
@@ -94,9 +94,9 @@ class DelimitedReader:
         return tuple(header)
 
     def _once(self, names: Collection[str], header: Sequence[str]) -> None:
-        """Make sure that the header has columns once.
+        """Check that no column occurs more than once in the header.
 
-        :raises InputError: it has one more often
+        :raises InputError: one does
         """
         counts = Counter(header)
         for name in names:
@@ -107,9 +107,10 @@ class DelimitedReader:
 
 
 class _Lines:
-    """Decoded lines of a stream, ends kept; bytes that are not UTF-8 come through as surrogates.
+    """Decoded lines of a stream, with their line ends; bytes that are not UTF-8 become surrogates.
 
-    ``broken`` is set by a line that is not UTF-8 and cleared by whoever asks; ``number`` counts lines given.
+    :ivar broken: set by any line that is not UTF-8; cleared by the caller
+    :ivar number: how many lines were returned so far
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -155,7 +156,7 @@ def _row(
 
 
 def _is_broken(cells: list[str]) -> bool:
-    """Return whether a cell holds what ``surrogateescape`` made of bytes that are not UTF-8."""
+    """Return whether a cell contains surrogates, which ``surrogateescape`` made of bytes that are not UTF-8."""
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
@@ -164,5 +165,5 @@ def _is_broken(cells: list[str]) -> bool:
 
 
 def _plain(error: csv.Error) -> str:
-    """Return the module's message without its advice to programmers."""
+    """Return the csv module's message without its advice to programmers."""
     return str(error).partition(" - ")[0]

@@ -1,4 +1,4 @@
-"""Parsing events of a JSON file, with failures placed at their line."""
+"""Parser events of a JSON file; failures are reported with their line."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Event(NamedTuple):
 
 @contextmanager
 def open_events(source: Source) -> Iterator[Events]:
-    """Give the events of a JSON file.
+    """Open a cursor over the parser events of a JSON file.
 
-    :raises InputError: the file cannot be read or is no JSON; also while reading inside the block
+    :raises InputError: the file cannot be read or is not JSON; also raised for failures inside the block
     """
     with open_bytes(source) as stream:
         guard = GuardedStream(stream)
@@ -50,47 +50,47 @@ def open_events(source: Source) -> Iterator[Events]:
 
 
 class Events:
-    """A cursor over the events of one file. ``rows`` is kept by the reader, for messages.
+    """A cursor over the parser events of one file.
 
-    :raises InputError: from any method, on values nested deeper than ``MAX_DEPTH``
+    :ivar rows: how many rows were read so far; set by the reader of the format, for messages
     """
 
     def __init__(self, source: Source, guard: GuardedStream) -> None:
         self.rows = 0
         self._path = source.path
         self._guard = guard
-        # Not use_float: with it, an integer above 64 bits ends the parse.
+        # Not use_float: with that, the parser fails on integers above 64 bits.
         self._parser: Iterator[tuple[str, Any]] = iter(ijson.basic_parse(guard, buf_size=CHUNK_BYTES))
 
     @property
     def progress(self) -> str:
-        """Where in terms of rows: ``after row 41``."""
+        """The place in the file in terms of rows, for messages: ``after row 41``."""
         return f"after row {self.rows - 1}" if self.rows else "before the first row"
 
     def next(self) -> Event:
-        """Return the next event, which the grammar says is there."""
+        """Return the next event; the end of the file is an error here."""
         try:
             return Event(*next(self._parser))
         except StopIteration:
             raise ijson.IncompleteJSONError("premature EOF") from None
 
     def finish(self) -> None:
-        """Read to the end: only blanks may follow."""
+        """Read to the end of the file, where only blanks may follow."""
         for kind, _ in self._parser:
             raise ijson.JSONError(f"trailing garbage ({kind})")
 
     def each_key(self) -> Iterator[str]:
-        """Yield the keys of the map just begun; the caller takes each value before it asks for the next."""
+        """Yield the keys of the map just begun; the caller must consume each value before the next key."""
         while (event := self.next()).kind != "end_map":
             yield self._text(event.value)
 
     def each_element(self) -> Iterator[Event]:
-        """Yield the first event of each element of the array just begun; the caller takes the rest of it."""
+        """Yield the first event of each element of the array just begun; the caller must consume the other events."""
         while (event := self.next()).kind != "end_array":
             yield event
 
     def skip(self, event: Event) -> None:
-        """Read over the value that began with ``event``."""
+        """Skip the rest of the value that began with ``event``."""
         depth = 0
         while True:
             depth += event.kind.startswith("start_") - event.kind.startswith("end_")
@@ -99,7 +99,10 @@ class Events:
             event = self.next()
 
     def value(self, event: Event, depth: int = 0) -> Any:
-        """Return the value that began with ``event``, as Python's ``json`` gives it."""
+        """Return the value that began with ``event``, as Python's ``json`` would.
+
+        :raises InputError: the value is nested deeper than ``MAX_DEPTH``
+        """
         if depth > MAX_DEPTH:
             raise InputError(f"{self._path}: values nested deeper than {MAX_DEPTH}, {self.progress}; flatten them")
         if event.kind == "start_map":
@@ -111,9 +114,9 @@ class Events:
         return float(event.value) if isinstance(event.value, Decimal) else event.value
 
     def stray_bytes(self, fields: dict[str, Any]) -> str | None:
-        """Return what is wrong with a record one of whose texts was not UTF-8 in the file, else ``None``.
+        """Set the first text of a record that was not UTF-8 in the file to ``None``, and return the reason.
 
-        Such a text is set to ``None``.
+        :returns: why the row is bad, ``None`` if all its texts are valid
         """
         if not self._guard.stray:
             return None
@@ -128,9 +131,11 @@ class Events:
 
 
 def _place(source: Source, given: int) -> str:
-    """Return ``:line`` of the byte the parser stumbled on, no later than ``given`` bytes into the file.
+    """Return ``:line`` of the byte at which the parser failed, or an empty text if it does not fail again.
 
-    The file is parsed once more, byte by byte over the last stretch: the parser tells no position.
+    The parser reports no position, so the file is parsed again, byte by byte towards the place of the failure.
+
+    :param given: how many bytes the parser had been given when it failed
     """
     with open_bytes(source) as stream:
         slow = _SlowEnd(stream, fast=max(0, given - 2 * CHUNK_BYTES))
@@ -143,7 +148,7 @@ def _place(source: Source, given: int) -> str:
 
 
 class _SlowEnd:
-    """Gives the first ``fast`` bytes in large pieces and the rest one by one, counting lines."""
+    """A stream that returns the first ``fast`` bytes in large pieces and the rest byte by byte, counting lines."""
 
     def __init__(self, stream: BinaryIO, *, fast: int) -> None:
         self._guard = GuardedStream(stream)
@@ -162,7 +167,7 @@ class _SlowEnd:
 
 
 def _explain(error: Exception) -> str:
-    """Return the parser's reason in one line, without the drawing that points at the place."""
+    """Return the parser's message in one line, without its drawing of the place."""
     if isinstance(error, ijson.JSONError):
         message = error.args[0] if error.args else ""
         text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)

@@ -1,9 +1,9 @@
-"""Lone surrogates and stray bytes, made to survive a JSON parser that would corrupt or refuse them.
+"""Protection of lone surrogates and of bytes that are not UTF-8 from a JSON parser that corrupts or refuses them.
 
-YAJL, the parser behind ijson, turns the escape of a lone high surrogate into ``?`` and, worse, merges it with
-an escape behind it into a character that was never there. So they are marked before it sees them, and the
-marks are turned into the surrogates that Python's own ``json`` gives (those of ``surrogateescape`` for bytes
-that are not UTF-8).
+YAJL, the parser behind ijson, turns the escape of a lone high surrogate into ``?`` or, worse, merges it with the
+escape after it into a character that was never in the file. So such escapes, and stray bytes, are replaced by marks
+before the parser sees them. In the parsed text, marks become the surrogates that Python's own ``json`` returns
+(those of ``surrogateescape`` for bytes that are not UTF-8).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _SUSPECT = re.compile(rb"\\u[dD][89a-fA-F]")
-# Every escape is matched, so that a backslash which is itself escaped begins none.
+# All escapes are matched, so that an escaped backslash is never taken for the beginning of the next one.
 _ESCAPE = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL)
 STRAY = re.compile("[\udc80-\udcff]")
-# Noncharacters: Unicode keeps them for use inside a program.
+# The marks are noncharacters, which Unicode reserves for use inside a program.
 _MARK = re.compile("\ufdd0([0-9a-f]{4})\ufdd1")
-# None of these bytes stands inside an escape or a multi-byte character.
+# Bytes that never occur inside an escape or a multi-byte character, after which it is safe to cut.
 _BOUNDARIES = (b" ", b",", b'"', b"}", b"\n")
 
 
@@ -28,8 +28,8 @@ class GuardedStream:
     """A byte stream for a JSON parser, in which surrogates and stray bytes are marked.
 
     :ivar found: whether anything was marked so far; only then do texts need :func:`unmark`
-    :ivar stray: whether a byte that is not UTF-8 was among it
-    :ivar given: how many bytes of the file went into what was read so far
+    :ivar stray: whether any byte that is not UTF-8 was marked so far
+    :ivar given: how many bytes of the file were handed out so far
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -41,7 +41,7 @@ class GuardedStream:
         self.given = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Return about ``size`` bytes, cut where no escape or character is cut; empty at the end only."""
+        """Return about ``size`` bytes, never ending within an escape or a character; empty only at the end."""
         if size == 0:
             return b""
         parts = [self._held]

@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line."""
+"""JSON Lines: one object per line."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class JsonlReader:
         """Return ``None``: nothing is declared."""
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
-        """Yield a row a line that is not blank; lines end at ``\\n`` only.
+        """Yield one row for each line that is not blank; lines end at ``\\n`` only.
 
-        A column of those asked for that an object gives twice makes the row a bad one.
+        An object that has one of the needed columns twice becomes a bad row.
 
         :raises InputError: the file cannot be read
         """
@@ -48,9 +48,10 @@ class JsonlReader:
 
 
 class _Doubled(dict[str, Any]):
-    """An object that gives keys more than once; it holds their last values."""
+    """An object in which keys occur more than once; it holds the last value of each."""
 
     twice: frozenset[str]
+    """The keys that occur more than once."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -83,12 +84,12 @@ def _row(number: int, line: int, content: bytes, parse: Callable[[str], Any], co
 
 
 def duplicate(key: str) -> str:
-    """Return what is wrong with an object that gives ``key`` twice: which of the values counts is anybody's guess."""
+    """Return why an object that has ``key`` twice is a bad row: it does not say which value counts."""
     return f"duplicate key {quoted(key)}"
 
 
 def kind_of(value: object) -> str:
-    """Return what JSON calls the kind of a value, with its article."""
+    """Return the name of a value's JSON type, with its article."""
     if value is None:
         return "null"
     names: dict[type, str] = {bool: "a truth value", str: "a string", list: "an array", dict: "an object"}

@@ -25,17 +25,17 @@ EXPECTED = (
 
 
 class _Item(NamedTuple):
-    """What a row is made of, before it gets its number."""
+    """The content of a row, before the row gets its number."""
 
     values: dict[str, Any] | None
     error: str | None = None
 
 
 class NestedReader:
-    """Reads SQuAD and arrays of records without holding more than a paragraph, whose rows share one context.
+    """Reads SQuAD and arrays of records, with no more than a paragraph in memory; its rows share one context string.
 
-    A SQuAD row has the fields of its question, ``answers`` as ``{"text": […], "answer_start": […]}``
-    (``None`` when not labelled), and ``context`` and ``title`` of where it stands.
+    A SQuAD row has the fields of its question, ``answers`` as ``{"text": […], "answer_start": […]}`` (``None`` if not
+    labelled), the ``context`` of its paragraph and the ``title`` of its article.
     """
 
     def __init__(self, source: Source) -> None:
@@ -48,17 +48,17 @@ class NestedReader:
         """Return ``None``: nothing is declared."""
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
-        """Yield a row a record, or a question of a paragraph; one that is no object is a bad row.
+        """Yield one row for each record, or for each question of a paragraph.
 
-        So is one that gives a column of those asked for twice.
-        An article whose title follows its paragraphs is held whole, if the title is wanted.
+        One that is not an object, or has one of the needed columns twice, becomes a bad row. If the title is wanted
+        and follows the paragraphs of an article, the whole article is held in memory.
 
-        :raises InputError: the file is no JSON, breaks off, or is of another shape
+        :raises InputError: the file is not JSON, is truncated, or has another structure
         """
         return self._rows(_Wanted(columns))
 
     def documents(self, columns: Collection[str]) -> Iterator[Row]:
-        """Yield a row a record, or a paragraph, whose id and other fields are those of its first question.
+        """Yield one row for each record, or for each paragraph, with the id and other fields of its first question.
 
         :raises InputError: as :meth:`rows`
         """
@@ -94,9 +94,9 @@ class NestedReader:
 
 
 class _Wanted:
-    """The columns asked for; values of others are skipped unbuilt.
+    """The columns that are needed; values of others are skipped without being built.
 
-    :param documents: a paragraph is a row, not each of its questions
+    :param documents: whether each paragraph is a row, instead of each question
     """
 
     def __init__(self, columns: Collection[str] | None, *, documents: bool = False) -> None:
@@ -117,7 +117,7 @@ def _elements(events: Events, wanted: _Wanted) -> Iterator[_Item]:
 
 
 def _element(events: Events, wanted: _Wanted) -> Iterator[_Item]:
-    """Yield the rows of an article, or the one row of a record: the key ``paragraphs`` tells which it is."""
+    """Yield the rows of an article (an object with the key ``paragraphs``), or the one row of a record."""
     fields: dict[str, Any] = {}
     twice: str | None = None
     late: list[_Item] = []
@@ -155,7 +155,7 @@ def _paragraphs(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
 
 
 def _paragraph(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
-    """Yield the rows of a paragraph, at once when its context comes first, else when it ends."""
+    """Yield the rows of a paragraph: as they are read if the context comes first, else at the end."""
     shared: dict[str, Any] = {"title": title} if "title" in wanted else {}
     waiting: list[_Item] = []
     has_context = False
@@ -185,7 +185,7 @@ def _paragraph(events: Events, wanted: _Wanted, title: Any) -> Iterator[_Item]:
 
 
 def _document(events: Events, wanted: _Wanted, title: Any) -> _Item:
-    """Return a paragraph as one row, with or without questions."""
+    """Return a paragraph as one row, with the fields of its first question, if any."""
     shared: dict[str, Any] = {"title": title} if "title" in wanted else {}
     first: _Item | None = None
     twice: str | None = None
@@ -209,7 +209,7 @@ def _document(events: Events, wanted: _Wanted, title: Any) -> _Item:
 
 
 def _question(events: Events, wanted: _Wanted, first: Event) -> _Item:
-    """Return a question without what it shares with others."""
+    """Return a question, without the fields that all questions of a paragraph share."""
     if first.kind != "start_map":
         return _no_object(events.value(first))
     fields: dict[str, Any] = {}
@@ -240,7 +240,7 @@ def _item(events: Events, values: dict[str, Any], twice: str | None) -> _Item:
 
 
 def _answers(value: Any) -> Any:
-    """Return SQuAD's list of answers in the layout of the Hugging Face data set; anything else as it is."""
+    """Return SQuAD's list of answers in the layout of the Hugging Face data set; any other value unchanged."""
     if not isinstance(value, list) or not all(isinstance(answer, dict) for answer in value):
         return value
     return {

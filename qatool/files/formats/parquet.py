@@ -1,4 +1,4 @@
-"""Parquet: batches of rows, only the columns needed."""
+"""Parquet, read in batches of rows and only the columns needed."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 MAX_BATCH_ROWS = 1024
 FOOTERS_AT_ONCE = 16
 KNOWN_FOOTERS = 1 << 18
-"""Files whose ends are remembered, at some hundred bytes each."""
+"""How many footers are cached, at some hundred bytes each."""
 BATCH_BYTES = 32 << 20
 DICTIONARY_BYTES = 1 << 20
 READ_AHEAD_BYTES = 1 << 20
 STORE_READ_AHEAD_BYTES = 8 << 20
-"""Likewise of an object, where each read is a request."""
+"""Read-ahead for objects: larger, because each read is a request."""
 
 
 class Cells(NamedTuple):
     """One column of a batch as Python values."""
 
     values: list[Any]
-    """``None`` for null and for text that is not UTF-8."""
+    """One value for each row; ``None`` for null and for text that is not UTF-8."""
     broken: dict[int, str]
-    """What is wrong, by row of the batch."""
+    """What is wrong with unreadable cells, by 0-based row of the batch."""
 
 
 class ParquetReader:
-    """Reads Parquet in batches of bounded size, whatever the row groups."""
+    """Reads Parquet in batches of bounded size, however large the row groups are."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -60,7 +60,7 @@ class ParquetReader:
         return tuple(self._arrow_schema().names)
 
     def arrow_type(self, column: str) -> pa.DataType | None:
-        """Return the declared type, that of the values for encoded columns; ``None`` without such a column.
+        """Return the declared type of a column (of an encoded one, the type of its values), ``None`` if missing.
 
         :raises InputError: the footer cannot be read, or two columns have the name
         """
@@ -68,7 +68,7 @@ class ParquetReader:
         return None if place is None else _value_type(self._arrow_schema().field(place).type)
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
-        """Yield the rows; text that is not UTF-8 makes a bad row.
+        """Yield the rows; a row with text that is not UTF-8 is a bad row.
 
         :raises InputError: the file cannot be read, or two of the columns needed have one name
         """
@@ -85,7 +85,7 @@ class ParquetReader:
                 start += batch.num_rows
 
     def _place(self, column: str) -> int | None:
-        """Return where a column stands, ``None`` without such a column.
+        """Return the index of a column, ``None`` if it is missing.
 
         :raises InputError: two columns have the name
         """
@@ -99,9 +99,9 @@ class ParquetReader:
 
 
 def arrow_source(path: Path) -> Path | pa.NativeFile:
-    """Return what Arrow reads a file by: the file itself, opened, where its path is not UTF-8.
+    """Return what to give Arrow to read a file: its path or, if that is not UTF-8, the opened file.
 
-    :raises OSError: it cannot be opened
+    :raises OSError: the file cannot be opened
     """
     try:
         str(path).encode()
@@ -111,29 +111,29 @@ def arrow_source(path: Path) -> Path | pa.NativeFile:
 
 
 def open_parquet(path: Location, *, bounded: bool = False) -> pq.ParquetFile:
-    """Open a Parquet file, to be closed by the caller; of an object only what is asked for is fetched.
+    """Open a Parquet file, which the caller must close; of an object, only the byte ranges needed are fetched.
 
-    :param bounded: read a column piece by piece, so that memory does not grow with the row groups
-    :raises OSError: it cannot be opened
-    :raises pyarrow.ArrowException: it is no Parquet file
+    :param bounded: whether to read columns piece by piece, so that memory does not grow with the row groups
+    :raises OSError: the file cannot be opened
+    :raises pyarrow.ArrowException: the file is not Parquet
     """
-    # Arrow's default reads ahead over all row groups at once: the whole file would lie in memory.
+    # Not pre_buffer, Arrow's default, which reads all row groups ahead and so holds the whole file in memory.
     if not isinstance(path, ObjectPath):
         return pq.ParquetFile(arrow_source(path), pre_buffer=False, buffer_size=READ_AHEAD_BYTES if bounded else 0)
     return pq.ParquetFile(path.open_ranges(), pre_buffer=False, buffer_size=STORE_READ_AHEAD_BYTES if bounded else 0)
 
 
 class Footer(NamedTuple):
-    """What the end of a file tells of it."""
+    """The part of a Parquet file's footer that is used here."""
 
     schema: pa.Schema
     num_rows: int
 
 
 def footer(source: Source) -> Footer:
-    """Read the end of a file, unless it was read before and has not changed since.
+    """Return the footer of a Parquet file, from the cache if the file has not changed since it was read.
 
-    :raises InputError: it cannot be read
+    :raises InputError: the file cannot be read
     """
     with reading(source):
         if isinstance(source.path, ObjectPath):
@@ -150,14 +150,14 @@ _schemas: dict[bytes, pa.Schema] = {}
 def _footer(path: Location, _version: int | str, _size: int) -> Footer:
     with open_parquet(path) as file:
         schema = file.schema_arrow
-        # Files of a data set have one schema, which then is held once.
+        # Files of a data set have equal schemas, of which only one is kept in memory.
         return Footer(_schemas.setdefault(schema.serialize().to_pybytes(), schema), file.metadata.num_rows)
 
 
 def learn_footers(sources: Sequence[Source]) -> None:
-    """Read the ends of Parquet files that lie in a store, many at once; :func:`footer` then has them at hand.
+    """Read the footers of all Parquet files in a store in parallel, into the cache of :func:`footer`.
 
-    :raises InputError: one cannot be read
+    :raises InputError: a file cannot be read
     """
     remote = [source for source in sources if source.format == "parquet" and isinstance(source.path, ObjectPath)]
     if len(remote) > 1:
@@ -177,7 +177,7 @@ def _value_type(declared: pa.DataType) -> pa.DataType:
 
 
 def _batch_rows(metadata: pq.FileMetaData, names: list[str]) -> int:
-    """Return how many rows keep a batch near ``BATCH_BYTES``, judged from the heaviest row group."""
+    """Return the number of rows that make a batch of about ``BATCH_BYTES``, estimated from the heaviest row group."""
     heaviest = 1.0
     for place in range(metadata.num_row_groups):
         group = metadata.row_group(place)
@@ -188,7 +188,7 @@ def _batch_rows(metadata: pq.FileMetaData, names: list[str]) -> int:
                 continue
             size = chunk.total_uncompressed_size
             mean = size / max(group.num_rows, 1)
-            # A dictionary holds a repeated text once: the rows it unfolds to may each be a good part of it.
+            # A dictionary stores a repeated text once: each row that refers to it may be a large part of its size.
             folded = any("DICTIONARY" in encoding for encoding in chunk.encodings)
             row_bytes += max(mean, min(size, DICTIONARY_BYTES) / 8) if folded else mean
         heaviest = max(heaviest, row_bytes)
@@ -221,7 +221,7 @@ def _cells(column: pa.Array) -> Cells:
     """Return the values of a column; equal entries of a dictionary share one object."""
     declared = column.type
     if types.is_dictionary(declared):
-        # A batch may use a few entries of very many.
+        # A batch may use only a few of very many entries.
         used = pc.unique(column.indices).drop_null()
         entries = _cells(column.dictionary.take(used))
         places = pc.index_in(column.indices, used).to_pylist()
@@ -241,7 +241,7 @@ def _cells(column: pa.Array) -> Cells:
 
 
 def _has_nanoseconds(declared: pa.DataType) -> bool:
-    """Return whether there are times in it that are finer than Python's."""
+    """Return whether a type is, or contains, a type of times in nanoseconds, which Python's own types lack."""
     inner = (declared.field(place).type for place in range(declared.num_fields))
     return getattr(declared, "unit", None) == "ns" or any(map(_has_nanoseconds, inner))
 

@@ -1,4 +1,4 @@
-"""Rows with the columns that their folders name."""
+"""Rows with partition columns added, which the folders above the file name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class PartitionedReader:
-    """Reads a file with the columns that its folders name; a column of the file itself comes before one of those."""
+    """Reads a file and adds its partition columns; a column of the file itself takes precedence over a partition."""
 
     def __init__(self, reader: Reader, partitions: Partitions) -> None:
         self.reader = reader
         self._partitions = {partition.name: partition for partition in partitions}
 
     def columns(self) -> tuple[str, ...] | None:
-        """Return the file's columns, then those of its folders.
+        """Return the file's columns, then the partition columns.
 
         :raises InputError: the file cannot be read
         """
@@ -29,7 +29,7 @@ class PartitionedReader:
         return None if own is None else (*own, *(name for name in self._partitions if name not in own))
 
     def arrow_type(self, column: str) -> pa.DataType | None:
-        """Return the type that the file declares for the column, or that its folders give it.
+        """Return the type that the file declares for the column or, for a partition column, the type of its values.
 
         :raises InputError: the file cannot be read
         """
@@ -39,14 +39,14 @@ class PartitionedReader:
         return self.reader.arrow_type(column)
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
-        """Yield the rows of the file, with the values of its folders.
+        """Yield the rows of the file, with the values of its partitions.
 
         :raises InputError: the file cannot be read
         """
         return self.with_values(self.reader.rows(columns), columns)
 
     def with_values(self, rows: Iterator[Row], columns: Collection[str] | None) -> Iterator[Row]:
-        """Return rows of the file with those values of its folders that are among the columns."""
+        """Return the given rows with the values of those partitions that are among the columns."""
         wanted = [one for one in self._partitions.values() if columns is None or one.name in columns]
         values = {partition.name: partition.value for partition in wanted}
         if not values:

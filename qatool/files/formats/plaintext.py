@@ -1,4 +1,4 @@
-"""Text and Markdown: one document a file."""
+"""Text and Markdown: one document per file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TextReader:
         """Return ``None``: nothing is declared."""
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
-        """Yield one row, bad when the file is not UTF-8; without ``context`` asked for, unread.
+        """Yield one row, which is bad if the file is not UTF-8; the file is read only if ``context`` is needed.
 
         :raises InputError: the file cannot be read
         """

@@ -1,4 +1,4 @@
-"""Which reader reads which format."""
+"""The reader for each format."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _READERS: dict[Format, Callable[[Source], Reader]] = {
 
 
 def open_reader(source: Source) -> Reader:
-    """Return the reader of a file; nothing is read yet."""
+    """Return a reader for a file, without reading from it yet."""
     reader = _READERS[source.format](source)
     return PartitionedReader(reader, source.partitions) if source.partitions else reader
 
 
 def documents_of(reader: Reader, columns: Collection[str]) -> Iterator[Row]:
-    """Yield rows that are a document each: of nested SQuAD a paragraph, of anything else a row.
+    """Yield one row for each document: a paragraph in nested SQuAD, a row in any other format.
 
     :raises InputError: as :meth:`~qatool.files.sources.rows.Reader.rows`
     """

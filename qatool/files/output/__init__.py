@@ -1,1 +1,1 @@
-"""Where answers go, and how they are written."""
+"""Outputs: their targets, and the writers of answers."""

@@ -1,4 +1,4 @@
-"""Answers written as they come, table by table, to any target; a file or folder appears whole, on close."""
+"""Writers of answers, table by table, to any target; a file or folder appears whole, on close."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from qatool.files.storage.uploads import ObjectFile
 
 GROUP_ROWS, GROUP_BYTES = 16_384, 16 << 20
-"""Tables are collected into a row group, or a part of a folder, until they have so many rows or bytes.
+"""Size at which collected tables are written as a row group of a file, or as a part of a folder.
 
-What Parquet notes of each row group is kept in memory until the file is closed: with one for every 512 rows, a
-gigabyte for ten million. A folder would have a file for every table.
+Without collecting, a folder would have a file for every table, and a file too many row groups: their metadata stay in
+memory until the file is closed, a gigabyte for ten million rows with a row group for every 512.
 """
 REPEATING = ("question", "document_id", "question_id")
-"""Columns worth a dictionary in Parquet; the others are near unique, and a dictionary only grows memory."""
+"""Columns with a dictionary in Parquet; values of the others hardly repeat, so that it would only cost memory."""
 
 
 class _Sink(Protocol):
-    """What takes the tables."""
+    """Receives the tables and writes them in one format."""
 
     def write(self, table: pa.Table) -> None: ...
 
@@ -48,9 +48,9 @@ class _Sink(Protocol):
 
 
 class AnswerWriter:
-    """Takes tables of one schema; as a context manager closes, or after an exception leaves nothing behind.
+    """Writes tables of one schema; as a context manager, closes at the end or, after an exception, discards.
 
-    Made by :func:`open_writer`.
+    Created by :func:`open_writer`.
     """
 
     def __init__(self, sink: _Sink, schema: pa.Schema) -> None:
@@ -58,24 +58,24 @@ class AnswerWriter:
         self._schema = schema
 
     def write(self, table: pa.Table) -> None:
-        """Write the rows of a table, in Parquet with others as a row group, in a folder with others as a part.
+        """Write a table; in Parquet and folders, tables are collected into larger row groups or parts.
 
         :raises OutputError: the disk is full, or the reader of standard output has gone
-        :raises ValueError: the table is of another schema
+        :raises ValueError: the table has another schema
         """
         if not table.schema.equals(self._schema):
             raise ValueError(f"table of another schema: {table.schema} is not {self._schema}")
         self._sink.write(table)
 
     def close(self) -> None:
-        """Finish; the output takes its name now, replacing what stood there.
+        """Finish the output, and give it its name, replacing an earlier output.
 
         :raises OutputError: the output cannot be finished or take its name
         """
         self._sink.close()
 
     def discard(self) -> None:
-        """Give up: what stood under the output's name stays; lines on standard output are gone."""
+        """Give up: an earlier output stays; lines already on standard output cannot be taken back."""
         self._sink.discard()
 
     def __enter__(self) -> Self:
@@ -100,11 +100,11 @@ def open_writer(
 ) -> AnswerWriter:
     """Return a writer to the target.
 
-    :param schema: of every table, see :func:`qatool.schema.answers_schema`
-    :param metadata: returns the file metadata of Parquet, and of the ``_SUCCESS`` file of a folder; asked when a file
-        is closed, and before a folder is begun, as each of its parts has them
-    :param staging: where to write until then, on the same file system; default: beside the output
-    :param confirm: called directly before the output takes its name; what it raises keeps it from that
+    :param schema: schema of every table, see :func:`qatool.schema.answers_schema`
+    :param metadata: returns the metadata for Parquet files and for the ``_SUCCESS`` file of a folder; called when a
+        file is closed, but before a folder is begun, because each of its parts contains them
+    :param staging: where to write before that, on the same file system; default: a hidden name beside the output
+    :param confirm: called directly before the output takes its name; if it raises, the output does not
     :raises OutputError: the output cannot be begun
     """
     sink: _Sink
@@ -134,9 +134,9 @@ def _parquet_writer(stream: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _describe(writer: pq.ParquetWriter, schema: pa.Schema, about: Mapping[bytes, bytes]) -> None:
-    """Give a file its metadata, as if it had been begun with them.
+    """Add metadata to a file before it is closed, as if it had been begun with them.
 
-    Arrow takes a schema's metadata from the copy of the schema that it keeps in the file, so that has them, too.
+    Arrow reads a schema's metadata from the copy of the schema that it stores in the file, so that has them, too.
     """
     described = schema.with_metadata(dict(about))
     texts = {name.decode(): value.decode() for name, value in about.items()}
@@ -145,7 +145,7 @@ def _describe(writer: pq.ParquetWriter, schema: pa.Schema, about: Mapping[bytes,
 
 
 class _Collected:
-    """Collects tables, and hands them on as one."""
+    """Collects tables, and passes them on as one larger table."""
 
     def __init__(self, sink: _Sink) -> None:
         self._sink = sink
@@ -203,7 +203,7 @@ class _ParquetSink:
         self._file.commit()
 
     def discard(self) -> None:
-        # Left open, it would write its footer when it is collected.
+        # A writer left open would write its footer when it is garbage-collected.
         with suppress(OSError, ValueError, pa.ArrowException):
             self._writer.close()
         self._file.discard()
@@ -214,7 +214,7 @@ class _JsonlSink:
         self._file = file
         self._packer: BinaryIO | None = None
         if compression == "gzip":
-            # No name and no time, so that the same answers give the same bytes.
+            # Without file name and time, so that equal answers give equal bytes.
             packer = gzip.GzipFile(filename="", mode="wb", fileobj=file.stream, mtime=0)
             self._packer = cast("BinaryIO", packer)
         elif compression == "zstd":
@@ -243,7 +243,7 @@ class _JsonlSink:
 
 
 class _StdoutSink:
-    """Lines on standard output, flushed table by table so that a reader sees them at once."""
+    """Writes JSON Lines to standard output, flushed after each table so that a reader sees them at once."""
 
     def write(self, table: pa.Table) -> None:
         if sys.stdout is None:

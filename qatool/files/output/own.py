@@ -1,7 +1,7 @@
-"""What a command writes is not what it reads: a folder that is input may hold the output of an earlier run.
+"""Exclude a command's own output from its input, as an input folder may hold the output of an earlier run.
 
-Only what qatool wrote gives way, as far as a file's beginning tells: anything else is an input that somebody named as
-an output by mistake.
+Only files that qatool wrote are excluded, judging by their beginning. Any other file that is both input and output
+was named as an output by mistake, which is an error.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 1 << 24
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 _SUMMARY = re.compile(rb'\{\s*("version": "[^"]*",\s*"exit_code": \d|"examples": \d+,\s*"rejected": \d)')
-"""Of a run, or of a dry run."""
+"""Beginning of the summary of a run or of a dry run."""
 _ROW_KEYS = ({"answer", "candidates", "fingerprint"}, {"where", "reason"}, {"time", "level", "event"})
-"""Of answers, of rejected rows and of a log."""
+"""Keys by which a JSON row of answers, of rejected rows and of a log are recognised."""
 
 
 def without_own(
     sources: Sequence[Source], given: Sequence[str], *, written: Iterable[str], log_file: str | None
 ) -> list[Source]:
-    """Leave out what earlier runs of a command wrote among its inputs.
+    """Return the sources without those that the command itself writes, or wrote in an earlier run.
 
-    :param given: the inputs as they were named, for messages
+    :param given: the inputs as the user named them, for messages
     :param written: files and folders that the command writes
-    :param log_file: that it appends to
-    :raises InputError: nothing is left
-    :raises UsageError: one of them would be written over, and qatool did not write it
+    :param log_file: log to which the command appends
+    :raises InputError: no source is left
+    :raises UsageError: a source would be overwritten and was not written by qatool
     """
     own = {PurePath(entry_of(name)) for name in written}
-    # A log is appended to: it stays where a link leads.
+    # A log is appended to, so that a link to it stays: its target counts, too.
     own |= {PurePath(place) for place in places_of(log_file)} if log_file else set()
     real_folder = cache(os.path.realpath)  # many files have a folder in common
 
@@ -55,10 +55,10 @@ def without_own(
         if not own.isdisjoint(places):
             _check_made(source)
             return True
-        # A folder is looked at as a whole before it is replaced.
+        # For folders, that is checked when they are replaced.
         return any(not own.isdisjoint(place.parents) for place in places)
 
-    # Standard input is spooled into the run folder, and is no earlier run's work.
+    # The copy of standard input lies in the run folder, yet is input.
     kept = [source for source in sources if source.is_stdin or not is_own(source)]
     if len(kept) < len(sources):
         log_event("not read: what this command itself writes", files=len(sources) - len(kept))
@@ -68,19 +68,19 @@ def without_own(
 
 
 def check_log_file(log_file: str, inputs: Sequence[str]) -> None:
-    """Make sure, before a log is appended to a file, that this is no input.
+    """Check, before the log is opened for appending, that the file is not an input.
 
-    :param inputs: as they were named
-    :raises UsageError: it is, and no log
+    :param inputs: the inputs as the user named them
+    :raises UsageError: the file is an input, and not a log of qatool
     """
     path = Path(log_file)
-    # Most logs are new or were begun by qatool, and nothing is looked up for them.
+    # A new log, or one that qatool began, needs no comparison with the inputs.
     try:
         if is_uri(log_file) or not path.is_file() or not path.stat().st_size:
             return
     except OSError:
-        return  # Whoever opens it says so.
-    # One that may be written to and not read is compared.
+        return  # Opening the log will report this.
+    # A log that may be written but not read is compared with the inputs.
     with suppress(OSError), path.open("rb") as stream:
         if _is_made(stream.readline(_LONGEST_LINE)):
             return
@@ -90,13 +90,13 @@ def check_log_file(log_file: str, inputs: Sequence[str]) -> None:
         try:
             sources = resolve([text])
         except QatoolError:
-            continue  # The command itself says so.
+            continue  # The command will report this.
         if any(same_place(str(source.path), log_file) for source in sources):
             raise _not_ours(log_file)
 
 
 def _check_made(source: Source) -> None:
-    """Make sure that qatool wrote what is to be written over.
+    """Check that qatool wrote a file that is to be overwritten.
 
     :raises UsageError: it did not
     """
@@ -118,7 +118,7 @@ def _check_made(source: Source) -> None:
 
 
 def _is_made(line: bytes) -> bool:
-    """Whether qatool wrote a file that begins with a line."""
+    """Return whether a file's first line is one that qatool writes."""
     line = line.lstrip(b"\xef\xbb\xbf\0")
     if _LOG_LINE.match(line):
         return True

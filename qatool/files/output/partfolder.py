@@ -1,7 +1,7 @@
-"""A folder of Parquet parts that appears whole: written aside, sealed with ``_SUCCESS``, then renamed.
+"""A folder of Parquet parts that appears whole: written under another name, sealed with ``_SUCCESS``, then renamed.
 
-A store knows no renaming of folders. There the seal alone says that the parts are whole: it goes before the first
-part is written, and comes back last.
+A store cannot rename folders. There, only the seal ``_SUCCESS`` says that the parts are complete: an earlier one is
+removed before the first part is written, and the new one is written last.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Parts(Protocol):
-    """Takes tables, each as a part."""
+    """Receives tables and writes each as a part."""
 
     def write(self, table: pa.Table) -> None:
         """Write the next part."""
@@ -49,9 +49,9 @@ def part_folder(
     staging: Path | None = None,
     confirm: Callable[[], None] | None = None,
 ) -> Parts:
-    """Begin a folder of parts, see :class:`PartFolder` and :class:`StorePartFolder`.
+    """Return a :class:`PartFolder` or, for a path in a store, a :class:`StorePartFolder`.
 
-    :raises OutputError: it cannot be begun, or what stands under the name is not ours
+    :raises OutputError: the folder cannot be begun, or would replace something that qatool did not write
     """
     if isinstance(path, ObjectPath):
         return StorePartFolder(path, metadata, confirm=confirm)
@@ -61,8 +61,10 @@ def part_folder(
 class PartFolder:
     """Writes each table as ``part-00000.parquet``, ``part-00001.parquet``, … into a staging folder.
 
-    :param confirm: called directly before the renames; what it raises keeps the folder from taking its name
-    :raises OutputError: the staging folder cannot be made, or what stands under the name is not ours
+    :param metadata: metadata of each part and of ``_SUCCESS``
+    :param staging: the staging folder, to be created; default: a hidden name beside ``path``
+    :param confirm: called directly before the renames; if it raises, they do not happen
+    :raises OutputError: the staging folder cannot be created, or ``path`` holds something that qatool did not write
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class PartFolder:
         self._parts += 1
 
     def close(self) -> None:
-        """Seal the folder and let it take its name.
+        """Seal the folder and give it its name.
 
         :raises OutputError: it cannot be sealed or renamed
         """
@@ -103,17 +105,18 @@ class PartFolder:
             raise
 
     def discard(self) -> None:
-        """Remove what was written; what stands under the final name stays."""
+        """Remove the staging folder; an earlier output stays."""
         shutil.rmtree(self.staging, ignore_errors=True)
 
 
 class StorePartFolder:
-    """Writes each table as ``part-00000.parquet``, … where it stays; whole once ``_SUCCESS`` is there.
+    """Writes each table as ``part-00000.parquet``, … in its final place; the output is complete with ``_SUCCESS``.
 
-    Until then ``_UNFINISHED`` says whose the parts are, so that the same command can take their place.
+    Until then, the object ``_UNFINISHED`` marks the parts as ours, so that the same command may replace them.
 
-    :param confirm: called directly before each object is completed; what it raises keeps the folder from its seal
-    :raises OutputError: the store refuses, or what stands under the name is not ours
+    :param metadata: metadata of each part and of ``_SUCCESS``
+    :param confirm: called directly before each upload is completed; if it raises, the folder stays unsealed
+    :raises OutputError: the store refuses access, or ``path`` holds something that qatool did not write
     """
 
     def __init__(
@@ -137,9 +140,9 @@ class StorePartFolder:
         self._parts += 1
 
     def close(self) -> None:
-        """Remove what an earlier output had more, and seal the folder.
+        """Remove the parts that only an earlier output had, and seal the folder.
 
-        :raises OutputError: the store refuses
+        :raises OutputError: the store refuses access
         """
         with reporting(self.path):
             own = {_part_name(part) for part in range(self._parts)} | {UNFINISHED_NAME}
@@ -150,18 +153,18 @@ class StorePartFolder:
             (self.path / UNFINISHED_NAME).unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Leave the folder unsealed: the same command goes on from its run folder."""
+        """Leave the folder unsealed, for the same command to continue from its run folder."""
 
 
 _PART = re.compile(r"part-[0-9]{5,}\.parquet")
 
 
 FIVE_DIGITS = 90_000
-"""So many parts have names of five digits; of those behind them the first digit is 9, and there are eight."""
+"""How many parts have names of five digits. The names of later parts have eight, of which the first is 9."""
 
 
 def _part_name(part: int) -> str:
-    """Return the name of a part; sorted as text, names are in order of the parts, however many there are."""
+    """Return the name of a part; the names of any number of parts, sorted as text, are in order of the parts."""
     return f"part-{part:05d}.parquet" if part < FIVE_DIGITS else f"part-9{part - FIVE_DIGITS:07d}.parquet"
 
 
@@ -185,10 +188,11 @@ def _write_part(
 def publish(
     staging: Path, path: Path, *, holds: Holds = "answers", confirm: Callable[[], None] | None = None
 ) -> None:
-    """Rename a finished folder into place; an older one of its kind steps aside first and is then removed.
+    """Rename a finished folder to its final name; an earlier one of its kind is set aside first, and then removed.
 
-    :param holds: what is in it
-    :raises OutputError: what stands there is not ours, or a rename fails (the older folder is then back)
+    :param holds: kind of output that the folder holds
+    :param confirm: called directly before the renames; if it raises, they do not happen
+    :raises OutputError: ``path`` is something else than such a folder, or a rename fails, which is then undone
     """
     check_replaceable(path, holds)
     with reporting(path):

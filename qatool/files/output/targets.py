@@ -1,4 +1,4 @@
-"""Where the output goes, told from what the user typed."""
+"""Targets: where an output goes and in which format, parsed from what the user typed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ STDOUT = "-"
 SUPPORTED = ".parquet, .jsonl or .ndjson (also with .gz or .zst behind), a folder, or - for standard output"
 
 Holds = Literal["answers", "features", "model"]
-"""What a folder that we made holds."""
+"""The kind of output that a folder written by qatool holds."""
 
 
 class _Own(NamedTuple):
     seals: tuple[str, ...]
-    """Files whose key ``qatool`` says that we made the folder."""
+    """JSON files that mark a folder as written by qatool, by a key ``qatool``."""
     names: re.Pattern[str]
-    """Of the files in it; a seal may list more, as its ``files``."""
+    """Names of the files in such a folder; a seal may list more, under the key ``files``."""
 
 
 _OWN: dict[Holds, _Own] = {
@@ -70,24 +70,26 @@ class Target:
     """``-`` for standard output."""
     compression: Compression | None = None
     holds: Holds = "answers"
-    """What is in it."""
+    """The kind of output, if it is a folder."""
 
 
 def beside(output: P, suffix: str) -> P:
-    """Return what stands beside an output under its name with a suffix more."""
+    """Return the path beside an output that has its name with a suffix appended."""
     return cast("P", output.with_name(output.name + suffix))
 
 
 def run_folder(output: P) -> P:
-    """Return the folder that a run with this output works in."""
+    """Return the run folder of an extraction with this output."""
     return beside(output, RUN_FOLDER_SUFFIX)
 
 
 def parse_target(output: str, *, label: str = "-o") -> Target:
-    """Return the target that an option names. A folder ends in a slash, has no suffix, or is there.
+    """Return the target that an option names; a name is that of a folder if it ends in a slash or has no suffix.
+
+    A name with an unknown suffix is accepted if it is an existing folder.
 
     :param label: the option or argument, for messages
-    :raises UsageError: the suffix says no format, or the URI names no place that can be written
+    :raises UsageError: the suffix names no format, or the URI names no place that can be written
     """
     path = location(output)
     if isinstance(path, ObjectPath) and (path.protocol in WEB or not path.name):
@@ -114,8 +116,8 @@ def parse_target(output: str, *, label: str = "-o") -> Target:
 def check_target(target: Target) -> None:
     """Check, before any work is done, that the target can be written.
 
-    :raises UsageError: it has no name of its own
-    :raises OutputError: its folder is missing or read-only, or what stands there is not ours to replace
+    :raises UsageError: the path ends in ``..`` or has no name, so that nothing can be put beside it
+    :raises OutputError: its folder is missing or read-only, or something is in its place that must not be replaced
     """
     if target.kind == "stdout":
         return
@@ -145,7 +147,7 @@ def check_target(target: Target) -> None:
 
 
 def _check_in_store(target: Target, path: ObjectPath) -> None:
-    # Whether it may be written shows at once, when the lock is taken.
+    # The permission to write shows as soon as the lock is taken.
     if not path.has_bucket():
         raise FileNotFoundError(errno.ENOENT, "no such bucket")
     if target.kind == "folder":
@@ -157,8 +159,9 @@ def _check_in_store(target: Target, path: ObjectPath) -> None:
 def check_replaceable(folder: Location, holds: Holds = "answers") -> None:
     """Check that nothing but an earlier output of the same kind would be lost by replacing a folder.
 
-    :param holds: what it is to hold
-    :raises OutputError: it is a file, or holds something that qatool did not write, or of another kind
+    :param holds: kind of output that is to be written
+    :raises OutputError: the path is a file, or the folder holds another kind of output or something that qatool did
+        not write
     """
     if not folder.exists() and not folder.is_symlink():
         return
@@ -182,17 +185,17 @@ _NOUN: dict[Holds, str] = {"answers": "answers", "features": "features", "model"
 
 
 def is_sealed(folder: Location) -> bool:
-    """Whether qatool made a folder, and made it whole or began it in a store."""
+    """Return whether qatool wrote a folder: completely or, in a store, at least in part."""
     return _kind_of(folder) is not None
 
 
 def _kind_of(folder: Location) -> Holds | None:
-    """Return what a folder holds that we made, ``None`` for any other."""
+    """Return the kind of output in a folder that qatool wrote, ``None`` for any other folder."""
     return next((kind for kind, own in _OWN.items() if any(_is_ours(folder / seal) for seal in own.seals)), None)
 
 
 def _listed(folder: Location, kind: Holds) -> set[str]:
-    """Return the files that the seals of a folder list: a model has some of whatever names its tokenizer gives."""
+    """Return the files that the seals of a folder list; needed for models, whose tokenizers name some files."""
     listed = [_sealed(folder / seal).get("files") for seal in _OWN[kind].seals]
     return {name for names in listed if isinstance(names, list) for name in names if isinstance(name, str)}
 
@@ -202,7 +205,7 @@ def _is_ours(seal: Location) -> bool:
 
 
 def _sealed(seal: Location) -> dict[str, Any]:
-    """Return what a seal says, nothing where there is none."""
+    """Return the content of a seal, empty if there is none or it cannot be read."""
     try:
         found = json.loads(seal.read_bytes())
     except (OSError, ValueError, RecursionError):

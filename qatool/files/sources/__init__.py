@@ -1,1 +1,1 @@
-"""From what the user typed to the files that are read, their bytes and their rows."""
+"""Input files: found from what the user typed, opened as streams of bytes, and read as rows."""

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
-"""What Hive calls the folder of rows whose column is null."""
+"""Value in the name of a folder whose rows have null in the partition column; Hive's convention."""
 _FOLDER = re.compile(r"([^=]+)=(.*)", re.DOTALL)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 class Partition(NamedTuple):
-    """A column that a folder names, and its value for the files below."""
+    """A column named by a folder (``year=2024``), with its value for all files below that folder."""
 
     name: str
     value: str | int | None
@@ -30,16 +30,17 @@ Partitions: TypeAlias = tuple[Partition, ...]
 
 @lru_cache(maxsize=1 << 16)
 def partitions_of(folder: str) -> Partitions:
-    """Return the columns that the names of a folder and those above it give, all as text so far."""
+    """Return the partitions in the path of a folder, outermost first; every value is still text."""
     found = (_FOLDER.fullmatch(part) for part in folder.split("/"))
     named = {unquote(one[1]): None if one[2] == NULL else unquote(one[2]) for one in found if one is not None}
     return tuple(Partition(name, value) for name, value in named.items())
 
 
 def typed(found: Collection[Partitions]) -> dict[Partitions, Partitions]:
-    """Return what becomes of partitions: integers, for the columns that hold nothing else in any of them.
+    """Return a mapping from each set of partitions to the same set with integer columns converted.
 
-    ``01`` is text, as it would not come back from an integer as it was.
+    A column becomes integer if all its values, over all files, are integers or null. ``01`` counts as text, because
+    the leading zero would be lost.
     """
     values: defaultdict[str, set[str | int | None]] = defaultdict(set)
     for partitions in found:

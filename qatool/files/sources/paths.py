@@ -1,4 +1,4 @@
-"""From what the user typed to the files that are read: folders, globs, standard input."""
+"""Resolve what the user typed (files, folders, globs, URIs, standard input) to the files that are read."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _KINDS_NAMED = 3
-"""Suffixes of files that are passed over."""
+"""How many suffixes of skipped files a log line names."""
 
 
 def resolve(inputs: Sequence[str], *, stdin_spool: Location | None = None) -> list[Source]:
-    """Return the files that the inputs name, in the order given; a file named twice is there twice.
+    """Return the files that the inputs name, in the order given; a file that is named twice is returned twice.
 
-    Names are unique unless a file is named twice: files that would share a name go by their path as given.
+    The ``name`` of each source is unique, except for a file that is named twice: different files that would share a
+    name get their path as given as the name.
 
     :param inputs: files, folders, globs (``**`` reaches into subfolders), URIs of any of these, or ``-``
-    :param stdin_spool: existing folder that takes a copy of standard input, so that it can be read again
-    :raises InputError: an input is missing, holds nothing that can be read or has an unknown suffix;
-        one line an input
+    :param stdin_spool: existing folder for a copy of standard input, so that it can be read again; ``None`` where
+        ``-`` is not accepted
+    :raises InputError: an input is missing, holds nothing that can be read or has an unknown suffix; the message has
+        one line for each such input
     :raises UsageError: a URI holds credentials, or names no bucket or no known store
     :raises EnvironmentUnfitError: the library for a store is not installed
     :raises OutputError: the copy of standard input cannot be written
@@ -79,7 +81,7 @@ def _resolve_one(text: str, *, takes_stdin: bool) -> list[Source]:
     try:
         if path.is_dir():
             return _in_folder(path)
-        # What exists literally wins, so that a file whose name holds brackets can be named.
+        # A path that exists literally comes before its reading as a glob, so that names with brackets can be given.
         if path.exists():
             if not path.is_file():
                 instead = "pipe it into -" if takes_stdin else "write it to a file and name that"
@@ -114,7 +116,7 @@ def _in_folder(folder: Path) -> list[Source]:
 def _in_store(path: ObjectPath) -> list[Source]:
     """Return the object, the objects under the prefix, or those that match the pattern."""
     try:
-        # As on a disk, what exists literally wins.
+        # As on a disk, a key that exists literally comes before its reading as a pattern.
         if path.name and path.is_file():
             return [source_of(path, path.name, path.stat())]
         if path.protocol not in WEB and not path.has_bucket():
@@ -133,7 +135,7 @@ def _in_store(path: ObjectPath) -> list[Source]:
 
 
 def _listed(path: ObjectPath) -> Iterator[tuple[ObjectPath, str, ObjectStat]]:
-    """Yield the objects under a prefix, or those that match a pattern: path, name below it, what was told of it."""
+    """Yield (path, name below the folder, stat) of each object under a prefix or matching a pattern."""
     folder = path
     pattern = None
     if glob.has_magic(path.key) and not path.is_dir():
@@ -152,7 +154,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
 
-    # Sub-folders may be links; what leads back to a folder above holds nothing new.
+    # Links to folders are followed, except those that lead back to a folder on their own path: they add no files.
     for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
         folders[:] = [
             name
@@ -165,7 +167,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _comes_back(folder: Path, root: Path) -> bool:
-    """Whether a link on the way from ``root`` to a folder leads to one that the way has passed."""
+    """Return whether a link on the path from ``root`` to a folder leads back to an earlier folder of that path."""
     passed: set[str] = set()
     ways = [way for way in (folder, *folder.parents) if way == root or root in way.parents]
     if not any(way.is_symlink() for way in ways):
@@ -179,25 +181,25 @@ def _comes_back(folder: Path, root: Path) -> bool:
 
 
 def _is_pipe(path: Location) -> bool:
-    """Whether what is there is no regular file; that nothing is there is told when it is opened."""
+    """Return whether a local path is something other than a regular file; a missing path is reported on opening."""
     with suppress(OSError):
         return isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode)
     return False
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a file or folder is left out of a folder that is read; a pattern may name it."""
+    """Return whether a file or folder is skipped when its folder is read; a glob may still name it."""
     return name.startswith((".", "_"))
 
 
 def _is_run_folder(name: str) -> bool:
-    """Whether a folder holds what a run needs to go on, not what anyone would ask; no pattern reaches into it."""
+    """Return whether a folder is the run folder of an extraction, which is never input, not even of a glob."""
     return name.endswith(RUN_FOLDER_SUFFIX)
 
 
 def _in_glob(pattern: str) -> list[Source]:
-    # glob and not Path.glob: it also takes absolute patterns and leaves hidden files out.
-    # Two ** in a pattern find a file more than once.
+    # glob.glob rather than Path.glob: it accepts absolute patterns and skips hidden files.
+    # A set, because a pattern with two ** finds the same file more than once.
     found = sorted({Path(match) for match in glob.glob(pattern, recursive=True)})  # noqa: PTH207
     root = _fixed_part(pattern)
     below = ((path, path.relative_to(root)) for path in found if path.is_file())
@@ -234,7 +236,7 @@ def _fixed_part(pattern: str) -> Path:
 
 
 def _told_apart(sources: list[Source]) -> list[Source]:
-    """Return the sources with the path as given for a name where different files share one."""
+    """Return the sources, with the path as given (or, if still shared, absolute) in place of any shared name."""
     for absolute in (False, True):
         shared = Counter(source.name for source in {source.path: source for source in sources}.values())
         sources = [

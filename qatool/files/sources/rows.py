@@ -1,4 +1,4 @@
-"""What every format yields: rows, and what a reader can tell before reading any."""
+"""The row and the reader interface that all formats share, and messages about bad rows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Row(NamedTuple):
     """One record of a file."""
 
     number: int
-    """0-based, bad rows counted, blank lines not."""
+    """0-based number of the row in its file; bad rows count, blank lines do not."""
     line: int | None
     """1-based line the row starts on; ``None`` in formats without lines."""
     values: dict[str, Any] | None
-    """What could be read, by column; ``None``: nothing."""
+    """The values that could be read, by column; ``None`` if none could."""
     error: str | None = None
-    """Why the row is bad, else ``None``."""
+    """Why the row is bad; ``None`` for a good row."""
 
 
 class Reader(Protocol):
@@ -47,13 +47,13 @@ class Reader(Protocol):
     def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
         """Yield the rows in file order.
 
-        :param columns: the only columns needed, ``None`` for all; formats that cannot skip give more
+        :param columns: the only columns needed, ``None`` for all; formats that cannot skip columns return more
         :raises InputError: the file cannot be read, or breaks off
         """
 
 
 def where(source: Source, row: Row) -> str:
-    """Return the place of a row: ``corpus.jsonl:12``, ``corpus.parquet row 11`` or ``notes/a.md``, paths as given."""
+    """Return where a row is, for messages: ``corpus.jsonl:12``, ``corpus.parquet row 11`` or ``notes/a.md``."""
     name = shown_name(source)
     if row.line is not None:
         return f"{name}:{row.line}"
@@ -66,22 +66,22 @@ def shown_name(source: Source) -> str:
 
 
 def printable(name: str) -> str:
-    """Return the name, with control characters escaped: it may come from an archive and end on a terminal."""
+    """Return the name with unprintable characters escaped: it may come from an archive and end on a terminal."""
     return name if name.isprintable() else repr(name)[1:-1]
 
 
 def bad_row(told: str) -> InputError:
-    """Return what tells that a row cannot be used, and what to do.
+    """Return the error for a row that cannot be used, with what to do about it.
 
-    :param told: where it is, see :func:`where`, and why: ``corpus.jsonl:12: question is null``
+    :param told: where the row is (see :func:`where`) and what is wrong: ``corpus.jsonl:12: question is null``
     """
     return InputError(f"{told}; mend the row, or add --on-error skip to set such rows aside")
 
 
 def too_many_bad(count: int, limit: int, *, see: str = "") -> InputError:
-    """Return what tells that more rows are bad than ``--max-errors`` allows.
+    """Return the error for a run with more bad rows than ``--max-errors`` allows.
 
-    :param see: where they are listed
+    :param see: file that lists the bad rows
     """
     looked = f"see {see}, " if see else ""
     return InputError(
@@ -91,11 +91,11 @@ def too_many_bad(count: int, limit: int, *, see: str = "") -> InputError:
 
 
 def reason_kind(reason: str) -> str:
-    """Return why a row is bad without its particulars: numbers, and what stands in brackets or behind a colon."""
+    """Return the reason without what is particular to one row: numbers, brackets, and what follows a colon."""
     return re.sub(r"(?<![\w-])\d+(?:,\d{3})*", "N", reason.partition(":")[0].partition(" (")[0])
 
 
 def quoted(value: object, *, length: int = 40) -> str:
-    """Return a short one-line ASCII rendering of a value of the data, safe on any terminal."""
+    """Return a one-line ASCII rendering of a value from the data, at most ``length`` characters, for messages."""
     text = ascii(value[: length + 1] if isinstance(value, (str, bytes)) else value)
     return text if len(text) <= length else f"{text[: length - 3]}..."

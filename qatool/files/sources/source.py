@@ -1,4 +1,4 @@
-"""One input file: where it is, and what its name tells of its format."""
+"""One input file: where it is, and which format and compression its name implies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 SUPPORTED = f"{', '.join(FORMATS)}; all but .parquet also with {' or '.join(COMPRESSIONS)} behind"
 
 STDIN_NAME = "<stdin>"
-"""Of the copy of standard input, in messages and ids."""
+"""Name of the copy of standard input in messages and ids."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,23 +40,25 @@ class Source:
 
     path: Location
     name: str
-    """For ids and messages: the file's name, or its path below the folder or the fixed part of the glob."""
+    """Name in ids and messages: the file's name, or its path below the folder or the fixed part of the glob."""
     format: Format
     compression: Compression | None = None
     partitions: Partitions = ()
-    """Columns that its folders name (``year=2024/``), with this file's value of each."""
+    """Columns named by the folders above the file (``year=2024/``), with the file's value of each."""
     listed: ObjectStat | None = None
-    """What a listing of the store told of it."""
+    """What the store said of an object when the inputs were resolved, else ``None``."""
 
     @property
     def is_stdin(self) -> bool:
-        """Whether it is the copy of standard input."""
+        """Whether this source is the copy of standard input."""
         return self.name == STDIN_NAME
 
 
 def source_of(path: Location, name: str, listed: ObjectStat | None = None) -> Source:
-    """Return the source at ``path``, its format told from the suffix in upper or lower case.
+    """Return the source at ``path``, with the format that its suffix names, in upper or lower case.
 
+    :param name: name of the source in ids and messages
+    :param listed: size and version of an object, if already known
     :raises InputError: the suffix is not a supported one
     """
     source = source_or_none(path, name, listed)
@@ -88,5 +90,5 @@ def _folder_of(path: Location) -> str:
 
 
 def valid_text(name: str) -> str:
-    """Return the name with bytes that are not UTF-8 escaped: ids and messages must be valid text."""
+    """Return the name with bytes that are not UTF-8 escaped, because ids and messages must be valid text."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Standard input, copied into a file: what is read once and may be read again."""
+"""Standard input, copied into a file so that it can be read more than once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from qatool.files.storage.locations import Location
 
 STDIN = "-"
-"""What stands for standard input among inputs."""
+"""The input argument that means standard input."""
 SPOOL_NAME = "stdin.jsonl"
 
 
 def spool_stdin(folder: Location) -> Source:
-    """Copy standard input to ``stdin.jsonl`` in the folder, which must exist, and return it as a JSONL file.
+    """Copy standard input to ``stdin.jsonl`` in an existing folder, and return the copy as a JSONL source.
 
-    An earlier copy, which is always whole, serves again when nothing comes: standard input is closed, a terminal
-    or empty.
+    If standard input gives nothing (it is closed, empty or a terminal), the copy of an earlier run is used again;
+    such a copy is always complete.
 
     :raises InputError: standard input is closed, and there is no earlier copy
     :raises OutputError: the copy cannot be written
@@ -50,10 +50,12 @@ def spool_stdin(folder: Location) -> Source:
 
 
 def copy_spool(run: Location, folder: Path) -> None:
-    """Copy what a run has read from standard input, if anything: it is read again, and the run's own stays.
+    """Copy a run's copy of standard input, if it has one, into another folder; the run keeps its own.
 
-    :raises InputError: it cannot be read
-    :raises OutputError: the copy cannot be written
+    :param run: run folder
+    :param folder: folder that gets the second copy
+    :raises InputError: the run's copy cannot be read
+    :raises OutputError: the second copy cannot be written
     """
     spool = _spool_in(run)
     if spool.path.exists():

@@ -1,4 +1,4 @@
-"""Bytes of an input file, decompressed on the way, with failures told in the user's words."""
+"""Streams over the decompressed bytes of input files; failures become messages for the user."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ BUFFER_BYTES = 1 << 18
 
 @contextmanager
 def open_bytes(source: Source) -> Iterator[BinaryIO]:
-    """Give a buffered stream over the decompressed bytes of a file; gzip and zstd may hold several members.
+    """Open a buffered stream over the decompressed bytes of a file; gzip and zstd files may have several members.
 
-    :raises InputError: the file cannot be opened or read, or its archive is truncated or corrupt; also while
-        reading inside the block
+    :raises InputError: the file cannot be opened or read, or its archive is truncated or corrupt; also raised for
+        failures inside the block
     """
     with reading(source):
         if source.compression is None:
             with _opened(source.path) as stream:
                 yield stream
             return
-        # Arrow and not gzip or zstandard: its stream notices an archive that breaks off in either format.
+        # Arrow rather than gzip or zstandard, because its stream detects a truncated archive in both formats.
         with source.path.open("rb") as raw:
             if not source.path.stat().st_size:
                 raise InputError(f"{source.path}: is empty, not even an empty archive; fetch it again")
@@ -43,13 +43,13 @@ def open_bytes(source: Source) -> Iterator[BinaryIO]:
 
 
 def _opened(path: Location) -> BinaryIO:
-    # Of an object more is asked for at once: each time costs a request.
+    # Objects have a larger buffer of their own, because each read is a request.
     return path.open("rb") if isinstance(path, ObjectPath) else path.open("rb", buffering=BUFFER_BYTES)
 
 
 @contextmanager
 def reading(source: Source) -> Iterator[None]:
-    """Turn what the system and Arrow raise inside the block into an error that names the file.
+    """Turn errors of the system and of Arrow inside the block into an error that names the file.
 
     :raises InputError: the block raised an ``OSError`` or an Arrow error
     """

@@ -1,1 +1,1 @@
-"""Where files lie, on a disk or in a store: named, read, and written so that they appear whole."""
+"""Files on a disk or in an object store: paths, reading, and atomic writing."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: temporary file, flush, fsync, rename, fsync of the folder."""
+"""Atomic writing: write a temporary file, flush, fsync, rename, and fsync the folder."""
 
 from __future__ import annotations
 
@@ -23,34 +23,35 @@ if TYPE_CHECKING:
 
 
 _WHOLE_NAME = 50
-"""Longest name that its temporary names hold whole; these characters take at most 200 of the 255 bytes of a name."""
+"""Longest file name, in characters, that a temporary name contains whole. So many characters take at most 200 bytes,
+of the 255 that a name may have."""
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a fresh hidden name beside ``path``: a rename from there never crosses a file system."""
+    """Return a new hidden name in the folder of ``path``, so that the rename never crosses a file system."""
     return path.with_name(f".{_told_by(path.name)}.{secrets.token_hex(4)}.tmp")
 
 
 def temporaries_of(path: Path) -> list[Path]:
-    """Return, in order, what stands under temporary names of ``path``."""
+    """Return the files and folders that have a temporary name of ``path``, sorted."""
     pattern = re.compile(rf"\.{re.escape(_told_by(path.name))}\.[0-9a-f]{{8}}\.tmp")
     return sorted(found for found in temporaries_in(path.parent) if pattern.fullmatch(found.name))
 
 
 def temporaries_in(folder: Path) -> Iterator[Path]:
-    """Yield what stands in a folder under temporary names, of whatever."""
+    """Yield everything in a folder that has a temporary name, whichever path it was made for."""
     return folder.glob(".*.tmp")
 
 
 def _told_by(name: str) -> str:
-    """Return the part of its temporary names that tells a name from any other."""
+    """Return the part that all temporary names of a file have in common: its name, or a shortened name and a hash."""
     if len(name) <= _WHOLE_NAME:
         return name
     return f"{name[:_WHOLE_NAME]}-{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}"
 
 
 def sync_folder(folder: Location) -> None:
-    """Make renames in the folder last through a power cut; in a store what is there lasts.
+    """Fsync a folder, so that renames in it survive a power cut; nothing is needed in a store.
 
     :raises OSError: the folder cannot be opened
     """
@@ -58,7 +59,7 @@ def sync_folder(folder: Location) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # Some network file systems cannot sync a folder; the rename stands all the same.
+        # Some network file systems cannot fsync a folder; the rename is valid nevertheless.
         with suppress(OSError):
             os.fsync(descriptor)
     finally:
@@ -66,13 +67,13 @@ def sync_folder(folder: Location) -> None:
 
 
 class AtomicFile:
-    """A file written under another name, that takes its own name on :meth:`commit` only.
+    """A file that is written under a temporary name and takes its final name on :meth:`commit`.
 
-    :param path: the name it will have; what stands there is replaced
-    :param staging: the name until then, on the same file system; default: a hidden one in the same folder
-    :param confirm: called directly before the rename; what it raises keeps the file from taking its name
-    :param sync_name: whether the rename itself must last through a power cut; the content always does
-    :raises OutputError: the temporary file cannot be made
+    :param path: the final name; an existing file of that name is replaced
+    :param staging: the temporary name, on the same file system; default: a hidden one in the same folder
+    :param confirm: called directly before the rename; if it raises, the rename does not happen
+    :param sync_name: whether the rename itself must survive a power cut; the content always does
+    :raises OutputError: the temporary file cannot be created
     """
 
     def __init__(
@@ -88,11 +89,11 @@ class AtomicFile:
         self._confirm = confirm
         self.staging = staging or temporary_name(path)
         with reporting(path):
-            # Not tempfile: the file must get the permissions that umask says.
+            # Not tempfile: the file must have the permissions that umask gives, not those of a private file.
             self.stream: BinaryIO = self.staging.open("wb")
 
     def commit(self) -> None:
-        """Flush to the disk and rename; removes the temporary file when that fails.
+        """Flush the file to the disk and rename it; on failure, remove the temporary file.
 
         :raises OutputError: the disk is full or the name cannot be taken
         """
@@ -111,7 +112,7 @@ class AtomicFile:
             raise
 
     def discard(self) -> None:
-        """Remove the temporary file. Nothing happens to what stands under the final name."""
+        """Remove the temporary file; a file under the final name is left alone."""
         # Closing flushes, which fails again on a full disk.
         with suppress(OSError):
             self.stream.close()
@@ -126,9 +127,9 @@ def whole_file(
     confirm: Callable[[], None] | None = None,
     sync_name: bool = True,
 ) -> AtomicFile | ObjectFile:
-    """Begin a file or object that takes its name when it is whole, see :class:`AtomicFile`.
+    """Return a new :class:`AtomicFile`, or an :class:`ObjectFile` for a path in a store.
 
-    :raises OutputError: it cannot be begun
+    :raises OutputError: the temporary file cannot be created
     """
     if isinstance(path, ObjectPath):
         return ObjectFile(path, confirm=confirm)
@@ -139,9 +140,9 @@ def whole_file(
 def replacing(
     path: Location, *, confirm: Callable[[], None] | None = None, sync_name: bool = True
 ) -> Iterator[BinaryIO]:
-    """Give a stream whose content stands under ``path`` once the block ends well, and nowhere if it raises.
+    """Open a stream whose content replaces ``path`` when the block succeeds and is discarded when the block raises.
 
-    A device or a pipe is written to as it is: no file can take its place.
+    A device or a pipe is written to directly, because no file can take its place.
 
     :param confirm: called directly before the rename, see :class:`AtomicFile`
     :param sync_name: likewise
@@ -162,7 +163,7 @@ def replacing(
 
 
 def is_device(path: Location) -> TypeGuard[Path]:
-    """Whether a device, a pipe, a socket or an open file (``/dev/stdout``) has this name, and no other file."""
+    """Return whether the path is a device, a pipe, a socket or a link to an open file (``/dev/stdout``)."""
     if isinstance(path, ObjectPath):
         return False
     with reporting(path):
@@ -170,7 +171,7 @@ def is_device(path: Location) -> TypeGuard[Path]:
 
 
 def _is_open_file(path: Path) -> bool:
-    """Whether a name leads to one of the files that this process has open."""
+    """Return whether a path is a link to a file descriptor, as in ``/dev/fd``."""
     while path.is_symlink():
         path = Path(os.path.abspath(path.parent / os.readlink(path)))  # noqa: PTH100, PTH115
         if re.fullmatch(r"/dev/fd|/proc/(self|\d+)/fd", str(path.parent)):
@@ -194,7 +195,8 @@ def write_bytes(
 def write_json(path: Location, value: Any, *, confirm: Callable[[], None] | None = None) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically, with a newline at the end.
 
-    Half a surrogate pair, as the bytes of a path that are not UTF-8 become, is written as its escape, and read back.
+    A lone surrogate, which is what a path with bytes that are not UTF-8 contains, is written as a JSON escape, from
+    which it can be read back.
 
     :param confirm: called directly before the rename, see :class:`AtomicFile`
     :raises OutputError: it cannot be written

@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again: prepared features, converted models."""
+"""The cache folder, for files that can be made again: prepared features, converted models."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ CACHE_VARIABLE = "QATOOL_CACHE"
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder for a kind of cached things, made if it is missing.
+    """Return the cache folder for one kind of content; create the folder if it is missing.
 
-    ``QATOOL_CACHE``, else ``qatool`` in ``XDG_CACHE_HOME``, else in ``~/.cache``.
+    The parent is ``QATOOL_CACHE`` if set, else ``qatool`` in ``XDG_CACHE_HOME``, else ``~/.cache/qatool``.
 
-    :raises OSError: it cannot be made
+    :param kind: name of the folder
+    :raises OSError: the folder cannot be created
     """
     given = os.environ.get(CACHE_VARIABLE)
     base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qatool"

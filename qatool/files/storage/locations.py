@@ -1,4 +1,4 @@
-"""Where files are: on a local disk, or in a store."""
+"""Locations, which are paths on a local disk or in a store, and what can be done with both alike."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 Location: TypeAlias = Path | ObjectPath
-"""Both are used alike; what differs for a reason asks which it is, once: writing, locking, removing, logging."""
+"""Both types are used alike; only writing, locking, removing and logging check which of them a location is."""
 
 _READ_AT_ONCE = 256
+"""How many files :func:`contents` asks for in one go."""
 
 
 def location(text: str) -> Location:
-    """Return the place that a path or URI names.
+    """Return the location that a path or URI names.
 
-    :raises UsageError: a URI with credentials in it, or without a bucket
+    :raises UsageError: the URI contains credentials, or names no bucket
     """
     if not is_uri(text):
         parts = split_uri(text)
@@ -36,10 +37,10 @@ def location(text: str) -> Location:
 
 
 def on_disk(text: str, *, flag: str) -> Path:
-    """Return the path on a disk that something is to be written to.
+    """Return the local path for an output that cannot be written to a store.
 
-    :param flag: what the user typed it behind
-    :raises UsageError: it is a URI of a store
+    :param flag: the option that the user gave it with, for the message
+    :raises UsageError: the text is the URI of a store
     """
     place = location(text)
     if isinstance(place, ObjectPath):
@@ -48,17 +49,17 @@ def on_disk(text: str, *, flag: str) -> Path:
 
 
 def matching(folder: Location, pattern: str) -> list[Location]:
-    """Return what directly in a folder matches a pattern of names, in order."""
+    """Return the files and folders directly in a folder whose name matches a glob pattern, sorted."""
     found: list[Location] = [*folder.glob(pattern)]
     return sorted(found, key=str)
 
 
 def move(source: Location, target: Location) -> None:
-    """Give a file another name, in place of what has it.
+    """Move a file, replacing an existing target.
 
-    :param target: on the same disk, or in the same store
-    :raises OSError: it cannot be done
-    :raises TypeError: one is on a disk, the other in a store
+    :param target: new path, on the same disk or in the same store
+    :raises OSError: the file cannot be moved
+    :raises TypeError: one path is on a disk and the other in a store
     """
     if isinstance(source, ObjectPath) and isinstance(target, ObjectPath):
         source.replace(target)
@@ -69,9 +70,9 @@ def move(source: Location, target: Location) -> None:
 
 
 def is_there(path: Location) -> bool:
-    """Whether there is such a file, folder, object or prefix.
+    """Return whether a file, folder, object or prefix exists.
 
-    :raises InputError: that cannot be looked up
+    :raises InputError: the location cannot be looked up
     """
     with looking_up(path):
         return path.exists()
@@ -79,7 +80,7 @@ def is_there(path: Location) -> bool:
 
 @contextmanager
 def looking_up(path: Location) -> Iterator[None]:
-    """Tell what keeps a place, or what is in it, from being looked up.
+    """Turn an ``OSError`` of the block into an error which says that the path cannot be looked up.
 
     :raises InputError: the block raised an ``OSError``
     """
@@ -92,9 +93,9 @@ def looking_up(path: Location) -> Iterator[None]:
 
 
 def remove_tree(folder: Location) -> None:
-    """Remove a folder and all in it.
+    """Remove a folder, or all objects under a prefix.
 
-    :raises OSError: it cannot be removed
+    :raises OSError: something cannot be removed
     """
     if isinstance(folder, ObjectPath):
         folder.remove_all()
@@ -103,9 +104,9 @@ def remove_tree(folder: Location) -> None:
 
 
 def contents(paths: Sequence[Location]) -> Iterator[bytes | None]:
-    """Yield what files hold, ``None`` for those that are not there; many objects are asked for at once.
+    """Yield the content of each file, ``None`` for a missing one; objects are fetched in parallel.
 
-    :raises OSError: a store does not answer, or refuses
+    :raises OSError: a store does not answer, or refuses access
     """
     for first in range(0, len(paths), _READ_AT_ONCE):
         some = paths[first : first + _READ_AT_ONCE]
@@ -121,13 +122,13 @@ def contents(paths: Sequence[Location]) -> Iterator[bytes | None]:
 
 
 def check_readable(path: Location) -> None:
-    """Make sure that a file or folder on a disk, if it is there, may be read.
+    """Check that a local file or folder, if it exists, may be read.
 
-    :raises InputError: it may not
+    :raises InputError: its permissions do not allow that
     """
     if not isinstance(path, Path):
         return
     needed = os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK  # noqa: PTH112 Path.is_dir may raise
-    # The run may be removing it just now.
+    # F_OK again: a run may have removed the path between the two checks.
     if not os.access(path, needed) and os.access(path, os.F_OK):
         raise InputError(f"{path}: permission denied; change its permissions")

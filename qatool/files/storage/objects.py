@@ -1,7 +1,7 @@
-"""Objects in a store, named and read like files: what of ``pathlib.Path`` is used here, for URIs.
+"""Paths of objects in a store, with those methods of ``pathlib.Path`` that qatool uses.
 
-An object appears whole, when its upload is completed, and there are no folders, only keys that share a beginning. So
-renames, temporary names and syncing, which make a local file appear whole, have no part in it.
+An object appears whole when its upload is completed, so that it needs none of the renames, temporary names and syncs
+by which a local file appears whole. A store has no folders either, only keys that share a prefix.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 READ_BYTES = 8 << 20
-"""What is asked for at once where a file is read from its beginning to its end."""
+"""Bytes fetched by each request when a file is read from beginning to end."""
 _ASKED_AT_ONCE = 32
-"""Objects; no more connections are open at a time."""
+"""How many objects are asked for in parallel, which is also the largest number of open connections."""
 
 
 class ObjectPath:
-    """Names an object, or all objects under a prefix. Asks the store only in the methods that say so.
+    """The path of an object, or of all objects under a prefix; only the methods from ``stat`` on ask the store.
 
-    What a method raises is an ``OSError``, as with a local path.
+    As with a local path, failures are raised as ``OSError``.
 
-    :param key: with the bucket in front, as the store has it: ``bucket/folder/name``; slashes that follow each other
-        and dots make another key
-    :param query: of a signed URL, with its ``?``; part of what is asked for, never of what is shown
-    :param account: ``account.dfs.core.windows.net``, where a URI of Azure names it
+    :param key: bucket and key as the store has them, ``bucket/folder/name``; never normalised, as double slashes and
+        dots are part of a key
+    :param query: query of a signed URL, with its ``?``; sent to the server, never shown
+    :param account: ``account.dfs.core.windows.net`` where a URI of Azure names the account, else empty
     """
 
     __slots__ = ("_account", "_bare_key", "_query", "protocol")
@@ -54,9 +54,9 @@ class ObjectPath:
 
     @classmethod
     def parse(cls, uri: str) -> Self:
-        """Return the path of a URI.
+        """Return the path that a URI names.
 
-        :raises ValueError: it is none
+        :raises ValueError: the text is not a URI
         """
         parts = split_uri(uri)
         if parts is None:
@@ -70,7 +70,7 @@ class ObjectPath:
         return cls(protocol, f"{container}{slash}{below}", account=account)
 
     def __str__(self) -> str:
-        """Return the URI: of a store all that identifies the object, of a web address only what may be shown."""
+        """Return the URI without the query of a signed URL."""
         return f"{self.protocol}://{self._address}{'?***' if self._query else ''}"
 
     def __repr__(self) -> str:
@@ -103,19 +103,19 @@ class ObjectPath:
 
     @property
     def uri(self) -> str:
-        """The whole URI, to be asked for again: with what a signed one is signed with. Not to be shown."""
+        """The complete URI, including the signature of a signed URL; never to be shown."""
         return f"{self.protocol}://{self._address}{self._query}"
 
     @property
     def key(self) -> str:
-        """What fsspec calls the object."""
+        """The object's name in fsspec."""
         if self.protocol in WEB:
             return self.uri
         return f"/{self._bare_key}" if self.protocol == "memory" else self._bare_key
 
     @property
     def name(self) -> str:
-        """What follows the last slash; empty for a bucket."""
+        """The part of the key after the last slash; empty for a bucket."""
         return self._bare_key.rpartition("/")[2] if "/" in self._bare_key else ""
 
     @property
@@ -130,7 +130,7 @@ class ObjectPath:
 
     @property
     def parent(self) -> Self:
-        """What stands before the last slash."""
+        """The prefix before the last slash; of a bucket the bucket itself."""
         return self._at(self._bare_key.rpartition("/")[0] or self._bare_key)
 
     @property
@@ -149,42 +149,45 @@ class ObjectPath:
         return self.parent / f"{self.stem}{suffix}"
 
     def relative_to(self, folder: ObjectPath) -> PurePosixPath:
-        """Return the path below a prefix of it.
+        """Return the path relative to one of its prefixes.
 
-        :raises ValueError: it is no prefix of it
+        :raises ValueError: ``folder`` is not a prefix of this path
         """
         if not f"{self._bare_key}/".startswith(f"{folder._bare_key}/"):
             raise ValueError(f"{self} does not lie under {folder}")
         return PurePosixPath(self._bare_key[len(folder._bare_key) :].lstrip("/"))
 
     def as_posix(self) -> str:
-        """Return the URI, for people: redacted."""
+        """Return the redacted URI, for messages."""
         return redacted(str(self))
 
-    # What follows asks the store.
+    # The methods below ask the store.
 
     @property
     def _store(self) -> Any:
         return file_system(self.protocol, self._account.partition(".")[0])
 
     def stat(self) -> ObjectStat:
-        """Return size and version."""
+        """Return the size, time and version of the object.
+
+        :raises FileNotFoundError: no such object
+        """
         info = self._info()
         if info is None or info["type"] == "directory":
             raise FileNotFoundError(errno.ENOENT, "no such object", str(self))
         return stat_of(info)
 
     def exists(self) -> bool:
-        """Whether there is such an object, or any under this prefix."""
+        """Return whether the object exists, or any object under this prefix."""
         return self._info() is not None
 
     def is_file(self) -> bool:
-        """Whether there is such an object."""
+        """Return whether the object exists."""
         info = self._info()
         return info is not None and info["type"] != "directory"
 
     def is_dir(self) -> bool:
-        """Whether there are objects under this prefix, but none of just this name."""
+        """Return whether there are objects under this prefix but no object of exactly this name."""
         info = self._info()
         return info is not None and info["type"] == "directory"
 
@@ -196,21 +199,21 @@ class ObjectPath:
             return None
 
     def is_symlink(self) -> bool:
-        """Return that no store has links."""
+        """Return ``False``: no store has links."""
         return False
 
     def iterdir(self) -> Iterator[Self]:
-        """Yield what stands directly under this prefix; nothing where there is no such prefix."""
+        """Yield the paths directly under this prefix, in order; nothing if there is no such prefix."""
         with asking():
             try:
                 found = self._store.ls(self.key, detail=False)
             except FileNotFoundError:
                 return
-        # A store may list the prefix itself: an empty object that some tools leave for a folder.
+        # Some tools create an empty object to stand for a folder, which the store then lists under its own prefix.
         yield from (self._of(key) for key in sorted(found) if key.strip("/") != self._bare_key)
 
     def walk(self) -> Iterator[tuple[Self, ObjectStat]]:
-        """Yield all objects under this prefix, in order of their keys, a thousand a request."""
+        """Yield all objects under this prefix with their stat, in order of their keys."""
         with asking():
             found = self._store.find(self.key, detail=True)
         for key in sorted(found):
@@ -219,11 +222,11 @@ class ObjectPath:
                 yield self._of(key), stat_of(info)
 
     def glob(self, pattern: str) -> Iterator[Self]:
-        """Yield what directly under this prefix matches a pattern of names, ``*.json``."""
+        """Yield the paths directly under this prefix whose name matches a pattern such as ``*.json``."""
         yield from (path for path in self.iterdir() if PurePosixPath(path.name).match(pattern))
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
-        """Return a stream over the bytes, fetched as they are read; it fails once they are replaced."""
+        """Return a stream that fetches the bytes as they are read; reading fails once the object is replaced."""
         if mode != "rb":
             raise ValueError(f"objects are opened for reading only, not {mode!r}")
         with asking():
@@ -231,9 +234,9 @@ class ObjectPath:
         return io.BufferedReader(with_os_errors(opened), READ_BYTES)
 
     def open_ranges(self) -> BinaryIO:
-        """Return a stream of which just what is read is fetched, each time by a request.
+        """Return a stream for random access, which makes one request for each read and fetches nothing ahead.
 
-        :raises OSError: also where a web server gives no ranges
+        :raises OSError: also if a web server supports no ranges
         """
         with asking():
             opened = self._store.open(self.key, "rb", cache_type="none")
@@ -243,7 +246,10 @@ class ObjectPath:
         return cast("BinaryIO", with_os_errors(opened))
 
     def open_upload(self, piece: int) -> Any:
-        """Return fsspec's file of an upload in pieces of so many bytes; it is there when it is committed."""
+        """Return fsspec's file object for a multipart upload; the object exists once that is committed.
+
+        :param piece: bytes of each part
+        """
         return self._store.open(self.key, "wb", block_size=piece, autocommit=False)
 
     def read_bytes(self) -> bytes:
@@ -252,21 +258,21 @@ class ObjectPath:
             return cast("bytes", self._store.cat_file(self.key))
 
     def write_bytes(self, data: bytes) -> None:
-        """Put the whole object, in place of any other: it appears at once or not at all."""
+        """Write the whole object atomically, replacing an existing one."""
         with asking():
             self._store.pipe_file(self.key, data)
 
     def has_bucket(self) -> bool:
-        """Whether the bucket is there, or may be: not everybody who may write into it may look."""
+        """Return whether the bucket exists; also ``True`` where looking it up is forbidden, as writing may not be."""
         try:
             return self._at(self._bare_key.partition("/")[0]).exists()
         except PermissionError:
             return True
 
     def create(self, data: bytes) -> bool:
-        """Put the whole object unless there is one; ``False`` when there is.
+        """Write the object unless it exists already, and return whether it was written.
 
-        In S3 (``If-None-Match``) and Google's store nobody else can come in between.
+        In S3 (``If-None-Match``) and Google Cloud Storage, check and write are one atomic step.
         """
         try:
             with asking():
@@ -274,7 +280,7 @@ class ObjectPath:
         except (FileExistsError, ChangedError):
             return False
         except OSError as error:
-            if "ConditionalRequestConflict" in str(error):  # S3's word for two that come at the same moment
+            if "ConditionalRequestConflict" in str(error):  # S3's error for two such requests at the same moment
                 return False
             raise
         return True
@@ -289,17 +295,17 @@ class ObjectPath:
                     raise
 
     def replace(self, target: Self) -> Self:
-        """Move the object, replacing any other: copied by the store itself, then removed."""
+        """Move the object, replacing an existing target; the store copies it, then the original is removed."""
         with asking():
             self._store.cp_file(self.key, target.key)
         self.unlink(missing_ok=True)
         return target
 
     def mkdir(self, *, exist_ok: bool = False, parents: bool = False) -> None:
-        """Do nothing: a prefix is there as soon as an object is."""
+        """Do nothing, because a prefix exists as soon as there is an object under it."""
 
     def remove_all(self) -> None:
-        """Remove every object under this prefix, a thousand a request where the store can."""
+        """Remove every object under this prefix, many with each request where the store can do that."""
         with asking():
             found = self._store.find(self.key)
             exact = [key for key in found if not _is_expanded(key)]
@@ -316,11 +322,11 @@ class ObjectPath:
 
 
 def read_all(paths: Sequence[ObjectPath]) -> list[bytes | None]:
-    """Return the content of many small objects, asked for at once; ``None`` for those that are not there.
+    """Return the content of many small objects, fetched in parallel; ``None`` for missing ones.
 
-    :raises OSError: the store does not answer, or refuses
+    :raises OSError: the store does not answer, or refuses access
     """
-    # Each by itself: in a list, fsspec would take a key with brackets for a pattern.
+    # One request each: in a list of keys, fsspec would read a key with brackets as a pattern.
     return _at_once(_content, paths)
 
 
@@ -332,11 +338,11 @@ def _content(path: ObjectPath) -> bytes | None:
 
 
 def _is_expanded(key: str) -> bool:
-    """Whether fsspec makes others of a key in a list: takes it for a pattern, or drops its last slash."""
+    """Return whether fsspec would change a key in a list of keys: expand it as a pattern, or drop its last slash."""
     return glob.has_magic(key) or key.endswith("/")
 
 
 def _at_once(task: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Return what a task that waits for the store makes of each item."""
+    """Return the results of a task for all items, in order, run in parallel threads as tasks wait for the store."""
     with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="qatool-object") as pool:
         return list(pool.map(task, items))

@@ -1,4 +1,4 @@
-"""What a store tells of an object, and its bytes as they come: fsspec's answers in the words of ``os`` and ``io``."""
+"""Adapters from fsspec to the interfaces of ``os`` and ``io``: the stat of an object, and its byte stream."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from qatool.files.storage.stores import asking
 
 
 class ObjectStat(NamedTuple):
-    """What a store tells of an object without giving it."""
+    """Metadata of an object; the names are those of ``os.stat_result`` where it has the same field."""
 
     st_size: int
-    """Bytes."""
+    """Size in bytes."""
     st_mtime: float
-    """When it was completed, by the store's clock; seconds since 1970."""
+    """When the upload was completed, by the store's clock, in seconds since 1970; 0 if the store does not say."""
     version: str
-    """Another one whenever the content is another: the ETag, or what the store has in its place."""
+    """Text that changes whenever the content does: the ETag, or what the store has in its place."""
 
 
 _CHANGED = ("LastModified", "mtime", "updated", "last_modified", "created")
@@ -24,7 +24,7 @@ _VERSION = ("ETag", "etag", "generation", "md5Hash", "version_id", "LastModified
 
 
 def stat_of(info: dict[str, Any]) -> ObjectStat:
-    """Return what fsspec's ``info`` tells of an object, by whichever names its store has for it."""
+    """Return the stat from fsspec's ``info`` of an object, whose keys differ from store to store."""
     changed = next((info[name] for name in _CHANGED if info.get(name) is not None), 0.0)
     moment = changed.timestamp() if hasattr(changed, "timestamp") else changed
     version = next((str(info[name]) for name in _VERSION if info.get(name)), f"{moment}")
@@ -33,7 +33,7 @@ def stat_of(info: dict[str, Any]) -> ObjectStat:
 
 
 def with_os_errors(stream: Any) -> io.RawIOBase:
-    """Return a stream of fsspec's as one whose failures are told as ``OSError``."""
+    """Return a stream that wraps one of fsspec's and raises every failure as ``OSError``."""
     return _Told(stream)
 
 

@@ -1,4 +1,4 @@
-"""Glob patterns for keys of objects, with the meaning they have for files."""
+"""Glob patterns for the keys of objects, with the same meaning as for files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 
 
 def key_pattern(pattern: str) -> re.Pattern[str]:
-    """Return what matches the keys that a pattern means: ``*`` and ``?`` stay in a folder, ``**`` reaches below.
+    """Return a regular expression for the keys that a glob pattern names.
 
-    Hidden names need their dot spelled out. ``**`` reaches also below folders without a name, ``a//b``.
+    ``*`` and ``?`` do not match a slash, ``**`` matches any number of folders, including ones with an empty name
+    (``a//b``). Hidden names match only a pattern that begins with a dot.
     """
     parts = pattern.split("/")
     written = "".join(_folder(part) for part in parts[:-1])
@@ -21,7 +22,7 @@ def _folder(part: str) -> str:
 
 
 def _name(part: str) -> str:
-    """Return the expression for one name."""
+    """Return the regular expression for one component of a pattern."""
     pieces = re.split(r"(\*|\?|\[!?\]?[^\]/]*\])", part)
     written = "".join(_piece(piece) for piece in pieces)
     return written if part.startswith(".") else rf"(?!\.){written}"
@@ -37,7 +38,7 @@ def _piece(piece: str) -> str:
             body = piece[1:-1].replace("\\", "\\\\")
             negated = body.startswith("!")
             body = body[1:] if negated else body
-            # From the later to the earlier there is nothing, as for files.
+            # A range whose end comes before its start matches nothing, as in globs for files.
             body = re.sub(r"(.)-(.)", lambda ends: "" if ends[1] > ends[2] else ends[0], body, flags=re.DOTALL)
             if not body:
                 return "[^/]" if negated else "(?!)"

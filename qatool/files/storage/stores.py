@@ -1,4 +1,4 @@
-"""Object stores, as fsspec opens them: one file system a protocol, its failures told as ``OSError``."""
+"""Object stores, opened by fsspec: one file system for each protocol, with failures raised as ``OSError``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WEB = ("http", "https")
-"""Protocols that can only be read, and have no folders."""
+"""Protocols that are read-only and have no listings."""
 AZURE = ("abfs", "abfss", "az")
 """Protocols whose URIs may name the account: ``abfs://container@account.dfs.core.windows.net/path``."""
 
 _INSTALL = {"s3": "qatool[s3]", "s3a": "qatool[s3]", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
-"""What to install where the library of a protocol is missing."""
+"""The package to install if the library for a protocol is missing."""
 
 _TRIES = 8
-"""How often a request is tried before it counts as failed; the waits between grow to some seconds."""
+"""How often a request to S3 is tried before it counts as failed; the waits in between grow to some seconds."""
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Credentials, region and endpoint come from where every AWS tool takes them: variables, profile, instance.
     protocol: {
@@ -43,7 +43,7 @@ class ChangedError(OSError):
 
 
 def uri_problem(text: str) -> str | None:
-    """Return why a URI is not taken, ``None`` when it is fine."""
+    """Return why a URI is not accepted, ``None`` if it is."""
     protocol, rest = split_uri(text) or ("", "")
     if names_user(text):
         return (
@@ -57,17 +57,17 @@ def uri_problem(text: str) -> str | None:
 
 @lru_cache
 def file_system(protocol: str, account: str = "") -> Any:
-    """Return fsspec's file system for a protocol; it asks nobody yet.
+    """Return fsspec's file system for a protocol, without connecting to it.
 
-    :param account: of Azure, where the URI names one
-    :raises EnvironmentUnfitError: the library that it needs is not installed
-    :raises UsageError: fsspec knows no such protocol, or opens it with arguments only
+    :param account: the Azure account, where the URI names one
+    :raises EnvironmentUnfitError: the library for the protocol is not installed
+    :raises UsageError: fsspec knows no such protocol, or cannot open it without further arguments
     """
     import fsspec
 
     options = {"account_name": account} if account else _OPTIONS.get(protocol, {})
     try:
-        # What was listed a minute ago may be gone: a run sees what is there now.
+        # No cache of listings: objects may have come or gone since the last one.
         return fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except ImportError as error:
         package = _INSTALL.get(protocol)
@@ -83,9 +83,9 @@ def file_system(protocol: str, account: str = "") -> Any:
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Turn whatever a store's library raises inside the block into an ``OSError`` with a reason for people.
+    """Turn errors of a store's library inside the block into an ``OSError`` with a readable reason.
 
-    :raises OSError: the block failed; ``FileNotFoundError`` and ``PermissionError`` where it is that
+    :raises OSError: the block failed; a subclass such as ``FileNotFoundError`` or ``PermissionError`` where one fits
     """
     try:
         yield
@@ -106,7 +106,7 @@ def asking() -> Iterator[None]:
     except (QatoolError, ImportError, MemoryError):
         raise
     except Exception as error:
-        # botocore, aiohttp and their like each have errors of their own, most of them no OSError.
+        # botocore, aiohttp and similar libraries have their own exceptions, most of which are no OSError.
         if type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"}:
             raise PermissionError(
                 errno.EACCES, "no credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
@@ -115,12 +115,17 @@ def asking() -> Iterator[None]:
 
 
 def no_access(error: OSError) -> str:
-    """Return in words that a store refused, and what to do."""
+    """Return the message for a store that refused access, with what to do about it."""
     return f"access denied ({error.strerror}); check your credentials and what they allow"
 
 
 def _web_failure(cause: BaseException | None) -> OSError | None:
-    """Return what fsspec told as a file that is not there, though no server said so; ``None`` where one did."""
+    """Return the error behind a ``FileNotFoundError`` of fsspec; ``None`` if the file really does not exist.
+
+    For web addresses, fsspec reports any failure as a missing file.
+
+    :param cause: what fsspec caught
+    """
     status = getattr(cause, "status", None)
     is_of_web = type(cause).__module__.partition(".")[0] == "aiohttp" or isinstance(cause, TimeoutError)
     if cause is None or not is_of_web or status in _GONE:
@@ -136,6 +141,6 @@ _REFUSED = (401, 403)
 
 
 def _reason(error: BaseException) -> str:
-    """Return in one line what went wrong, as the store put it."""
+    """Return the store's own message in one line, redacted."""
     text = " ".join(str(error.strerror if isinstance(error, OSError) and error.strerror else error).split())
     return redacted(text).rstrip(".") or type(error).__name__

@@ -1,4 +1,4 @@
-"""Objects that are written: they appear when their upload is completed, whole, or not at all."""
+"""Writing objects: an object appears whole, when its upload is completed, or not at all."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from qatool.files.storage.objects import ObjectPath
 
 PIECE_BYTES = 32 << 20
-"""Of a multipart upload; S3 takes 10,000 of them. Anything smaller goes up in one request."""
+"""Bytes of each part of a multipart upload, of which S3 accepts 10,000. Smaller objects are sent in one request."""
 
 
 class ObjectFile:
-    """An object written piece by piece, that is there on :meth:`commit` only, as an ``AtomicFile`` is.
+    """An object that is written piece by piece and appears on :meth:`commit`, like an ``AtomicFile``.
 
-    :param path: the object; another one of its name stays until then
-    :param confirm: called directly before the upload is completed; what it raises keeps it from that
+    :param path: path of the object; an existing object stays until the commit
+    :param confirm: called directly before the upload is completed; if it raises, the upload is given up
     """
 
     def __init__(self, path: ObjectPath, *, confirm: Callable[[], None] | None = None) -> None:
@@ -33,9 +33,9 @@ class ObjectFile:
         self.stream = cast("BinaryIO", self._upload)
 
     def commit(self) -> None:
-        """Complete the upload; gives it up when that fails.
+        """Complete the upload; on failure, give it up.
 
-        :raises OutputError: the store refuses, or cannot be reached
+        :raises OutputError: the store refuses access, or cannot be reached
         """
         try:
             with reporting(self.path):
@@ -48,13 +48,13 @@ class ObjectFile:
             raise
 
     def discard(self) -> None:
-        """Give the upload up. Nothing happens to what stands under the name."""
+        """Give the upload up; an existing object is left alone."""
         with suppress(OSError):
             self._upload.abort()
 
 
 class _Upload(io.RawIOBase):
-    """Collects what is written; what grows beyond a piece becomes a multipart upload."""
+    """A stream that buffers what is written, and starts a multipart upload once that exceeds one part."""
 
     def __init__(self, path: ObjectPath) -> None:
         self._path = path
@@ -80,7 +80,7 @@ class _Upload(io.RawIOBase):
         return size
 
     def send_rest(self) -> None:
-        """Have everything at the store, where it is more than a piece."""
+        """Send the rest of a multipart upload; the object does not appear yet."""
         if self._multipart is not None:
             with asking():
                 self._pass_on()
@@ -96,7 +96,7 @@ class _Upload(io.RawIOBase):
         self.close()
 
     def abort(self) -> None:
-        """Have the store forget what it was sent."""
+        """Discard what was written, including parts already sent to the store."""
         if self._multipart is not None:
             with asking():
                 self._multipart.discard()

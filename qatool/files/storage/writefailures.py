@@ -1,4 +1,4 @@
-"""What to tell the user when something cannot be written."""
+"""Messages for outputs that cannot be written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STORE_REMEDIES = {
 
 
 def output_error(path: Location | str, error: OSError) -> OutputError:
-    """Return what to tell the user when writing to ``path`` failed: the path, the reason and what to do."""
+    """Return the error for a failed write to ``path``: the path, the reason and what to do."""
     if isinstance(path, ObjectPath):
         if isinstance(error, PermissionError):
             return OutputError(f"{path}: cannot be written: {no_access(error)}")

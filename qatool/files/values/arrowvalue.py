@@ -1,4 +1,4 @@
-"""Values of a column that Python's own types cannot hold: times finer, earlier or later than they know."""
+"""Values of a column that Python's own types cannot hold: times outside their range or finer than microseconds."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ArrowValue:
-    """A value that stays in the column it was read from, which goes where it goes."""
+    """A value given by the Arrow column that holds it and its row in there; keeps that column in memory."""
 
     column: pa.Array
     row: int
 
     @property
     def scalar(self) -> pa.Scalar:
-        """As Arrow holds it."""
+        """The value as an Arrow scalar."""
         return self.column[self.row]
 
     def plain(self) -> Any:
-        """Return it as JSON can express it, see :func:`python_values`."""
+        """Return the value as a Python object that JSON can express, see :func:`python_values`."""
         return python_values(self.column.slice(self.row, 1), strict=False)[0]
 
     def __str__(self) -> str:

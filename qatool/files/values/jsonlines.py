@@ -20,10 +20,10 @@ _encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, allow_nan=F
 
 
 def encode_lines(table: pa.Table) -> bytes:
-    """Return a table as UTF-8 JSON Lines, an object a row with its keys in column order, nulls included.
+    """Return a table as UTF-8 JSON Lines, one object for each row, with keys in column order and nulls included.
 
-    Binary is in hexadecimal digits; a float has the fewest digits that give it back in its own precision, and
-    NaN and infinities, which JSON lacks, are null.
+    Binary values are written as hexadecimal digits, floats with the fewest digits that preserve them in their own
+    precision, NaN and infinities, which JSON lacks, as null.
     """
     columns = [python_values(column) for column in table.columns]
     names = table.column_names
@@ -34,13 +34,13 @@ def encode_lines(table: pa.Table) -> bytes:
 def python_values(column: pa.Array | pa.ChunkedArray, *, strict: bool = True) -> list[Any]:
     """Return the values of a column as Python objects that JSON can express (``str`` expresses the rest).
 
-    :param strict: NaN and infinities, which only Python's JSON knows, become ``None``
+    :param strict: whether NaN and infinities, which only Python's JSON knows, become ``None``
     """
     if isinstance(column, pa.ChunkedArray):
         return [value for chunk in column.chunks for value in python_values(chunk, strict=strict)]
     kind = column.type
     if types.is_float16(kind) or types.is_float32(kind):
-        # Arrow prints the shortest digits of a float32; as a Python float they print the same.
+        # Arrow prints a float32 with the fewest digits that identify it; the Python float of those prints the same.
         texts = column.cast(pa.float32()).cast(pa.string()).to_pylist()
         return [None if text is None else _number(float(text), strict=strict) for text in texts]
     if types.is_floating(kind):
@@ -63,7 +63,7 @@ _LISTS = (
 
 
 def _plainer(column: pa.Array) -> pa.Array | None:
-    """Return the values of an encoded column, ``None`` where they are not encoded."""
+    """Return the decoded column of a dictionary, run-end encoded or extension type; ``None`` for other types."""
     if types.is_dictionary(column.type):
         return column.dictionary_decode()
     if types.is_run_end_encoded(column.type):
@@ -77,7 +77,7 @@ def _number(value: float, *, strict: bool) -> float | None:
 
 def _singles(column: pa.Array) -> list[Any]:
     if getattr(column.type, "unit", None) == "ns":
-        # What Arrow gives depends on whether pandas is installed.
+        # to_pylist returns pandas types if pandas is installed.
         return [_single(cell) for cell in column]
     try:
         return list(column.to_pylist())
@@ -86,12 +86,12 @@ def _singles(column: pa.Array) -> list[Any]:
 
 
 UNFIT = (OverflowError, ValueError, KeyError, pa.ArrowException)
-"""What Arrow raises where Python's types do not reach: out of range, too fine, an unknown time zone (which is a
-``KeyError`` where pytz is installed, as beside pandas 2)."""
+"""What Arrow raises for values that Python's types cannot hold: out of range, too fine, or in an unknown time zone
+(a ``KeyError`` if pytz is installed, as it is with pandas 2)."""
 
 
 def _single(cell: pa.Scalar) -> Any:
-    """Return a value; times that Python's types do not hold as text of the same form, in UTC."""
+    """Return a scalar as a Python value; times that Python's types cannot hold as text of the same form, in UTC."""
     try:
         if getattr(cell.type, "unit", None) == "ns" and cell.is_valid:
             cell = _in_microseconds(cell)
@@ -111,9 +111,9 @@ def _single(cell: pa.Scalar) -> Any:
 
 
 def _in_microseconds(cell: pa.Scalar) -> pa.Scalar:
-    """Return a time of nanoseconds in microseconds.
+    """Return a scalar time in nanoseconds converted to microseconds.
 
-    :raises ArrowInvalid: it is finer
+    :raises ArrowInvalid: the conversion would lose digits
     """
     kind = cell.type
     if types.is_timestamp(kind):

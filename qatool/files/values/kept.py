@@ -1,4 +1,4 @@
-"""Types of kept columns: inferred part by part where the input declares none, and made one in the end."""
+"""Types of kept columns: inferred for each part where the input declares none, and unified at the end."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 
 
 MAX_KEYS = 200
-"""Of objects; those of more are maps rather than records, and are kept as text."""
+"""Most keys of objects kept as a struct; with more, they are maps rather than records, and are kept as text."""
 MAX_DEPTH = 30
-"""Of lists and objects in one another; Parquet takes some 50 of lists."""
+"""Deepest nesting of lists and objects kept as such; Parquet accepts about 50 levels of lists."""
 
 
 def kept_array(values: Sequence[Any], declared: pa.DataType | None) -> pa.Array:
-    """Return the values of a kept column in one part as an array; never raises.
+    """Return the values of a kept column in one part as an array; never raise.
 
-    :param declared: the type the input declares; ``None`` infers one. Values that no type holds together (text and
-        numbers, truth values and numbers, days and times, integers above 64 bits, ``{}``, objects of very many keys)
-        become text: JSON for what is not text already. Integers and floats become floats, in lists and objects, too.
-        Lone surrogates, which Arrow's text cannot hold, are written as escapes.
+    Values that have no type in common (text and numbers, truth values and numbers, days and times, integers above 64
+    bits, ``{}``, objects of very many keys) become text: what is not text already is written as JSON. Integers among
+    floats become floats, inside lists and objects, too. Lone surrogates, which Arrow's strings cannot hold, are
+    written as escapes.
+
+    :param declared: the type that the input declares; ``None`` to infer one
     """
     held = values
     if ArrowValue in set(map(type, values)):
@@ -46,10 +48,10 @@ def kept_array(values: Sequence[Any], declared: pa.DataType | None) -> pa.Array:
 
 
 def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """Return the schema that the tables of all parts can be brought to.
+    """Return a schema to which the tables of all parts can be converted by :func:`conform`.
 
-    A column that was null somewhere takes the type it has elsewhere, integers and floats become float64,
-    lists and structs are unified inside; any other mixture becomes text. Metadata is the first schema's.
+    A column that is null in some parts has the type of the others, integers and floats become float64, lists and
+    structs are unified inside; any other mixture becomes text. The metadata are those of the first schema.
 
     :param schemas: at least one; all with the same columns
     """
@@ -63,9 +65,9 @@ def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return the table brought to a schema of :func:`unify`: columns that became text hold JSON.
+    """Return the table converted to a schema from :func:`unify`; columns that became text hold JSON.
 
-    :param table: one of those unified, or one with the same columns
+    :param table: a table whose schema was among those unified, or one with the same columns
     """
     columns = [
         pa.chunked_array([_cast(chunk, field.type) for chunk in table.column(field.name).chunks], field.type)
@@ -75,7 +77,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _join(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType | None:
-    """Return the type that holds both, ``None`` (which absorbs all) if only text does."""
+    """Return the type that can hold values of both types, ``None`` if only text can; ``None`` as input stays so."""
     if one is None or other is None or one == other:
         return one if other is not None else None
     if types.is_null(one) or types.is_null(other):
@@ -114,9 +116,9 @@ def _join_structs(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _inferred(values: Sequence[Any]) -> pa.Array:
-    """Return values as an array of the type that Arrow infers; floats take integers that they must round.
+    """Return values as an array of the type that Arrow infers; integers among floats may be rounded to floats.
 
-    :raises ArrowException: no type holds them together
+    :raises ArrowException: the values have no type in common
     """
     try:
         return pa.array(values)
@@ -136,7 +138,7 @@ def _inferred(values: Sequence[Any]) -> pa.Array:
 
 
 def _kinds(values: Sequence[Any]) -> set[type]:
-    """Return the types of values but null; an object is one however it was read."""
+    """Return the Python types of the values that are not null; any subclass of ``dict`` counts as ``dict``."""
     return {dict if issubclass(kind, dict) else kind for kind in set(map(type, values))} - {type(None)}
 
 
@@ -150,7 +152,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_storable(kind: pa.DataType, depth: int = 0) -> bool:
-    """Return whether Parquet can hold the type: it has no struct without fields, and nests only so deep."""
+    """Return whether Parquet can hold the type: no struct in it lacks fields, and its nesting is not too deep."""
     if depth > MAX_DEPTH:
         return False
     if types.is_list(kind):
@@ -161,9 +163,10 @@ def _is_storable(kind: pa.DataType, depth: int = 0) -> bool:
 
 
 def _has_no_type(values: Sequence[Any]) -> bool:
-    """Return whether values are of several kinds, inside lists and objects, too, or are objects of too many keys.
+    """Return whether values, or those inside lists and objects, mix kinds or are objects of too many keys.
 
-    Arrow would make 1.0 of ``True`` among floats, a day of a time among days, and take every key for a column.
+    This is checked here because Arrow would convert silently (``True`` among floats to 1.0, a time among days to a
+    day), and would make a field of every key.
 
     :raises RecursionError: values are nested too deeply
     """
@@ -183,7 +186,7 @@ def _has_no_type(values: Sequence[Any]) -> bool:
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return an array brought to a type that :func:`_join` made of its own; never raises."""
+    """Return an array converted to a type that :func:`_join` derived from its own; never raise."""
     if array.type == kind:
         return array
     if types.is_null(array.type):
@@ -214,7 +217,7 @@ def _plain(value: Any) -> Any:
 
 
 def _json_text(value: Any) -> str | None:
-    """Return text as it is and anything else as JSON; ``None`` for null and what is nested too deeply."""
+    """Return text unchanged and anything else as JSON; ``None`` for null and for values nested too deeply."""
     return _valid(value) if isinstance(value, str) else _json(value)
 
 
