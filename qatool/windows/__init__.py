@@ -1,1 +1,1 @@
-"""Texts into tokens, tokens into overlapping windows, windows into padded batches."""
+"""Tokenise texts, cut the tokens into overlapping windows, and pad windows to batches."""

@@ -1,4 +1,4 @@
-"""Materialise windows: as padded batches for a model, or unpadded for features on disk."""
+"""Materialise windows, as padded batches for a model or unpadded for features on disk."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from qatool.windows.tokenizer import PairTemplate, TokenizedTexts
 
 @dataclass(frozen=True, kw_only=True)
 class WindowBatch:
-    """Windows of similar length, padded on the right. ``b`` windows, ``t`` tokens, padding included."""
+    """A batch of ``b`` windows of similar length, padded on the right to ``t`` tokens."""
 
     input_ids: NDArray[np.int32]
-    """``(b, t)``"""
+    """``(b, t)``: token ids, padding included."""
     token_type_ids: NDArray[np.int32] | None
-    """``(b, t)``, or ``None`` where the model has none."""
+    """``(b, t)``: token types, or ``None`` if the model has none."""
     lengths: NDArray[np.int64]
-    """``(b,)``: tokens without padding."""
+    """``(b,)``: tokens of each window, without padding."""
     context_first: NDArray[np.int64]
     """``(b,)``: column of the first context token."""
     context_length: NDArray[np.int64]
-    """``(b,)``"""
+    """``(b,)``: context tokens of each window."""
     null_position: NDArray[np.int64]
     """``(b,)``: column of the classification token."""
 
@@ -35,18 +35,18 @@ class WindowBatch:
 
     @property
     def longest_context(self) -> int:
-        """Most context tokens of a window."""
+        """The number of context tokens in the window that has most of them."""
         return int(self.context_length.max(initial=0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnpaddedWindows:
-    """Windows as ragged arrays: tokens of window ``i`` stand at ``boundaries[i]:boundaries[i + 1]``."""
+    """``w`` windows as ragged arrays: the tokens of window ``i`` are at ``boundaries[i]:boundaries[i + 1]``."""
 
     input_ids: NDArray[np.int32]
     """``(tokens,)``"""
     token_type_ids: NDArray[np.int8] | None
-    """``(tokens,)``, or ``None`` where the model has none."""
+    """``(tokens,)``, or ``None`` if the model has none."""
     offset_mapping: NDArray[np.int32]
     """``(tokens, 2)``: range of each token in its own text, question or context; (0, 0) for special tokens."""
     boundaries: NDArray[np.int64]
@@ -54,14 +54,14 @@ class UnpaddedWindows:
     context_start: NDArray[np.int64]
     """``(w,)``: position of the first context token in the window."""
     context_end: NDArray[np.int64]
-    """``(w,)``: one past that of the last."""
+    """``(w,)``: position one past the last context token in the window."""
     null_position: NDArray[np.int64]
     """``(w,)``: position of the classification token."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowedExamples:
-    """Examples of a shard: questions and contexts tokenised once each, and the windows cut from them.
+    """The ``n`` examples of a shard: distinct questions and contexts as tokens, and the ``w`` windows cut from them.
 
     Example ``i`` asks ``questions[question_index[i]]`` of ``contexts[context_index[i]]``.
     """
@@ -73,9 +73,9 @@ class WindowedExamples:
     context_index: NDArray[np.int64]
     """``(n,)``"""
     question_lengths: NDArray[np.int64]
-    """``(n,)``: tokens within the question budget."""
+    """``(n,)``: question tokens in each window, at most the question budget."""
     question_is_cut: NDArray[np.bool_]
-    """``(n,)``: whether the question has more than those."""
+    """``(n,)``: whether the question was longer than the question budget."""
     windows: Windows
     template: PairTemplate
     pad_token_id: int
@@ -83,14 +83,14 @@ class WindowedExamples:
 
     @cached_property
     def pool(self) -> NDArray[np.int32]:
-        """Every token a window can hold: the special ones, all questions, all contexts."""
+        """All tokens of which windows are made, flat: special tokens, then all questions, then all contexts."""
         template = self.template
         special = np.array(template.prefix + template.middle + template.suffix, dtype=np.int32)
         return np.concatenate([special, self.questions.input_ids, self.contexts.input_ids])
 
     @cached_property
     def type_pool(self) -> NDArray[np.int8]:
-        """The token type of every token of the pool."""
+        """The token type of each token of :attr:`pool`."""
         template = self.template
         special = np.array(template.special_type_ids, dtype=np.int8)
         questions = np.full(len(self.questions.input_ids), template.question_type_id, dtype=np.int8)
@@ -104,7 +104,7 @@ class WindowedExamples:
         return questions + self.windows.context_length + self.template.n_special
 
     def context_token(self, window: Ints, position: Ints) -> NDArray[np.int64]:
-        """Return the flat index within ``contexts`` of tokens given by window and position in its slice."""
+        """Return the flat index within ``contexts`` of tokens given by window and position in its context part."""
         sample = self.windows.overflow_to_sample_mapping[window]
         first = self.contexts.offsets[self.context_index[sample]] + self.windows.context_start[window]
         return first + position
@@ -133,7 +133,7 @@ class WindowedExamples:
         )
 
     def unpadded(self) -> UnpaddedWindows:
-        """Materialise all windows one after the other, with the offsets of their tokens.
+        """Materialise all windows, one after the other, with the offsets of their tokens.
 
         :raises ValueError: the texts were tokenised without offsets
         """
@@ -157,7 +157,12 @@ class WindowedExamples:
         )
 
     def pieces(self, chosen: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return where in the pool the five pieces of the ``chosen`` windows begin, and their tokens: ``(b, 5)``."""
+        """Return the starts in the pool and the lengths of the five pieces of the ``chosen (b,)`` windows.
+
+        The pieces are prefix, question, middle, context and suffix.
+
+        :returns: starts ``(b, 5)`` and lengths ``(b, 5)``, in tokens
+        """
         template, windows = self.template, self.windows
         sample = windows.overflow_to_sample_mapping[chosen]
         n_question = self.question_lengths[sample]

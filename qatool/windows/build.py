@@ -1,4 +1,4 @@
-"""From the texts of a shard to its windows: each distinct text is tokenised once."""
+"""Build the windows of a shard from its texts; each distinct text is tokenised once."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def build_windows(
     words: bool = False,
     question_offsets: bool = False,
 ) -> WindowedExamples:
-    """Tokenise and cut ``n`` examples; example ``i`` asks ``questions[i]`` of ``contexts[i]``.
+    """Tokenise ``n`` examples and cut them into windows; example ``i`` asks ``questions[i]`` of ``contexts[i]``.
 
-    :param words: also find the word each context token belongs to
-    :param question_offsets: also find where each question token stands in its question
+    :param words: whether to find the word of each context token, too
+    :param question_offsets: whether to find the offsets of question tokens, too
     """
     question_index, distinct_questions = distinct(questions)
     context_index, distinct_contexts = distinct(contexts)
@@ -48,11 +48,13 @@ def cut_examples(
     tokenizer: PairTokenizer,
     size: WindowSize,
 ) -> WindowedExamples:
-    """Cut ``n`` tokenised examples; example ``i`` asks question ``question_index[i]`` of ``context_index[i]``.
+    """Cut ``n`` tokenised examples into windows.
+
+    Example ``i`` asks question ``question_index[i]`` of context ``context_index[i]``.
 
     :param asked: the distinct questions
     :param read: the distinct contexts
-    :param tokenizer: that made the tokens; it is only asked for what stands around them
+    :param tokenizer: the tokenizer of both, used only for its special tokens
     """
     question_lengths = np.minimum(asked.lengths[question_index], size.question_budget)
     return WindowedExamples(
@@ -76,7 +78,7 @@ def cut_examples(
 
 
 def distinct(texts: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:
-    """Return where each text stands among the distinct ones, and those in order of first appearance."""
+    """Return the index of each text among the distinct texts, and those in order of first appearance."""
     places: dict[str, int] = {}
     index = [places.setdefault(text, len(places)) for text in texts]
     return np.array(index, dtype=np.int64), list(places)

@@ -1,9 +1,9 @@
-"""Choose what of long documents is worth reading, and how much to trust each part beforehand.
+"""Choose the parts of long documents that the model reads, and give each part a prior.
 
 The more of a document the model reads, the more chances it has for a confident wrong span. Windows that share rare
-terms with the question are likelier to hold its answer; the others are not read, and of those read the less relevant
-ones start with a handicap. ``auto`` looks closer, and reads passages of windows: a model trained on paragraphs reads
-those best. See ``docs/long-documents.md`` for what that gains.
+terms with the question are likelier to hold its answer. The others are not read; of those that are read, the less
+relevant ones have a lower prior. ``auto`` chooses among passages, which are parts of windows, because a model trained
+on paragraphs reads those best. See ``docs/long-documents.md`` for figures.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ if TYPE_CHECKING:
 MaxWindows: TypeAlias = int | Literal["all", "auto"]
 
 RULES = 4
-"""Number of the rules below, of passages and of relevance: with others, what was begun is not the same work."""
+"""Version of the rules for choosing, for passages and for relevance; a run begun under other rules is other work."""
 SHORT_WINDOWS = 5
-"""A document of no more windows is short: read whole, without a prior."""
+"""A document of at most so many windows counts as short: all of it is read, without a prior."""
 AUTO_PASSAGES = 6
-"""Passages that ``auto`` reads at most of a long one."""
+"""Most passages of a long document that ``auto`` reads."""
 AUTO_GAP = 5.0
-"""Points of BM25 behind the best passage of its document from which on ``auto`` leaves a passage unread."""
+"""BM25 points below the best passage of the document from which ``auto`` does not read a passage."""
 AUTO_TOKENS = 128
-"""Context tokens that ``auto`` reads of a long document at least: the best passage may but repeat the question."""
+"""Fewest context tokens of a long document that ``auto`` reads; the best passage may only repeat the question."""
 LEADING_TOKENS = 128
-"""Context tokens of the shortest best passage that is not taken for the beginning of what follows it."""
+"""A best passage with fewer context tokens is taken to introduce the next one, which is then read, too."""
 PRIOR_WEIGHT = 0.5
-"""Logits that what is read starts behind for each point of BM25 that it has less than the best of its document."""
+"""Logits taken off a window or passage for each BM25 point that it is below the best of its document."""
 WEAK_RELEVANCE = 1.0
-"""Below this BM25 score of the best window or passage a question shares nothing telling with its document."""
+"""If the best window or passage has a lower BM25 score, the question shares no distinctive term with its document."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenWindows:
-    """What to read: windows, or passages of them under the numbers of their windows."""
+    """The ``w`` windows to read, or passages of windows, which have the numbers of their windows."""
 
     examples: WindowedExamples
     prior: NDArray[np.float64] | None
-    """``(w,)``: log prior of each, at most 0; ``None`` where all are 0."""
+    """``(w,)``: log prior of each window or passage, at most 0; ``None`` if all are 0."""
 
 
 def choose_windows(examples: WindowedExamples, max_windows: MaxWindows, tokenizer: PairTokenizer) -> ChosenWindows:
-    """Keep the ``max_windows`` most relevant windows of each example, earlier ones first among equals.
+    """Choose the ``max_windows`` most relevant windows of each example, the earlier ones among equals.
 
     ``auto`` cuts windows into passages and chooses among those (:func:`auto_choice`).
 
-    Documents of at most ``SHORT_WINDOWS`` windows have no prior. A question that shares nothing telling with its
-    document tells no windows apart: it has no prior either, ``auto`` reads the whole document, and a fixed number
-    of windows is spread evenly over it.
+    Documents of at most ``SHORT_WINDOWS`` windows have no prior. Nor have those that share no distinctive term with
+    the question: nothing distinguishes their windows, so ``auto`` reads them whole, and a fixed number of windows is
+    spread evenly over them.
 
-    :param tokenizer: what the examples were tokenised with; it knows which tokens tell a passage from another
+    :param tokenizer: the tokenizer of the examples, for the search terms of its tokens
     """
     n_windows = examples.windows.n_windows
     long = n_windows > (SHORT_WINDOWS if max_windows in ("all", "auto") else min(SHORT_WINDOWS, int(max_windows)))
@@ -85,7 +85,7 @@ def choose_windows(examples: WindowedExamples, max_windows: MaxWindows, tokenize
         spread = _spread(candidates.n_windows, int(max_windows))
         kept = _rank(candidates, np.where(telling[sample], relevance, spread)) < int(max_windows)
     chosen = candidates.only(kept)
-    # Of the others every window is read.
+    # Examples without a chosen window are read whole.
     whole = examples.windows.only((chosen.n_windows == 0)[examples.windows.overflow_to_sample_mapping])
     windows, order = Windows.merged(chosen, whole)
     return ChosenWindows(
@@ -95,14 +95,15 @@ def choose_windows(examples: WindowedExamples, max_windows: MaxWindows, tokenize
 
 
 def auto_choice(passages_: Windows, relevance: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return which passages of long documents ``auto`` reads: ``(w,)``, and the log prior of each: ``(w,)``.
+    """Return which passages of long documents ``auto`` reads, and the log prior of each passage.
 
-    At most ``AUTO_PASSAGES`` of an example and, beyond the first ``AUTO_TOKENS``, only what lies less than
-    ``AUTO_GAP`` behind the best: where one stands out, the others could hardly win against it. What lies further
-    behind has no greater handicap than that. A short best passage, as the question of an interview is, is read with
-    the one behind it, which then has no handicap.
+    ``auto`` reads at most ``AUTO_PASSAGES`` of an example. Beyond the first ``AUTO_TOKENS`` context tokens, it reads
+    only passages less than ``AUTO_GAP`` below the best one, because others could hardly win against that; nor is a
+    prior ever lower than that gap makes it. After a short best passage, such as the question in an interview, the
+    next passage is read as well, without a handicap.
 
-    :param relevance: ``(w,)``
+    :param relevance: ``(w,)``: BM25 score of each passage
+    :returns: whether each passage is read ``(w,)``, and the log priors ``(w,)``
     """
     rank = _rank(passages_, relevance)
     behind = _highest(passages_, relevance)[passages_.overflow_to_sample_mapping] - relevance
@@ -120,7 +121,7 @@ def _highest(windows: Windows, value: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _rank(windows: Windows, value: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the place of each window among its example's by ``value (w,)``, highest and then earliest first."""
+    """Return the 0-based rank of each window in its example by ``value (w,)``, highest and then earliest first."""
     order = np.lexsort((-value, windows.overflow_to_sample_mapping))
     rank = np.empty(len(windows), dtype=np.int64)
     rank[order] = positions(windows.n_windows)
@@ -128,7 +129,7 @@ def _rank(windows: Windows, value: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _tokens_before(windows: Windows, rank: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the context tokens of those of each window's example that rank before it: ``(w,)``."""
+    """Return, for each window, the context tokens of all windows of its example that rank before it: ``(w,)``."""
     order = np.lexsort((rank, windows.overflow_to_sample_mapping))
     before = offsets_of(windows.context_length[order])[:-1]
     present = windows.n_windows[windows.n_windows > 0]
@@ -139,7 +140,7 @@ def _tokens_before(windows: Windows, rank: NDArray[np.int64]) -> NDArray[np.int6
 
 
 def _is_led(windows: Windows, rank: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which passages stand behind the best of their example, where that is short: ``(w,)``."""
+    """Return which passages directly follow the best of their example, if that is a short one: ``(w,)``."""
     leads = (rank == 0) & (windows.context_length < LEADING_TOKENS)
     follows = np.diff(windows.overflow_to_sample_mapping, prepend=-1) == 0
     led: NDArray[np.bool_] = np.roll(leads, 1) & follows
@@ -147,7 +148,7 @@ def _is_led(windows: Windows, rank: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _spread(n_windows: NDArray[np.int64], limit: int) -> NDArray[np.float64]:
-    """Return 1 for ``limit`` windows spread evenly over each example's, 0 for the others: ``(w,)``."""
+    """Return 1 for ``limit`` windows spread evenly over each example, 0 for the others: ``(w,)``."""
     position = positions(n_windows)
     total = np.repeat(n_windows, n_windows)
     # Window i is chosen when a multiple of total / limit falls on it.

@@ -1,8 +1,8 @@
-"""How relevant each document of a collection is to each question: BM25 over the passages of them all.
+"""Relevance of each document of a collection to each question: BM25 over the passages of all documents.
 
-As :mod:`qatool.windows.relevance` tells windows of one document apart, with the same terms and the same formula: here
-the collection is every passage of every document, and a document is as relevant as its best passage. Of the documents
-nothing is kept but how often the questions' terms stand in each passage.
+Terms and formula are those of :mod:`qatool.windows.relevance`, which compares the windows of one document. Here, the
+collection is every passage of every document, and a document is as relevant as its best passage. All that is kept of
+the documents is how often the terms of the questions occur in each passage.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from qatool.windows.tokenizer import TokenizedTexts
 
 PASSAGE_TOKENS = 256
-"""Tokens of a passage; a document of no more is one."""
+"""Tokens of a passage; a shorter document is one passage."""
 _STEP = PASSAGE_TOKENS // 2
-"""Tokens from the beginning of one passage to that of the next."""
+"""Tokens from the start of a passage to the start of the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Postings:
-    """Which terms stand in which passages, by term and then by passage."""
+    """The ``p`` pairs of a term and a passage that contains it, ordered by term, then by passage."""
 
     term: NDArray[np.int32]
-    """``(p,)``: place in the vocabulary."""
+    """``(p,)``: index of the term in the vocabulary."""
     passage: NDArray[np.int32]
-    """``(p,)``"""
+    """``(p,)``: number of the passage in the collection."""
     found: NDArray[np.int16]
-    """``(p,)``: how often."""
+    """``(p,)``: occurrences of the term in the passage."""
 
 
 class Collection:
-    """Documents to be ranked for questions that are known beforehand.
+    """Collects the documents to be ranked for questions that are known beforehand.
 
-    :param questions: without their offsets
-    :param terms: ``(vocabulary,)`` the term of each token id, see :mod:`qatool.windows.terms`
+    :param questions: the questions; their offsets are not needed
+    :param terms: ``(vocabulary,)``: the term of each token id, see :mod:`qatool.windows.terms`
     """
 
     def __init__(self, questions: TokenizedTexts, terms: NDArray[np.int64]) -> None:
@@ -55,13 +55,13 @@ class Collection:
         self._boundaries = offsets_of(np.bincount(asked.text, minlength=len(questions.lengths)))
         self._postings: deque[_Postings] = deque()
         self._containing = np.zeros(len(self._vocabulary), dtype=np.int64)
-        """Passages that hold each term."""
+        """``(vocabulary,)``: number of passages that contain each term."""
         self._lengths: list[NDArray[np.int16]] = []
         self._n_passages: list[NDArray[np.int64]] = []
         self._passages = 0
 
     def add(self, documents: TokenizedTexts) -> None:
-        """Take in the next documents, whose offsets are not needed."""
+        """Add the next documents; their offsets are not needed."""
         lengths = documents.lengths
         n_passages = np.maximum(-(-(lengths - PASSAGE_TOKENS) // _STEP), 0) + 1
         position = positions(n_passages)
@@ -75,14 +75,14 @@ class Collection:
         self._passages += len(length)
 
     def _find(self, documents: TokenizedTexts, n_passages: NDArray[np.int64]) -> _Postings:
-        """Count the questions' terms in the passages of documents."""
+        """Count the occurrences of the questions' terms in each passage of the documents."""
         every = Terms.of(documents.input_ids, documents.lengths, terms=self._terms)
         place = np.minimum(np.searchsorted(self._vocabulary, every.term), len(self._vocabulary) - 1)
         known = np.flatnonzero(self._vocabulary[place] == every.term)
         text, first, last = every.text[known], every.first[known], every.last[known]
         highest = np.minimum(first // _STEP, n_passages[text] - 1)
         lowest = np.maximum(-(-(last + 1 - PASSAGE_TOKENS) // _STEP), 0)
-        # Neighbours with so much between them that no passage holds both are none.
+        # No passage contains both terms of a pair that are too far apart: then this is 0.
         holding = np.maximum(highest - lowest + 1, 0)
         begins = offsets_of(n_passages)
         passage = ranges(begins[text] + lowest, holding)
@@ -94,7 +94,7 @@ class Collection:
         )
 
     def index(self) -> CollectionIndex:
-        """Return the documents, ready to be asked. Nothing is kept here, so this is the end of it."""
+        """Return an index of the documents, and release what was collected: to be called once, at the end."""
         length = np.concatenate([np.zeros(0, dtype=np.int16), *self._lengths])
         discount = length_discount(length / max(1.0, length.mean())) if len(length) else np.zeros(0)
         weight = self._weight * rarity(self._containing, self._passages)
@@ -102,7 +102,7 @@ class Collection:
         passage, gained = np.empty(postings[-1], dtype=np.int32), np.empty(postings[-1], dtype=np.float32)
         filled = postings[:-1].copy()
         while self._postings:
-            # Few are held twice at a time.
+            # Released one by one, so that few postings are in memory twice.
             one = self._postings.popleft()
             place = filled[one.term] + np.arange(len(one.term)) - np.searchsorted(one.term, one.term)
             passage[place] = one.passage
@@ -120,28 +120,28 @@ class Collection:
 
 @dataclass(frozen=True, kw_only=True)
 class CollectionIndex:
-    """What every term of the questions adds to the score of every passage."""
+    """What each term of the questions adds to the score of each passage that contains it."""
 
     query: NDArray[np.int64]
-    """``(t,)``: the terms of all questions, by question."""
+    """``(t,)``: the terms of all questions, as indices into the vocabulary, ordered by question."""
     boundaries: NDArray[np.int64]
-    """``(questions + 1,)`` of these."""
+    """``(questions + 1,)``: boundaries of the questions in ``query``."""
     passage: NDArray[np.int32]
-    """``(p,)``: where a term stands, by term."""
+    """``(p,)``: passages that contain a term, ordered by term."""
     gain: NDArray[np.float32]
-    """``(p,)``: what it adds there."""
+    """``(p,)``: what the term adds to the score of the passage."""
     postings: NDArray[np.int64]
-    """``(vocabulary + 1,)``: boundaries of these."""
+    """``(vocabulary + 1,)``: boundaries of the terms in ``passage`` and ``gain``."""
     begins: NDArray[np.int64]
-    """``(documents + 1,)``: first passage of each document."""
+    """``(documents + 1,)``: number of the first passage of each document."""
 
     @property
     def n_passages(self) -> int:
-        """Passages of all documents."""
+        """The number of passages of all documents."""
         return int(self.begins[-1])
 
     def relevance(self, question: int) -> NDArray[np.float64]:
-        """Return how relevant each document is to a question: ``(documents,)``, 0 where it shares no term."""
+        """Return the relevance of each document to a question: ``(documents,)``, 0 if it shares no term."""
         if not self.n_passages:
             return np.zeros(0)
         terms = self.query[self.boundaries[question] : self.boundaries[question + 1]]

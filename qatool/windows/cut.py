@@ -1,4 +1,4 @@
-"""Cut tokenised examples into overlapping windows: exactly the tokenizer's own overflow, as index arrays.
+"""Cut tokenised examples into overlapping windows, exactly as the tokenizer itself does, as index arrays.
 
 The windows are those of ``tokenizer(question, context, truncation="only_second", max_length=…, stride=…,
 return_overflowing_tokens=True)``: full windows every ``room - stride`` context tokens, until one reaches the end
@@ -18,11 +18,11 @@ from qatool.windows.ragged import Ints, offsets_of, positions
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSize:
-    """How windows are cut, in tokens.
+    """The sizes by which windows are cut, in tokens.
 
-    :param max_length: a whole window, special tokens included
+    :param max_length: longest window, special tokens included
     :param stride: context tokens shared by neighbouring windows
-    :param question_budget: longest question; longer ones are cut
+    :param question_budget: most tokens of a question; longer questions are cut
     """
 
     max_length: int
@@ -32,20 +32,20 @@ class WindowSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Windows of a list of examples, in order of example and position. ``w`` windows, ``n`` examples."""
+    """The ``w`` windows of a list of ``n`` examples, in order of example and position."""
 
     overflow_to_sample_mapping: NDArray[np.int64]
-    """``(w,)``: the example a window was cut from."""
+    """``(w,)``: the example that each window was cut from."""
     window: NDArray[np.int32]
     """``(w,)``: number of the window within its example, from 0."""
     context_start: NDArray[np.int64]
-    """``(w,)``: first context token of the window, counted within the context."""
+    """``(w,)``: index of the window's first context token within the context."""
     context_end: NDArray[np.int64]
-    """``(w,)``: one past its last context token."""
+    """``(w,)``: index one past the window's last context token."""
     n_windows: NDArray[np.int64]
-    """``(n,)``: windows of each example that are here."""
+    """``(n,)``: number of windows of each example in this object."""
     n_cut: NDArray[np.int64]
-    """``(n,)``: windows each example was cut into, those included that were left out since."""
+    """``(n,)``: number of windows that each example was cut into, including any that were left out since."""
 
     def __len__(self) -> int:
         return len(self.window)
@@ -57,11 +57,11 @@ class Windows:
 
     @property
     def boundaries(self) -> NDArray[np.int64]:
-        """Windows of example ``i`` are ``boundaries[i]:boundaries[i + 1]``: ``(n + 1,)``."""
+        """Boundaries ``(n + 1,)`` of the examples: those of example ``i`` are ``boundaries[i]:boundaries[i + 1]``."""
         return offsets_of(self.n_windows)
 
     def only(self, kept: NDArray[np.bool_]) -> Windows:
-        """Return the windows that are ``kept (w,)``, under their old numbers."""
+        """Return the windows where ``kept (w,)`` is true; their numbers do not change."""
         sample = self.overflow_to_sample_mapping[kept]
         return Windows(
             overflow_to_sample_mapping=sample,
@@ -74,9 +74,9 @@ class Windows:
 
     @classmethod
     def merged(cls, some: Windows, others: Windows) -> tuple[Windows, NDArray[np.intp]]:
-        """Return the windows of both, which are of other examples of the same list, in order.
+        """Return the windows of both objects in order of examples; no example may have windows in both.
 
-        :returns: the windows, and the place ``(w,)`` of each among ``some`` and ``others``, one after the other
+        :returns: the windows, and the index ``(w,)`` of each in the concatenation of ``some`` and ``others``
         """
         sample = np.concatenate([some.overflow_to_sample_mapping, others.overflow_to_sample_mapping])
         order = np.argsort(sample, kind="stable")
@@ -91,8 +91,9 @@ class Windows:
 
 
 def question_budget(*, max_length: int, stride: int, n_special: int, max_question_length: int | None) -> int:
-    """Return the longest question in tokens that leaves ``stride + 1`` context tokens in every window.
+    """Return the most tokens of a question that leave room for ``stride + 1`` context tokens in every window.
 
+    :param max_question_length: upper limit that the user gave, if any
     :raises UsageError: not even one question token fits
     """
     budget = max_length - n_special - (stride + 1)

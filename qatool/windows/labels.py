@@ -1,4 +1,4 @@
-"""Where the answers stand in the windows: token spans found for all examples of a shard at once."""
+"""Token spans of the answers within the windows, found for all examples of a shard at once."""
 
 from __future__ import annotations
 
@@ -17,45 +17,46 @@ NO_TOKEN = -1
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTokens:
-    """The context tokens that cover each of ``a`` answers, counted within the context and half-open."""
+    """The half-open ranges of context tokens that cover each of ``a`` answers, counted within the context."""
 
     start: NDArray[np.int64]
-    """``(a,)``: ``NO_TOKEN`` where no token of the context touches the answer."""
+    """``(a,)``: first token; ``NO_TOKEN`` if no token of the context overlaps the answer."""
     end: NDArray[np.int64]
-    """``(a,)``"""
+    """``(a,)``: one past the last token, or ``NO_TOKEN``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSpans:
-    """Each pair of a window and an answer it holds whole, in order of windows, then answers. ``p`` pairs."""
+    """The ``p`` pairs of a window and an answer that it contains whole, in order of windows, then answers."""
 
     window: NDArray[np.int64]
-    """``(p,)``"""
+    """``(p,)``: index of the window."""
     answer: NDArray[np.int64]
-    """``(p,)``"""
+    """``(p,)``: index of the answer."""
     start: NDArray[np.int64]
-    """``(p,)``: position of the answer's first token in the window, as a model is trained to point at."""
+    """``(p,)``: position of the answer's first token in the window, the ``start_positions`` of training."""
     end: NDArray[np.int64]
-    """``(p,)``: position of its last token (not one past it: the field's ``end_positions``)."""
+    """``(p,)``: position of the answer's last token, inclusive, the ``end_positions`` of training."""
 
 
 def answer_tokens(examples: WindowedExamples, *, sample: Ints, answer_start: Ints, answer_end: Ints) -> AnswerTokens:
-    """Find the tokens that cover answers: from the first that reaches its start to the last that reaches its end.
+    """Find the context tokens that cover each answer.
 
-    The first has its end behind the answer's start, the last its start before the answer's end, so a token that is
-    covered only in part belongs to the span. An answer that no token touches (white space, say) has none.
+    The first is the first token that ends after the answer's start, the last is the last token that starts before the
+    answer's end, so that tokens that overlap the answer in part are included. An answer that no token overlaps (white
+    space, say) has none.
 
     :param sample: ``(a,)``: the example of each answer
-    :param answer_start: ``(a,)``: its half-open range in the context, in code points
-    :param answer_end: ``(a,)``
+    :param answer_start: ``(a,)``: start of each answer in its context, in code points
+    :param answer_end: ``(a,)``: end of each answer, exclusive
     :raises ValueError: the contexts were tokenised without offsets
     """
     contexts = examples.contexts
     if contexts.offset_mapping is None:
         raise ValueError("offsets of the contexts are needed")
     context = examples.context_index[np.asarray(sample, dtype=np.int64)]
-    # One number line for all contexts, so that one binary search serves them all. A tokenizer may yield tokens out
-    # of order; running extremes keep the search exact, and do not cross from one context into another.
+    # Offsets of all contexts are put on one number line, so that one binary search finds all answers. A tokenizer may
+    # yield tokens out of order; running extremes keep the search exact, and do not cross into another context.
     furthest = max(int(contexts.offset_mapping.max(initial=0)), int(np.max(answer_end, initial=0))) + 1
     line = np.repeat(np.arange(len(contexts.lengths)), contexts.lengths) * furthest
     reached = np.maximum.accumulate(line + contexts.offset_mapping[:, 1])
@@ -70,8 +71,9 @@ def answer_tokens(examples: WindowedExamples, *, sample: Ints, answer_start: Int
 def window_spans(
     examples: WindowedExamples, tokens: AnswerTokens, *, sample: Ints, context_position: Ints
 ) -> WindowSpans:
-    """Find which windows hold which answers whole, and where.
+    """Find the windows that contain each answer whole, and its position in them.
 
+    :param tokens: the context tokens of the ``a`` answers
     :param sample: ``(a,)``: the example of each answer, ascending
     :param context_position: ``(w,)``: position of the first context token in each window
     """

@@ -1,8 +1,8 @@
-"""Load a tokenizer from its folder alone, without the second that importing transformers takes.
+"""Load a tokenizer from its folder without transformers, whose import takes a second.
 
-Only where the outcome is known to be the same: the classes below, of which transformers makes the pipeline anew from
-the settings beside ``tokenizer.json``, when the definition in it is that very pipeline. A test holds the outcome
-against transformers.
+This is done only if the result is known to be the same. For the classes below, transformers ignores the pipeline in
+``tokenizer.json`` and builds one from the settings in ``tokenizer_config.json``; a tokenizer is loaded here if both
+pipelines are equal. A test compares the result with that of transformers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
-# The class's own `model_input_names`, which no file tells.
+# The `model_input_names` of each class, which are in no file.
 _INPUTS = {
     "BertTokenizer": ("input_ids", "token_type_ids", "attention_mask"),
     "RobertaTokenizer": ("input_ids", "attention_mask"),
@@ -27,7 +27,7 @@ _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cl
 
 @dataclass(frozen=True, kw_only=True)
 class LightTokenizer:
-    """What :class:`~qatool.windows.tokenizer.PairTokenizer` needs of a transformers tokenizer."""
+    """The attributes of a transformers tokenizer that :class:`~qatool.windows.tokenizer.PairTokenizer` uses."""
 
     backend_tokenizer: Tokenizer
     model_input_names: tuple[str, ...]
@@ -38,7 +38,7 @@ class LightTokenizer:
 
 
 def load_light(folder: Path) -> LightTokenizer | None:
-    """Return the tokenizer of a folder, ``None`` where only transformers can tell what it is."""
+    """Return the tokenizer of a folder, ``None`` if it must be loaded by transformers."""
     from tokenizers import Tokenizer
 
     try:
@@ -64,18 +64,23 @@ def load_light(folder: Path) -> LightTokenizer | None:
 
 
 def _agree(name: str, config: dict[str, Any], made: dict[str, Any]) -> bool:
-    """Whether a tokenizer is defined as its class makes it anew from the settings beside it."""
+    """Return whether the pipeline in ``tokenizer.json`` is the one that transformers builds from the settings.
+
+    :param name: class of the tokenizer
+    :param config: content of ``tokenizer_config.json``
+    :param made: content of ``tokenizer.json``
+    """
     if config.get("additional_special_tokens") or config.get("extra_special_tokens"):
         return False
     ids = {one["content"]: one["id"] for one in made["added_tokens"]}
     expected = _BUILT[name](config, ids)
-    # What the class does not set has no effect either.
+    # Falsy settings of the model count as absent.
     model = {key: made["model"].get(key) or None for key in expected["model"]}
     if model != expected["model"] or any(made[stage] != expected[stage] for stage in _STAGES):
         return False
     added = made["added_tokens"]
     if "added_tokens_decoder" not in config:
-        # From release 5 transformers adds but the special tokens that the definition lacks.
+        # Transformers 5 adds only those special tokens that the definition lacks.
         special = {one["content"] for one in added if one["special"]}
         return all(config[key] in special for key in _SPECIAL if config.get(key) is not None)
     beside = {(int(token), one["content"]) for token, one in config["added_tokens_decoder"].items()}

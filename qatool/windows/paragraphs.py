@@ -1,11 +1,11 @@
-"""Where the paragraphs of a text end, told by its line breaks.
+"""Find the ends of the paragraphs of a text from its line breaks.
 
-A blank line ends one where a sentence ends, or a line so long that none was wrapped there. So a heading belongs to
-what follows it, and lines that stand apart in the midst of a sentence belong together.
+A blank line ends a paragraph if it follows the end of a sentence, or a line too long to come from wrapped text. So a
+heading belongs to the text after it, and a blank line within a sentence ends nothing.
 
-Where most single line breaks stand in such places too, every line is a paragraph, or a sentence of one, and those
-breaks end one as well. In a text that was wrapped, most of them do not. Short lines without a stop, as headings and
-items of lists are, tell nothing.
+If most single line breaks, too, are in such places, then every line is a paragraph or a sentence, and single breaks
+end paragraphs as well. In wrapped text, most of them are elsewhere. Short lines without a full stop, such as headings
+and items of lists, count neither way.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import re
 _BREAK = re.compile(r"[\r\n\x85\u2029]\s*")
 _LINE_END = re.compile(r"\r\n?|[\n\x85]")
 _STOPS = r".!?;\u037e…‥‼⁇⁈⁉‽｡。．！？；」』։؟۔؛।॥။፡።፧፨។៕᠃᠉)\]}）］｝】》〉"
-"""What ends a sentence, or what was said beside it; a colon does not, for what it announces follows."""
+"""Characters that end a sentence, closing brackets included; not the colon, as what it announces follows."""
 _BEHIND_STOPS = r"\s\"'“”„‘’«»‹›*_~`¹²³⁰⁴-⁹†‡\u00ad\u200b-\u200f\u2060\ufeff\ufe0f☀-➿\U0001f000-\U0001faff"
-"""What may follow: quotes, marks of Markdown and of footnotes, what cannot be seen, and pictures."""
+"""Characters that may follow those: quotes, marks of Markdown and footnotes, invisible characters, pictographs."""
 _CLOSED = re.compile(rf"[{_STOPS}][{_BEHIND_STOPS}]*\Z")
 _GOES_ON = re.compile(r"[,،、､，፣:：\-–—/&(\[{]\Z")
 _LOOKED_AT = 40
-"""Characters at the end of a line that tell which it is."""
+"""How many characters at the end of a line are examined."""
 WRAPPED_CHARS = 40
-"""Characters of the shortest line that tells, by going on in the next one, that a text was wrapped."""
+"""Shortest line, in characters, that counts as wrapped if its sentence continues on the next line."""
 LONG_CHARS = 200
-"""Characters of the shortest line that no text is wrapped to."""
+"""Shortest line, in characters, that is too long to come from wrapped text."""
 
 
 def paragraph_ends(text: str) -> list[int]:
-    """Return where the paragraphs of a text end but for the last one, white space behind them included: ascending."""
+    """Return the offsets, ascending, at which all paragraphs but the last end, with the white space after them."""
     of_blank_lines: list[int] = []
     of_all: list[int] = []
     n_ending = n_wrapped = line = 0
@@ -50,7 +50,7 @@ def paragraph_ends(text: str) -> list[int]:
 
 
 def _last_letters(text: str, place: int) -> str:
-    """Return what stands in front of a place, without the white space between."""
+    """Return the last ``_LOOKED_AT`` characters before an offset, without trailing white space."""
     while place and text[place - 1].isspace():
         place -= 1
     return text[max(0, place - _LOOKED_AT) : place]

@@ -1,7 +1,7 @@
-"""Cut the windows of long documents into passages, along paragraphs: a model trained on paragraphs reads those best.
+"""Cut the windows of long documents into passages along paragraphs, which a model trained on paragraphs reads best.
 
-A heading is no passage, however well it fits the question: it belongs to what follows. Short paragraphs are taken
-together, long ones are cut evenly.
+A heading is no passage of its own, however well it fits the question: it belongs to the text after it. Short
+paragraphs are joined, long ones are cut evenly.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 PASSAGE_TOKENS = 176
 """Context tokens of a passage that is a part of a paragraph."""
 PASSAGE_STRIDE = 48
-"""Context tokens that such a passage shares with the next one, at least."""
+"""Fewest context tokens that such a passage shares with the next one."""
 WHOLE_TOKENS = 320
-"""Context tokens of the longest paragraph, or beginning or end of one in a window, that is a passage as it is."""
+"""Most context tokens of a paragraph, or of its beginning or end in a window, that becomes a passage uncut."""
 TOGETHER_TOKENS = 128
-"""Context tokens that paragraphs have together at most, where several are one passage."""
+"""Most context tokens of paragraphs that are joined to one passage."""
 HEADING_TOKENS = 32
-"""Context tokens of the shortest paragraph that may be parted from the one that follows."""
+"""A paragraph with fewer context tokens may be a heading, and is never separated from the next paragraph."""
 
 
 def passages(examples: WindowedExamples) -> Windows:
-    """Cut windows into passages, each within its window and under its number.
+    """Cut windows into passages, each within one window and with that window's number.
 
-    A passage is a paragraph or several short ones, or a part of one with more than ``WHOLE_TOKENS``: parts have
-    ``PASSAGE_TOKENS``, are spread evenly and share ``PASSAGE_STRIDE`` or more with the next one. Paragraphs are cut
-    where their windows end, and what two windows share is left to that which holds more of the paragraph's beginning.
-    Where no window of an example is longer than a passage, all stay whole. Of a span that lies in one paragraph, and
-    is no longer than those shared tokens or those that windows share, all stands in one passage.
+    A passage is a paragraph, several short ones, or a part of one with more than ``WHOLE_TOKENS``; parts have
+    ``PASSAGE_TOKENS``, are spread evenly, and share at least ``PASSAGE_STRIDE`` tokens with the next one. Paragraphs
+    are cut where windows end, and tokens that two windows share go to the window with more of the paragraph's
+    beginning. If no window of an example is longer than a passage, its windows stay uncut. A span within one
+    paragraph that is no longer than these overlaps, and those of the windows, is whole in at least one passage.
 
-    :param examples: with all windows of each example, or none
-    :returns: passages, both their beginnings and their ends ascending within an example
+    :param examples: examples, each with either all its windows or none
+    :returns: passages; both their starts and their ends ascend within an example
     """
     windows, pieces = examples.windows, _Pieces.of(examples)
     length = pieces.last - pieces.first
     is_whole = length <= np.where(pieces.may_be_long, WHOLE_TOKENS, PASSAGE_TOKENS)
-    # From the first part of others to the last; or to what the next window begins with, where that holds the rest.
+    # Tokens between the starts of the first and last part, or to the next window if the paragraph goes on there.
     distance = np.where(pieces.goes_on, pieces.following - pieces.first, length - PASSAGE_TOKENS)
     steps = np.where(is_whole, 0, -(-distance // (PASSAGE_TOKENS - PASSAGE_STRIDE)))
     count = np.where(is_whole, 1, steps + ~pieces.goes_on)
@@ -58,7 +58,7 @@ def passages(examples: WindowedExamples) -> Windows:
     begin = pieces.first[piece] + part * distance[piece] // np.maximum(steps[piece], 1)
     longest = np.where(is_whole, length, PASSAGE_TOKENS)
     finish = np.minimum(begin + longest[piece], pieces.last[piece])
-    # Windows that share nearly all may have parts within those of the one before.
+    # If windows overlap almost entirely, a part may lie within parts of the window before.
     row = pieces.row[piece]
     sample = windows.overflow_to_sample_mapping[row]
     reach = sample * (int(finish.max(initial=0)) + 1) + finish
@@ -75,24 +75,24 @@ def passages(examples: WindowedExamples) -> Windows:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pieces:
-    """What windows hold of paragraphs: ``p`` pieces, in order. What one holds whole is no piece of the next one."""
+    """The ``p`` pieces into which windows cut paragraphs, in order, without those that the window before contains."""
 
     row: NDArray[np.int64]
-    """``(p,)``: the window."""
+    """``(p,)``: index of the piece's window."""
     first: NDArray[np.int64]
-    """``(p,)``: first token within the context."""
+    """``(p,)``: index of its first token within the context."""
     last: NDArray[np.int64]
-    """``(p,)``: one past the last."""
+    """``(p,)``: index one past its last token."""
     goes_on: NDArray[np.bool_]
-    """``(p,)``: whether the paragraph goes on in the next window."""
+    """``(p,)``: whether its paragraph continues in the next window."""
     may_be_long: NDArray[np.bool_]
-    """``(p,)``: whether the paragraph begins or ends here, in a text of several."""
+    """``(p,)``: whether its paragraph begins or ends in it, in a text of several paragraphs."""
     following: NDArray[np.int64]
-    """``(p,)``: first token of the next window."""
+    """``(p,)``: index of the first token of the next window."""
 
     @classmethod
     def of(cls, examples: WindowedExamples) -> _Pieces:
-        """Find the paragraphs of windows; where none of an example is longer than a passage, each is one piece."""
+        """Cut windows at paragraphs; if no window of an example is longer than a passage, each is one piece."""
         windows = examples.windows
         sample, start, end = windows.overflow_to_sample_mapping, windows.context_start, windows.context_end
         is_first, is_last = np.diff(sample, prepend=-1) != 0, np.diff(sample, append=-1) != 0
@@ -101,10 +101,10 @@ class _Pieces:
         longest = np.zeros(len(windows.n_windows), dtype=np.int64)
         np.maximum.at(longest, sample, windows.context_length)
         is_cut = (longest > PASSAGE_TOKENS)[sample]
-        # Windows that stay whole look behind all contexts, where no paragraph begins.
+        # Windows that stay uncut get a context number behind all others, for which no paragraph starts are known.
         context = np.where(is_cut, examples.context_index[sample], len(examples.contexts.texts))
         paragraphs = _Paragraphs(examples.contexts, np.unique(context[is_cut]))
-        # Each window has a piece from its start, and one from each paragraph that begins before the next window does.
+        # A window has a piece at its start, and one for each paragraph that begins before the next window does.
         behind_start = paragraphs.up_to(context, start)
         count = 1 + paragraphs.before(context, np.minimum(following, end)) - behind_start
         row = np.repeat(np.arange(len(windows)), count)
@@ -118,7 +118,7 @@ class _Pieces:
         ends_with_window = is_last | (paragraphs.up_to(context, end) > paragraphs.before(context, end))
         begins_here = ~is_at_start | begins_with_window[row]
         goes_on = ~ends_within & ~ends_with_window[row]
-        # The end of a paragraph that began earlier is left to the window before, where that holds all of it.
+        # The end of a paragraph that began earlier is omitted if the window before contains all of it.
         kept = begins_here | (last > end_before[row])
         return cls(
             row=row[kept],
@@ -131,11 +131,11 @@ class _Pieces:
 
 
 class _Paragraphs:
-    """Where the paragraphs of contexts begin, but for the first of each; short ones are taken together.
+    """Start tokens of the paragraphs of contexts, except the first of each context; short paragraphs are joined.
 
-    All stand in one ascending array, those of a context behind those of the one before; they go by their place in it.
+    The starts of all contexts are in one ascending array, and paragraphs are numbered by their index in it.
 
-    :param wanted: the contexts that are looked at, ascending; others have one paragraph
+    :param wanted: contexts to cut into paragraphs, ascending; all others count as one paragraph
     """
 
     def __init__(self, contexts: TokenizedTexts, wanted: NDArray[np.int64]) -> None:
@@ -146,40 +146,43 @@ class _Paragraphs:
         )
 
     def before(self, context: NDArray[np.int64], token: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many begin in front of tokens, in contexts before included."""
+        """Return how many paragraphs begin before each token, counting those of earlier contexts."""
         return np.searchsorted(self._begins, context * self._span + token)
 
     def up_to(self, context: NDArray[np.int64], token: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many begin in front of tokens or with them, in contexts before included."""
+        """Return how many paragraphs begin before or at each token, counting those of earlier contexts."""
         return np.searchsorted(self._begins, context * self._span + token, side="right")
 
     def has_several(self, context: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which contexts have more than one."""
+        """Return which contexts have more than one paragraph."""
         return np.isin(context, self._begins // self._span)
 
     def begin(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the tokens, within their contexts, that paragraphs begin with; 0 where there is no such one."""
+        """Return the start tokens of paragraphs within their contexts; 0 for the number after the last one."""
         return np.append(self._begins, 0)[number] % self._span
 
 
 def _begins(contexts: TokenizedTexts, number: int) -> list[int]:
-    """Return with which tokens the paragraphs of a context begin, but for the first; short ones taken together."""
+    """Return the start tokens of the paragraphs of a context, except the first; short paragraphs are joined.
+
+    :raises ValueError: the contexts were tokenised without offsets
+    """
     if contexts.offset_mapping is None:
         raise ValueError("offsets are needed of contexts")
     ends = paragraph_ends(contexts.texts[number])
     if not ends:
         return []
-    # A token may begin with the white space in front of its word, and some tokenizers yield them out of order.
+    # By the ends of tokens, as a token may begin with white space before its word; some are out of order.
     token_ends = contexts.offset_mapping[contexts.offsets[number] : contexts.offsets[number + 1], 1]
     begins = np.unique(np.searchsorted(np.maximum.accumulate(token_ends), ends, side="right"))
     return _together(begins.tolist(), len(token_ends))
 
 
 def _together(begins: list[int], end: int) -> list[int]:
-    """Return which paragraphs begin a passage or more of their own, but for the first.
+    """Return the starts of paragraphs after joining short ones, except the first start.
 
-    :param begins: where paragraphs begin, the first perhaps left out: ascending
-    :param end: where the last one ends
+    :param begins: starts of the paragraphs, ascending; may lack the first
+    :param end: end of the last paragraph
     """
     parted: list[int] = []
     for begin in begins:

@@ -1,4 +1,4 @@
-"""All windows of a shard as ranges of one pool of tokens: whoever reads them can put batches together itself."""
+"""All windows of a shard as ranges of one pool of tokens, from which a backend can assemble its own batches."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ if TYPE_CHECKING:
     from qatool.windows.assemble import WindowedExamples
 
 PIECES = 5
-"""Of a window: prefix, question, middle, context, suffix."""
+"""Number of pieces of a window: prefix, question, middle, context, suffix."""
 _CONTEXT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowPieces:
-    """The ``w`` windows of a shard, shortest first: where in the pool their five pieces begin, and how long they are.
+    """The ``w`` windows of a shard, shortest first: start and length, in the pool, of the five pieces of each.
 
-    A pool of ``p`` tokens and ten numbers a window: some megabytes for thousands of windows.
+    With ten numbers for each window, thousands of windows take some megabytes.
     """
 
     pool: NDArray[np.int32]
-    """``(p,)``: special tokens, all questions, all contexts."""
+    """``(p,)``: all tokens: special tokens, then all questions, then all contexts."""
     type_pool: NDArray[np.int8] | None
-    """``(p,)``: token types, ``None`` where the model has none."""
+    """``(p,)``: token types, ``None`` if the model has none."""
     starts: NDArray[np.int32]
-    """``(w, 5)``"""
+    """``(w, 5)``: start of each piece in the pool."""
     sizes: NDArray[np.int32]
-    """``(w, 5)``"""
+    """``(w, 5)``: tokens of each piece."""
     order: NDArray[np.int64]
-    """``(w,)``: which of the examples' windows each one is."""
+    """``(w,)``: index of each window among the windows of the examples."""
     contexts_at: int
-    """Where in the pool the contexts begin."""
+    """Index in the pool at which the contexts begin."""
     pad_token_id: int
     null_in_suffix: bool
-    """Whether the classification token is the last of a window and not the first."""
+    """Whether the classification token is the last token of a window instead of the first."""
 
     @classmethod
     def of(cls, examples: WindowedExamples) -> WindowPieces:
-        """Take the windows of ``examples`` apart."""
+        """Return the pieces of all windows of ``examples``."""
         order = np.argsort(examples.lengths, kind="stable")
         starts, sizes = examples.pieces(order)
         return cls(
@@ -56,7 +56,7 @@ class WindowPieces:
         )
 
     def only(self, windows: NDArray[np.intp]) -> WindowPieces:
-        """Return ``windows (f,)`` alone, ascending; what :attr:`order` says of them stays as it is."""
+        """Return only the windows at the ascending indices ``windows (f,)``; :attr:`order` keeps their numbers."""
         return replace(self, starts=self.starts[windows], sizes=self.sizes[windows], order=self.order[windows])
 
     def __len__(self) -> int:

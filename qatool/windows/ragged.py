@@ -29,7 +29,7 @@ def ranges(starts: Ints, lengths: Ints) -> NDArray[np.int64]:
 
 
 def positions(lengths: Ints) -> NDArray[np.int64]:
-    """Return ``0, 1, …`` (``lengths[i]`` numbers) for every ``i``: the place of each value within its row.
+    """Return ``0, 1, …`` (``lengths[i]`` numbers) for every ``i``: the position of each value within its row.
 
     :param lengths: ``(rows,)``
     :returns: ``(sum of lengths,)``

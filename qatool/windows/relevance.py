@@ -1,9 +1,9 @@
-"""How relevant each window is to its question, told from shared terms alone: BM25 within a document.
+"""Relevance of each window to its question, from the terms they share: BM25 within a document.
 
 Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009). The collection is
-the example's own windows: a word that stands in every window of a document says nothing of where the answer is.
-Terms are what the question's tokens stand for (:mod:`qatool.windows.terms`), each once, and each pair of neighbours
-among them once. What says nothing ("the", a comma, a symbol) neither counts nor keeps neighbours apart.
+the example's own windows: a word that occurs in every window of a document does not say where the answer is.
+Terms are those of the question's tokens (:mod:`qatool.windows.terms`) and pairs of neighbouring terms, each counted
+once. Tokens without a term ("the", a comma, a symbol) are ignored, even between neighbours.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ if TYPE_CHECKING:
 K1 = 1.2
 B = 0.75
 SHORT_TOKENS = 128
-"""Shorter windows and passages count as of this length: those of a few words would be the most relevant by far."""
+"""Least length in tokens assumed for a window or passage; otherwise those of a few words would score far too high."""
 CELLS = 1 << 21
-"""Counts of terms in windows, and occurrences of terms, that are held at a time."""
+"""Most counts (of a term in a window) plus occurrences of terms that are in memory at a time."""
 PAIR_WEIGHT = 0.8
-"""What a pair of neighbours counts against a single term."""
+"""Weight of a pair of neighbouring terms, relative to a single term."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """Terms of texts as ragged arrays: single ones, then pairs of them, as numbers that do not collide."""
+    """All ``t`` occurrences of terms in texts, first of single terms, then of pairs of neighbouring terms."""
 
     term: NDArray[np.int64]
-    """``(t,)``"""
+    """``(t,)``: number of the term; numbers of pairs differ from those of single terms."""
     text: NDArray[np.int64]
-    """``(t,)``: the text a term stands in."""
+    """``(t,)``: index of the text."""
     first: NDArray[np.int64]
-    """``(t,)``: where its first token stands in the text."""
+    """``(t,)``: position of the term's first token in the text."""
     last: NDArray[np.int64]
-    """``(t,)``: where its last one does."""
+    """``(t,)``: position of the term's last token in the text."""
     is_pair: NDArray[np.bool_]
-    """``(t,)``"""
+    """``(t,)``: whether the term is a pair."""
 
     @classmethod
     def of(cls, input_ids: NDArray[np.int32], lengths: NDArray[np.int64], *, terms: NDArray[np.int64]) -> Terms:
-        """List the terms of texts.
+        """Return the terms of texts.
 
-        :param input_ids: tokens of all texts, flat
-        :param lengths: tokens of each text
-        :param terms: ``(vocabulary,)`` the term of each token id
+        :param input_ids: ``(tokens,)``: tokens of all texts, flat
+        :param lengths: ``(texts,)``: number of tokens of each text
+        :param terms: ``(vocabulary,)``: the term of each token id
         """
         every = terms[input_ids]
         telling = np.flatnonzero(every != NO_TERM)
@@ -73,14 +73,14 @@ class Terms:
         )
 
     def distinct(self) -> Terms:
-        """Return each term of a text once, by text and term."""
+        """Return each term of a text once, ordered by text and term."""
         order = np.lexsort((self.term, self.text))
         is_first = np.ones(len(order), dtype=bool)
         is_first[1:] = (np.diff(self.term[order]) != 0) | (np.diff(self.text[order]) != 0)
         return self.only(order[is_first])
 
     def only(self, kept: NDArray[np.int64]) -> Terms:
-        """Return the terms at the places ``kept``."""
+        """Return the occurrences at the indices ``kept``."""
         return Terms(
             term=self.term[kept],
             text=self.text[kept],
@@ -92,20 +92,20 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class _Index:
-    """Where the terms of all questions stand in the contexts."""
+    """The ``p`` occurrences of the questions' terms in the contexts, ordered by context and term."""
 
     vocabulary: NDArray[np.int64]
     """``(v,)``: the terms of all questions, ascending; no others are indexed."""
     key: NDArray[np.int64]
-    """``(p,)``: context and term of each occurrence, ascending."""
+    """``(p,)``: context and term of each occurrence, combined to one number, ascending."""
     first: NDArray[np.int64]
-    """``(p,)``: its first token within the context."""
+    """``(p,)``: position of the occurrence's first token in the context."""
     last: NDArray[np.int64]
-    """``(p,)``: its last one."""
+    """``(p,)``: position of its last token."""
 
     @classmethod
     def of(cls, contexts: TokenizedTexts, vocabulary: NDArray[np.int64], *, terms: NDArray[np.int64]) -> _Index:
-        """Index ``contexts``, each once."""
+        """Return the index of ``contexts`` for the terms in ``vocabulary (v,)``."""
         every = Terms.of(contexts.input_ids, contexts.lengths, terms=terms)
         place = np.minimum(np.searchsorted(vocabulary, every.term), len(vocabulary) - 1)
         known = np.flatnonzero(vocabulary[place] == every.term)
@@ -117,17 +117,17 @@ class _Index:
     def find(
         self, context: NDArray[np.int64], term: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the range ``(q,)``, ``(q,)`` of the occurrences of each term in its context."""
+        """Return the first ``(q,)`` and one past the last ``(q,)`` occurrence of each term in its context."""
         key = context * len(self.vocabulary) + np.searchsorted(self.vocabulary, term)
         return np.searchsorted(self.key, key), np.searchsorted(self.key, key, side="right")
 
     def occurrences(
         self, examples: WindowedExamples, asked: Terms, boundaries: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Return how often the terms of each example's question stand in its context ``(n,)``.
+        """Return how often the terms of each example's question occur in its context: ``(n,)``.
 
-        :param asked: terms of all questions
-        :param boundaries: ``(questions + 1,)`` of these
+        :param asked: the terms of all questions
+        :param boundaries: ``(questions + 1,)``: boundaries of the questions in ``asked``
         """
         question = examples.question_index
         n_terms = np.diff(boundaries)[question]
@@ -138,13 +138,13 @@ class _Index:
 
 
 def bm25(examples: WindowedExamples, terms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the BM25 score ``(w,)`` of every window for the question it is asked.
+    """Return the BM25 score of every window for its question: ``(w,)``.
 
-    Each distinct context is indexed once, whatever the number of its questions; then each occurrence of a term of
-    the question is counted for the windows that hold it.
+    Each distinct context is indexed once, however many questions it has; then each occurrence of a term of the
+    question is counted for the windows that contain it.
 
-    :param examples: with all windows of each example, or none; passages of them will do as well
-    :param terms: ``(vocabulary,)`` the term of each token id
+    :param examples: examples, each with all its windows, or passages of them, or with none
+    :param terms: ``(vocabulary,)``: the term of each token id
     """
     asked, boundaries = _question_terms(examples, terms)
     relevance = np.zeros(len(examples.windows))
@@ -152,7 +152,7 @@ def bm25(examples: WindowedExamples, terms: NDArray[np.int64]) -> NDArray[np.flo
         return relevance
     index = _Index.of(examples.contexts, np.unique(asked.term), terms=terms)
     n_terms = np.diff(boundaries)[examples.question_index]
-    # Where one word fills a document there are many more occurrences than counts.
+    # Occurrences are included, as a document full of one word has many more of them than counts.
     for run in _runs(n_terms * examples.windows.n_windows + index.occurrences(examples, asked, boundaries)):
         chosen = run[examples.windows.n_windows[run] > 0]
         query = ranges(boundaries[examples.question_index[chosen]], n_terms[chosen])
@@ -163,24 +163,24 @@ def bm25(examples: WindowedExamples, terms: NDArray[np.int64]) -> NDArray[np.flo
 
 
 def rarity(containing: NDArray[np.int64], passages: NDArray[np.int64] | int) -> NDArray[np.float64]:
-    """Return the inverse document frequency of terms that ``containing`` of ``passages`` hold, above 0."""
+    """Return the inverse document frequency, above 0, of terms contained in ``containing`` of ``passages``."""
     found: NDArray[np.float64] = np.log1p((passages - containing + 0.5) / (containing + 0.5))
     return found
 
 
 def length_discount(relative: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what the length of passages, ``relative`` to the mean, makes a gain smaller by: see :func:`gain`."""
+    """Return the term for the length of passages, ``relative`` to the mean, in the denominator of :func:`gain`."""
     found: NDArray[np.float64] = K1 * (1 - B + B * relative)
     return found
 
 
 def gain(rarity: NDArray[np.float64], found: NDArray[np.int64], discount: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what terms found so often in passages add to their scores: more of the same counts less and less."""
+    """Return what terms that occur ``found`` times in passages add to their scores; repetitions add less and less."""
     return rarity * found * (K1 + 1) / (found + discount)
 
 
 def _runs(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield runs of examples whose ``sizes (n,)`` add up to at most ``CELLS``; a larger one stands alone."""
+    """Yield runs of examples whose ``sizes (n,)`` sum to at most ``CELLS``; a larger example is a run of its own."""
     total = np.cumsum(sizes)
     first = 0
     while first < len(sizes):
@@ -192,16 +192,16 @@ def _runs(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Counted:
-    """How often each term of a question stands in each window: a cell for each of the two, ``c`` in all."""
+    """Counts of each term of a question in each window of its example, in ``c`` cells of a term and a window."""
 
     found: NDArray[np.int64]
-    """``(c,)``"""
+    """``(c,)``: occurrences of the term in the window."""
     window: NDArray[np.int64]
-    """``(c,)``: row of the window among all."""
+    """``(c,)``: index of the window among all windows."""
     rarity: NDArray[np.float64]
     """``(c,)``: inverse document frequency of the term among the example's windows."""
     is_pair: NDArray[np.bool_]
-    """``(c,)``"""
+    """``(c,)``: whether the term is a pair."""
 
     @classmethod
     def of(
@@ -213,7 +213,11 @@ class _Counted:
         query: NDArray[np.int64],
         sample: NDArray[np.int64],
     ) -> _Counted:
-        """Count the terms ``query (q,)`` in the windows of their examples ``sample (q,)``."""
+        """Count terms in the windows of examples.
+
+        :param query: ``(q,)``: indices into ``asked``
+        :param sample: ``(q,)``: the example of each
+        """
         windows = examples.windows
         n_windows = windows.n_windows[sample]
         cells = offsets_of(n_windows)
@@ -221,7 +225,7 @@ class _Counted:
         of_query = np.repeat(np.arange(len(query)), last - first)
         occurrence = ranges(first, last - first)
         row = windows.boundaries[sample]
-        # Those with an occurrence are consecutive: windows begin and end one after the other.
+        # Starts and ends of windows ascend, so that the windows that contain an occurrence are consecutive.
         base = int(windows.context_end.max()) + 1
         begins = windows.overflow_to_sample_mapping * base + windows.context_start
         ends = windows.overflow_to_sample_mapping * base + windows.context_end
@@ -240,7 +244,7 @@ class _Counted:
         )
 
     def score(self, examples: WindowedExamples, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the scores of the windows ``rows (r,)``."""
+        """Return the scores of the windows at the indices ``rows (r,)``."""
         windows = examples.windows
         sample = windows.overflow_to_sample_mapping[rows]
         length = np.maximum(windows.context_length[rows], SHORT_TOKENS)
@@ -254,7 +258,7 @@ class _Counted:
 
 
 def _question_terms(examples: WindowedExamples, terms: NDArray[np.int64]) -> tuple[Terms, NDArray[np.int64]]:
-    """Return the distinct terms of every question, by question, and the boundaries ``(questions + 1,)``."""
+    """Return the distinct terms of all questions, and the questions' boundaries ``(questions + 1,)`` in them."""
     questions = examples.questions
     lengths = np.zeros(len(questions.offsets) - 1, dtype=np.int64)
     np.maximum.at(lengths, examples.question_index, examples.question_lengths)

@@ -1,7 +1,7 @@
-"""What of a tokenizer's vocabulary tells one passage from another: tokens as terms of a search.
+"""Search terms for the tokens of a tokenizer's vocabulary, by which passages can be distinguished.
 
-"located" and "Location" are one term, punctuation and "the" are none. Told by rules on the spelling of each token,
-once for a vocabulary, so that texts are never looked at again.
+"located" and "Location" are the same term; punctuation and "the" have none. The terms follow from the spelling of
+each token and are found once for a vocabulary, so that the texts themselves are not needed.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 NO_TERM = -1
 STEM_LETTERS = 5
-"""Letters of a word that count; what follows is taken for its ending."""
+"""How many letters of a word count; the rest is taken to be its ending."""
 _ENGLISH = """
 a an and are as at be by did do does for from had has have how in is it its of on or that the their this to was were
 what when where which who whom whose why with
 """
 FUNCTION_WORDS = frozenset(_ENGLISH.split())
-"""Words that stand everywhere, and those that ask; of other languages none are known."""
+"""English function words and question words, which have no term; there are none for other languages."""
 _SPACE_OF_BYTES, _SPACE = "Ġ", "▁"
-"""How a token that begins a word is marked, in vocabularies of bytes and of SentencePiece."""
+"""Marks of a token that begins a word, in byte-level and SentencePiece vocabularies."""
 _PIECE = "##"
-"""How one that does not is, in those of WordPiece."""
+"""Mark of a token that does not begin a word, in WordPiece vocabularies."""
 _BROKEN = "\ufffd"
-"""What bytes that are no whole letter are decoded to."""
+"""Replacement character, to which bytes that are no whole letter are decoded."""
 _SAYS_NOTHING = "PSZC"
 """Unicode's categories of punctuation, symbols, spaces and controls."""
 
@@ -39,14 +39,15 @@ _SAYS_NOTHING = "PSZC"
 def terms_of(
     vocabulary: Mapping[str, int], *, of_bytes: bool = False, special: Collection[int] = ()
 ) -> NDArray[np.int64]:
-    """Return the term that each token stands for: ``(highest id + 1,)``, ``NO_TERM`` where it says nothing.
+    """Return the term of each token id: ``(highest id + 1,)``, ``NO_TERM`` for tokens without one.
 
-    Tokens of like spelling are one term, which goes by the lowest of their ids. Case does not count, nor, in a word
-    of letters that have upper and lower case, what follows the first ``STEM_LETTERS``. WordPiece's pieces stay whole.
+    Tokens of similar spelling have the same term, whose number is the lowest of their ids. Case does not count. In
+    words of letters that have upper and lower case, only the first ``STEM_LETTERS`` count; WordPiece's pieces count
+    whole.
 
-    :param vocabulary: ids by token, as ``get_vocab`` of a tokenizer gives them
-    :param of_bytes: its letters stand for bytes, as RoBERTa's do
-    :param special: ids that no text is made of, and the unknown token's
+    :param vocabulary: ids by token, as returned by ``get_vocab`` of a tokenizer
+    :param of_bytes: whether the characters of tokens stand for bytes, as in RoBERTa's vocabulary
+    :param special: ids of special tokens, the unknown token included, which have no term
     """
     from tokenizers.decoders import ByteLevel
 
@@ -57,7 +58,7 @@ def terms_of(
     for token, number in sorted(vocabulary.items(), key=itemgetter(1)):
         word = token.lstrip(mark) if mark else token
         spelt = decoder.decode([word]) if of_bytes else word
-        # The first word of a text, or one behind a quotation mark, may do without.
+        # The first word of a text, or one after a quotation mark, has no mark.
         begins = word != token or not mark or spelt[:1].isupper()
         term: str | None = word if _BROKEN in spelt else _term(spelt, begins=begins)
         if number in special:
@@ -67,9 +68,9 @@ def terms_of(
 
 
 def _term(spelt: str, *, begins: bool) -> str | None:
-    """Return what is left of a token, ``None`` where nothing is.
+    """Return the spelling by which a token counts, ``None`` if it has no term.
 
-    :param begins: whether it begins a word
+    :param begins: whether the token begins a word
     """
     word = spelt.casefold()
     if begins and word in FUNCTION_WORDS:

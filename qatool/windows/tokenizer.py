@@ -1,7 +1,7 @@
-"""The tokenizer of a question-answering model: questions and contexts apart, each text once.
+"""The tokenizer of a question-answering model, which tokenises questions and contexts separately, each text once.
 
-A window of a pair is ``prefix question middle context suffix``; what the special tokens around the two texts are
-is learned from the tokenizer by a probe, so BERT, RoBERTa, XLM-R, DeBERTa, XLNet … need no code of their own.
+A window is ``prefix question middle context suffix``. The special tokens around the two texts are learned by encoding
+a short pair, so that BERT, RoBERTa, XLM-R, DeBERTa, XLNet … need no code of their own.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ NO_WORD = -1
 class TokenizedTexts:
     """Tokens of several texts, without special tokens, as ragged arrays.
 
-    Tokens of text ``i`` stand at ``offsets[i]:offsets[i + 1]`` of the flat arrays.
+    The tokens of text ``i`` are at ``offsets[i]:offsets[i + 1]`` of the flat arrays.
     """
 
     texts: Sequence[str]
-    """The texts themselves."""
     input_ids: NDArray[np.int32]
     """``(tokens,)``"""
     offsets: NDArray[np.int64]
-    """``(texts + 1,)``"""
+    """``(texts + 1,)``: boundaries of the texts in the flat arrays."""
     offset_mapping: NDArray[np.int32] | None = None
     """``(tokens, 2)``: half-open range of each token in its text, in code points."""
     word_ids: NDArray[np.int32] | None = None
@@ -57,30 +56,30 @@ class TokenizedTexts:
 
 @dataclass(frozen=True, kw_only=True)
 class PairTemplate:
-    """The special tokens around question and context, and the token types of all."""
+    """The special tokens around question and context, and the token types of all tokens."""
 
     prefix: tuple[int, ...]
     middle: tuple[int, ...]
     suffix: tuple[int, ...]
     special_type_ids: tuple[int, ...]
-    """Of the tokens of prefix, middle and suffix: they differ even within one (XLNet's suffix)."""
+    """Token type of each token of prefix, middle and suffix; within XLNet's suffix, for example, types differ."""
     question_type_id: int
     context_type_id: int
     null_in_suffix: bool
-    """Whether the classification token stands behind the context (XLNet) and not in front."""
+    """Whether the classification token is in the suffix, as XLNet's is, instead of the prefix."""
 
     @property
     def n_special(self) -> int:
-        """Special tokens of a window."""
+        """The number of special tokens in a window."""
         return len(self.prefix) + len(self.middle) + len(self.suffix)
 
 
 class PairTokenizer:
-    """A fast tokenizer, asked for what windows need.
+    """A fast tokenizer, with what windows need of it.
 
     :param tokenizer: a transformers tokenizer
-    :param name: for messages
-    :raises EnvironmentUnfitError: it has no fast implementation, or builds pairs in a way windows cannot follow
+    :param name: name of its model, for messages
+    :raises EnvironmentUnfitError: the tokenizer has no fast implementation or no vocabulary, or cannot encode pairs
     """
 
     def __init__(self, tokenizer: Any, *, name: str) -> None:
@@ -105,11 +104,11 @@ class PairTokenizer:
 
     @classmethod
     def load(cls, model: str, *, trust_remote_code: bool = False) -> Self:
-        """Load the tokenizer of ``model``, a folder or a hub id; a folder never touches the network.
+        """Load the tokenizer of ``model``, a folder or a hub id; for a folder, the network is never used.
 
-        Transformers, which imports torch, is left alone where that makes no difference.
+        Transformers, which takes long to import, is used only if the tokenizer cannot be loaded without it.
 
-        :raises EnvironmentUnfitError: it does not load
+        :raises EnvironmentUnfitError: the tokenizer does not load
         """
         if (found := load_light(Path(model))) is not None:
             return cls(found, name=model)
@@ -130,7 +129,7 @@ class PairTokenizer:
         return cls(tokenizer, name=model)
 
     def remember_words(self) -> None:
-        """Tokenise faster from now on, where the tokenizer allows it; the tokens are the same."""
+        """Tokenise faster from now on by remembering words, if the tokenizer allows it; the tokens are the same."""
         self._words = WordMemory.of(self._backend)
 
     def token(self, token_id: int) -> str:
@@ -154,10 +153,10 @@ class PairTokenizer:
         return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
 
     def tokenize(self, texts: Sequence[str], *, offsets: bool = True, words: bool = False) -> TokenizedTexts:
-        """Tokenise each text by itself, without special tokens.
+        """Tokenise each text separately, without special tokens.
 
-        :param offsets: also ``offset_mapping`` (a little slower)
-        :param words: also ``word_ids``
+        :param offsets: whether to return ``offset_mapping``, which is a little slower
+        :param words: whether to return ``word_ids``
         """
         if self._words is not None and not words:
             found = self._words.tokenize(texts)
@@ -189,7 +188,10 @@ class PairTokenizer:
 
 
 def _probe(backend: Tokenizer, *, cls_token_id: int | None, name: str) -> PairTemplate:
-    """Learn the template from how the tokenizer encodes a pair of one-letter texts."""
+    """Return the template, learned from how the tokenizer encodes a pair of one-letter texts.
+
+    :raises EnvironmentUnfitError: it cannot encode pairs
+    """
     pair = backend.encode("a", "b")
     pieces: list[list[int]] = [[], [], [], [], []]
     types: list[list[int]] = [[], [], [], [], []]
@@ -214,7 +216,7 @@ def _probe(backend: Tokenizer, *, cls_token_id: int | None, name: str) -> PairTe
 
 
 def _named_class(folder: Path) -> Any | None:
-    """Return the fast tokenizer class that a folder names, ``None`` where ``AutoTokenizer`` must find out."""
+    """Return the fast tokenizer class that a folder names, ``None`` if ``AutoTokenizer`` must find it."""
     import transformers
 
     try:

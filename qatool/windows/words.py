@@ -1,9 +1,9 @@
-"""Tokenise by words seen before: most words of a corpus have been, and looking one up costs a tenth of cutting it.
+"""Tokenise faster by remembering words: most words of a corpus recur, and a look-up costs a tenth of tokenising.
 
-The result is that of the tokenizer itself. It is used only for pipelines in which what stands between two spaces is
-tokenised whatever stands around it: BERT's (normaliser and pre-tokeniser work character by character, words are cut
-at white space) and the byte-level BPE of GPT-2 and RoBERTa (its pattern begins a new word at a space that a word
-follows). The first texts are tokenised both ways, and at any difference the tokenizer does it all.
+The result is that of the tokenizer itself. This works only for pipelines in which the tokens of a word do not depend
+on its surroundings: BERT's (normaliser and pre-tokeniser work character by character, words are cut at white space)
+and the byte-level BPE of GPT-2 and RoBERTa (its pattern begins a new word at a space that a word follows). The first
+texts are tokenised both ways; after any difference, the tokenizer does all the work.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 MAX_WORDS = 50_000
-"""Words remembered; then it begins anew, so memory stays bounded."""
+"""Most words remembered; with more, all are forgotten, so that memory stays bounded."""
 MAX_TOKENS = 1_000_000
+"""Most tokens of remembered words; likewise."""
 _CHECKED_TEXTS = 64
+"""How many texts are tokenised both ways."""
 _TEXT_WORDS = 256
-# Control characters vanish, and what stood around them becomes one word.
+"""How many new words are tokenised as one text."""
+# Control characters are removed, so that the characters around them become one word.
 _JOINING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-# All else in ASCII that is no letter or digit is cut off by itself (punctuation) or away (space).
+# Any other ASCII character that is no letter or digit separates words: it is a token (punctuation) or none (space).
 _PIECES = re.compile(r"([^A-Za-z0-9])")
 _SPACE = re.compile(r"( )")
 _OTHER_SPACE = re.compile(r"  |[^\S ]| $")
@@ -42,28 +45,29 @@ class FlatTokens(NamedTuple):
     input_ids: NDArray[np.int32]
     """``(tokens,)``"""
     offset_mapping: NDArray[np.int32]
-    """``(tokens, 2)``"""
+    """``(tokens, 2)``: half-open range of each token in its text, in code points."""
     offsets: NDArray[np.int64]
-    """``(texts + 1,)``"""
+    """``(texts + 1,)``: boundaries of the texts."""
 
 
 class WordMemory:
-    """Remembers the tokens of words.
+    """Tokenises texts by words, and remembers the tokens of each word.
 
-    :param backend: without truncation and padding
-    :param leading_space: words after a space are tokenised together with it (byte-level BPE)
+    :param backend: the tokenizer, without truncation and padding
+    :param leading_space: whether a word is tokenised together with the space before it (byte-level BPE)
+    :param added: added tokens of the tokenizer
     """
 
     def __init__(self, backend: Tokenizer, *, leading_space: bool, added: Iterable[str]) -> None:
         self._backend = backend
         self._leading_space = leading_space
-        # Added tokens are cut out of a text before anything else, across words: such a text goes as a whole.
+        # The tokenizer finds added tokens first, across words: a text that contains one is treated as one word.
         words = [token for token in added if token]
         self._added = re.compile("|".join(map(re.escape, words)) or "(?!)", re.IGNORECASE)
         self._added_begin = sorted({start for token in words for start in (token[0].lower(), token[0].upper())})
         self._unchecked = _CHECKED_TEXTS
         self.is_exact = True
-        """Whether all that was checked is what the tokenizer says."""
+        """Whether all texts that were checked have the same tokens as from the tokenizer."""
         self._first: dict[str, int] = {}
         self._later: dict[str, int] = {}
         self._ids: NDArray[np.int32]
@@ -74,7 +78,7 @@ class WordMemory:
 
     @classmethod
     def of(cls, backend: Tokenizer) -> Self | None:
-        """Return a memory for a tokenizer, ``None`` where words depend on what stands around them."""
+        """Return a memory for a tokenizer, ``None`` if the tokens of words depend on their surroundings."""
         made = json.loads(backend.to_str())
         kinds = [(made[stage] or {}).get("type") for stage in ("normalizer", "pre_tokenizer", "model")]
         added = [token["content"] for token in made["added_tokens"]]
@@ -87,7 +91,7 @@ class WordMemory:
         return None
 
     def tokenize(self, texts: Sequence[str]) -> FlatTokens | None:
-        """Tokenise each text by itself, without special tokens; ``None``: let the tokenizer do it."""
+        """Tokenise each text separately, without special tokens; return ``None`` if the tokenizer must do it."""
         if self._unchecked and texts:
             checked = texts[: self._unchecked]
             self._unchecked -= len(checked)
@@ -104,9 +108,9 @@ class WordMemory:
         return self._joined(index, n_words, gap=1 if self._leading_space else 0)
 
     def _words(self, text: str) -> list[str]:
-        """Cut a text into what can be tokenised piece by piece: at spaces and, for BERT, at ASCII punctuation.
+        """Cut a text into words that can be tokenised separately: at spaces and, for BERT, at ASCII punctuation.
 
-        The pieces follow each other without a gap, or with one space between them if that goes with the later one.
+        Together, the words are the whole text; with ``leading_space``, one space between each two is left out.
         """
         if self._goes_whole(text):
             return [text]
@@ -114,20 +118,20 @@ class WordMemory:
             return [text] if _OTHER_SPACE.search(text) else text.split(" ")
         if text.isascii():
             return _PIECES.split(text)
-        # A sign outside ASCII may belong to the one before it.
+        # Outside ASCII, a character may combine with the one before it.
         chunks = (_PIECES.split(chunk) if chunk.isascii() else [chunk] for chunk in _SPACE.split(text))
         return list(chain.from_iterable(chunks))
 
     def _goes_whole(self, text: str) -> bool:
-        """Whether a text holds what words cannot be told apart at; cheap looks go before thorough ones."""
+        """Return whether a text cannot be cut into words: it contains control characters or an added token."""
         if not text.isprintable() and _JOINING.search(text):
             return True
         return any(start in text for start in self._added_begin) and self._added.search(text) is not None
 
     def _look_up(self, flat: list[str], first: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the place of each word in the memory, learning the new ones: ``(words,)``.
+        """Return the index of each word in the memory, after learning new words: ``(words,)``.
 
-        :param first: which words begin a text: no space stands before them
+        :param first: ``(texts,)``: index in ``flat`` of the first word of each text, which follows no space
         """
         if not self._leading_space:
             return self._places(self._first, flat, behind=False)
@@ -140,7 +144,7 @@ class WordMemory:
         return index
 
     def _places(self, memory: dict[str, int], words: list[str], *, behind: bool) -> NDArray[np.int64]:
-        """Return where words are remembered, learning the new ones: ``(words,)``."""
+        """Return the index of each word in one of the two memories, after learning new words: ``(words,)``."""
         index = np.fromiter(map(memory.get, words, repeat(-1)), np.int64, len(words))
         new = np.flatnonzero(index < 0).tolist()
         if new:
@@ -149,13 +153,13 @@ class WordMemory:
         return index
 
     def _learn(self, memory: dict[str, int], new: set[str], *, behind: bool) -> None:
-        """Tokenise words and remember them.
+        """Tokenise words and remember their tokens.
 
-        :param behind: as they are behind a space; a letter stands in for the word before the first
+        :param behind: whether they follow a space; the first of a text then follows the placeholder ``a``
         """
         alone = [] if behind else sorted(word for word in new if self._stands_alone(word))
         learned = [(alone, _flat(self._backend.encode_batch(alone, add_special_tokens=False)))]
-        # Many words make one text, for a text costs more than its words.
+        # Many words are tokenised as one text, because each text has a cost of its own.
         words = sorted(new.difference(alone))
         lead = ["a"] if behind else []
         for first in range(0, len(words), _TEXT_WORDS):
@@ -163,7 +167,7 @@ class WordMemory:
             made = _flat(self._backend.encode_batch([" ".join(some)], add_special_tokens=False))
             starts = offsets_of(np.fromiter(map(len, some), np.int64, len(some)) + 1)[:-1]
             spans = made.offset_mapping
-            # A space that is a token of its own goes with the word behind it.
+            # A space that is a token of its own belongs to the word after it.
             begins = starts - 1 if behind else starts
             word = np.searchsorted(begins, np.maximum(spans[:, 0], spans[:, 1] - 1), side="right") - 1
             relative = (spans - starts[word][:, None]).astype(np.int32)
@@ -174,11 +178,11 @@ class WordMemory:
         self._append(memory, learned)
 
     def _stands_alone(self, word: str) -> bool:
-        """Whether a word cannot be learned among others: it must begin a text, or is a whole one itself."""
+        """Return whether a word must be tokenised as a text of its own."""
         return self._leading_space or " " in word or self._goes_whole(word)
 
     def _append(self, memory: dict[str, int], learned: Sequence[tuple[list[str], FlatTokens]]) -> None:
-        """Remember words and their tokens; all at once, for what is remembered is copied each time."""
+        """Remember words and their tokens; all in one call, because each call copies the memory."""
         words = [word for some, _ in learned for word in some]
         n_tokens = np.concatenate([np.diff(tokens.offsets) for _, tokens in learned])
         first = len(self._boundaries) - 1
@@ -190,13 +194,13 @@ class WordMemory:
         self._spans = np.concatenate([self._spans, *(tokens.offset_mapping for _, tokens in learned)])
 
     def _joined(self, index: NDArray[np.int64], n_words: NDArray[np.int64], *, gap: int) -> FlatTokens:
-        """Put the tokens of words together to those of texts.
+        """Return the tokens of texts, joined from those of their words.
 
-        :param index: ``(words,)``: where each word is remembered
-        :param n_words: ``(texts,)``
+        :param index: ``(words,)``: index of each word in the memory
+        :param n_words: ``(texts,)``: number of words of each text
         :param gap: characters between two words of a text
         """
-        # Every text has a word, if only an empty one.
+        # Every text has at least one word, which may be empty.
         boundaries = offsets_of(n_words)
         place = offsets_of(self._lengths[index] + gap)[:-1]
         place -= np.repeat(place[boundaries[:-1]], n_words)
