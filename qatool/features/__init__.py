@@ -1,1 +1,1 @@
-"""Features on disk: windows of labelled examples, what is wrong with them, and how to read them back."""
+"""Features on disk: make windows of labelled examples, audit them, write them, and read them back."""

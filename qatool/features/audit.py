@@ -1,4 +1,4 @@
-"""The audit: what the input holds and what became of it, summed over shards in bounded memory."""
+"""The audit: counts of the input and of the features made of it, summed over shards in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ COUNTS = (
     "tokens", "answers", "answers_repaired", "answers_in_bytes", "answers_no_window_holds",
     "truncated_questions", "empty_questions", "empty_contexts", "duplicate_examples", "duplicate_ids",
 )  # fmt: skip
-"""The examples are the sum of the five that follow, the windows of the three that follow."""
+"""Counts in the audit: ``examples`` is the sum of the next five, ``windows`` of the next three."""
 _BINS = 12
 
 
 class Audit:
-    """Sums up the reports of all shards.
+    """The sum of the reports of all shards.
 
-    :param max_length: tokens of the longest window
+    :param max_length: longest window, in tokens
     """
 
     def __init__(self, max_length: int) -> None:
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
         self.reasons: Counter[str] = Counter()
-        """Rejected examples by reason, without particulars."""
+        """Number of rejected examples by reason, without what is particular to one row."""
         self._lengths = np.zeros(max_length + 1, dtype=np.int64)
         self._repairs: list[dict[str, Any]] = []
 
@@ -46,9 +46,9 @@ class Audit:
         self._repairs += report.repairs[: REPAIRS_SHOWN - len(self._repairs)]
 
     def drop(self, lengths: NDArray[np.int64]) -> None:
-        """Take out windows without an answer that are not kept.
+        """Subtract windows without an answer that were dropped.
 
-        :param lengths: ``(max_length + 1,)``: how many of each length
+        :param lengths: ``(max_length + 1,)``: number of dropped windows by length in tokens
         """
         dropped = int(lengths.sum())
         self._lengths -= lengths
@@ -58,7 +58,7 @@ class Audit:
         self.counts["tokens"] -= int((lengths * np.arange(len(lengths))).sum())
 
     def histogram(self) -> list[dict[str, int]]:
-        """Return how many windows have ``from`` up to but not including ``to`` tokens."""
+        """Return the number of windows by length: ``from`` (inclusive) to ``to`` (exclusive) tokens."""
         edges = np.unique(np.linspace(0, len(self._lengths), _BINS + 1).round().astype(int))
         sums = np.add.reduceat(self._lengths, edges[:-1])
         return [
@@ -67,9 +67,9 @@ class Audit:
         ]
 
     def as_json(self, *, disk_bytes: int) -> dict[str, Any]:
-        """Return what stands in ``audit.json``.
+        """Return the content of ``audit.json``.
 
-        :param disk_bytes: of all files with features and examples
+        :param disk_bytes: size of all files of features and examples
         """
         return {
             **{name: self.counts[name] for name in COUNTS},

@@ -1,4 +1,4 @@
-"""Count repeated digests without holding them all: they go to disk, in buckets by their first byte."""
+"""Count repeated digests in bounded memory, by writing them to disk in buckets by their first byte."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _HELD_BYTES = 1 << 20
 
 
 class Duplicates:
-    """Takes 16-byte digests and counts those seen before.
+    """Collects 16-byte digests, and counts those that occurred before.
 
-    :param folder: an empty folder of its own; what it holds is of no use afterwards
+    :param folder: an empty folder for temporary files, which the caller removes
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,7 +27,7 @@ class Duplicates:
         self._size = 0
 
     def add(self, digests: bytes) -> None:
-        """Take digests, one after the other.
+        """Add digests of ``DIGEST_BYTES`` each, concatenated.
 
         :raises OutputError: the disk is full
         """

@@ -1,4 +1,4 @@
-"""The examples of a folder of features as a corpus: all that were prepared, rejected ones in their place."""
+"""The examples of a folder of features as the content of a corpus, including rejected ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _READ = frozenset({"id", "question", "context", "fingerprint", "error"})
 
 
 class StoredExamples:
-    """What a :class:`~qatool.files.examples.corpus.Corpus` of features holds.
+    """The content of a :class:`~qatool.files.examples.corpus.Corpus` that is read from features.
 
-    :param columns: which columns are kept, by which names
-    :raises InputError: features have no such column
+    :param columns: the columns to keep, and renames
+    :raises InputError: features do not have a column that is to be kept
     """
 
     def __init__(self, folder: FeaturesFolder, columns: InputColumns) -> None:
@@ -43,9 +43,9 @@ class StoredExamples:
                 )
 
     def examples(self) -> Iterator[Example]:
-        """Yield the examples from the start, ``error`` set for those that were rejected.
+        """Yield the examples from the start; those that were rejected have ``error`` set.
 
-        :raises InputError: a file cannot be read, or its texts are no longer those that the windows were cut from
+        :raises InputError: a file cannot be read, or its texts have changed since the windows were cut
         """
         columns = self._columns
         wanted = _READ | columns.named(columns.keep)
@@ -70,9 +70,9 @@ class StoredExamples:
         return {field: examples_schema().field(self._columns.of(field)).type for field in self._columns.keep}
 
     def missing_documents(self) -> list[Question]:
-        """Return nothing: no question names a document."""
+        """Return an empty list, as no question names a document."""
         return []
 
     def total(self) -> int | None:
-        """Return how many examples there are."""
+        """Return the number of examples."""
         return len(self._folder)

@@ -1,4 +1,4 @@
-"""What a folder of features holds: the names of its files, their columns, and the manifest that makes it whole."""
+"""The layout of a folder of features: file names, columns, and the manifest, which is written last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MANIFEST_NAME = "manifest.json"
 AUDIT_NAME = "audit.json"
 REJECTS_NAME = "rejects.jsonl"
 CARD_NAME = "README.md"
-# What `datasets.load_dataset(folder)` reads to know which files make up the data.
+# `datasets.load_dataset(folder)` reads here which files make up the data.
 CARD = """\
 ---
 configs:
@@ -37,20 +37,20 @@ Windows of extractive question answering, made by qatool. `datasets.load_dataset
 
 
 def features_name(index: int, count: int) -> str:
-    """Return the name of a file of features."""
+    """Return the name of the file of features with this 0-based index, of ``count`` in all."""
     return f"features-{index:05d}-of-{count:05d}.parquet"
 
 
 def examples_name(index: int, count: int) -> str:
-    """Return the name of the file with the examples that a file of features was cut from."""
+    """Return the name of the file with the examples of the file of features with the same index."""
     return f"examples-{index:05d}-of-{count:05d}.parquet"
 
 
 def features_schema(*, token_types: bool, all_answers: bool) -> pa.Schema:
-    """Return the Arrow schema of features, a row a window.
+    """Return the Arrow schema of features, which have one row per window.
 
-    :param token_types: the model has ``token_type_ids``
-    :param all_answers: every answer that a window holds is listed
+    :param token_types: whether there are ``token_type_ids``
+    :param all_answers: whether every answer in a window is listed, instead of the first only
     """
     positions = pa.list_(pa.int32())
     fields = [("input_ids", positions)]
@@ -72,7 +72,7 @@ def features_schema(*, token_types: bool, all_answers: bool) -> pa.Schema:
 
 
 def examples_schema() -> pa.Schema:
-    """Return the Arrow schema of examples: a row each of the input, rejected ones too."""
+    """Return the Arrow schema of examples, which have one row per row of the input, including rejected ones."""
     answers = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int64()))])
     return pa.schema(
         [
@@ -90,7 +90,7 @@ def examples_schema() -> pa.Schema:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """``manifest.json``, written last: what the features are made of. No times, hosts or paths."""
+    """The content of ``manifest.json``: how and of what the features were made; no times, hosts or paths."""
 
     tokenizer: str
     """SHA-256 (hex) of the tokenizer's whole definition."""
@@ -99,31 +99,32 @@ class Manifest:
     max_length: int
     stride: int
     max_question_length: int
-    """As it was used: never more than leaves ``stride + 1`` context tokens."""
+    """The limit that was applied, in tokens, which leaves room for at least ``stride + 1`` context tokens."""
     answers: str
-    """``first`` or ``all``."""
+    """``first`` or ``all``: the answers that are labels."""
     negatives_per_positive: float | None
+    """Windows without an answer kept for each window with one; ``None``: all."""
     other_contexts: float = 0.0
-    """Examples made for each answerable one by asking its question of another context."""
+    """Unanswerable examples made for each answerable one by asking its question of another context."""
     cut_contexts: float = 0.0
-    """… of its context without the sentences that hold an answer."""
+    """The same, by asking its question of its context without the sentences that hold an answer."""
     altered_questions: float = 0.0
-    """… with another name, number or word in the question."""
+    """The same, by replacing a name, number or word in its question."""
     counts: Mapping[str, int]
     inputs: Sequence[Mapping[str, Any]]
     """``name``, ``bytes`` and ``sha256`` of each input file."""
     files: Sequence[Mapping[str, Any]]
-    """``features``, ``examples``: the rows of each pair of files, in order."""
+    """For each pair of files, in order, its number of rows: ``features`` and ``examples``."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what stands in the file; the key ``qatool`` says who made the folder."""
+        """Return the content of the file; the key ``qatool`` marks the folder as written by qatool."""
         return {"qatool": __version__, "kind": KIND, **asdict(self)}
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
         """Read the manifest of a folder of features.
 
-        :raises InputError: there is none, or it cannot be understood
+        :raises InputError: there is no manifest, or it cannot be understood
         """
         path = folder / MANIFEST_NAME
         try:
@@ -139,7 +140,7 @@ class Manifest:
 
 
 def is_features(path: Path) -> bool:
-    """Whether a path is a folder of features."""
+    """Return whether a path is a folder of features."""
     try:
         values = json.loads((path / MANIFEST_NAME).read_bytes())
     except (OSError, ValueError):

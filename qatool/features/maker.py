@@ -1,4 +1,4 @@
-"""One shard of labelled examples becomes one file of features, one of examples, and a report."""
+"""Make, of one shard of labelled examples, a table of features, a table of examples, and a report."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ REPAIRS_SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What happened to a shard; small, for it travels between processes."""
+    """Counts, rejects and repairs of a shard; kept small, because it is sent between processes."""
 
     counts: Counter[str]
     lengths: NDArray[np.int64]
-    """``(max_length + 1,)``: how many windows have each number of tokens."""
+    """``(max_length + 1,)``: number of windows by length in tokens."""
     rejects: list[dict[str, Any]]
     repairs: list[dict[str, Any]]
-    """The first ``REPAIRS_SHOWN`` answers whose offset was mended."""
+    """The first ``REPAIRS_SHOWN`` answers whose offset was corrected."""
     pairs: bytes
-    """16 bytes for each readable example: the fingerprint of question and context."""
+    """The fingerprints of question and context of all readable examples, 16 bytes each."""
     ids: bytes
-    """16 bytes for each example: a digest of its id."""
+    """The digests of the ids of all examples, 16 bytes each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardFeatures:
-    """The tables of a shard and what happened to it."""
+    """The two tables made of a shard, and the report on it."""
 
     features: pa.Table
     examples: pa.Table
@@ -58,16 +58,18 @@ class ShardFeatures:
 
 
 class _Labelled(NamedTuple):
-    """An example with its answers; ``None``: not labelled."""
+    """An example with its answers."""
 
     row: int
+    """0-based row in the whole input."""
     example: Example
     answers: list[Answer] | None
+    """Empty if the question is unanswerable, ``None`` if the example is not labelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMaker:
-    """Makes features of shards, the same whoever asks it to."""
+    """Makes the features of shards; the result depends only on the shard and these settings."""
 
     tokenizer: PairTokenizer
     size: WindowSize
@@ -110,13 +112,13 @@ class FeatureMaker:
         labelled: Sequence[_Labelled],
         spans: WindowSpans,
     ) -> pa.Table:
-        """Put the columns of the features together."""
+        """Return the table of features."""
         sample = examples.windows.overflow_to_sample_mapping
         rows = np.array([item.row for item in labelled], dtype=np.int64)
         ids = pa.array([item.example.id for item in labelled], pa.string())
         unlabelled = np.array([item.answers is None for item in labelled], dtype=bool)[sample]
         start, end = windows.null_position.copy(), windows.null_position.copy()
-        # Of several answers in a window the first in the given order is the label.
+        # If a window contains several answers, the first in the given order is the label.
         held, first = np.unique(spans.window, return_index=True)
         start[held], end[held] = spans.start[first], spans.end[first]
         boundaries = pa.array(windows.boundaries, pa.int32())
@@ -144,21 +146,23 @@ class FeatureMaker:
 
 @dataclass
 class _Sorter:
-    """Tells the examples of a shard apart: rejected, empty, or to be read, with their answers checked."""
+    """Sorts the examples of a shard into rejected, empty and readable ones, and checks their answers."""
 
     keep: Literal["first", "all"]
+    """The answers that are labels."""
     readable: list[_Labelled] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
-    """By row in the whole input."""
+    """Why examples were rejected, by row in the whole input."""
     fingerprints: dict[int, bytes] = field(default_factory=dict)
+    """Fingerprints of the examples that were not rejected, by row in the whole input."""
     answers: dict[int, list[Answer] | None] = field(default_factory=dict)
-    """By row: the labels, and behind them what other annotators gave."""
+    """Labels and, after them, further correct answers of other annotators, by row in the whole input."""
     counts: Counter[str] = field(default_factory=Counter)
     rejects: list[dict[str, Any]] = field(default_factory=list)
     repairs: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, row: int, example: Example) -> None:
-        """Sort in the next example."""
+        """Add the next example."""
         self.counts["examples"] += 1
         if example.error is not None:
             self._reject(row, example, example.error)
@@ -181,9 +185,9 @@ class _Sorter:
         self.readable.append(_Labelled(row, example, answers))
 
     def _checked(self, example: Example) -> list[Answer] | None:
-        """Return the answers that count, each where it stands.
+        """Return the answers that are labels, with their checked offsets; ``None`` if the example is not labelled.
 
-        :raises LabelError: one cannot be used
+        :raises LabelError: an answer cannot be used
         """
         given = read_answers(example.kept)
         if given is None:
@@ -192,7 +196,7 @@ class _Sorter:
         return [place_answer(example.context or "", text, start) for text, start in chosen]
 
     def _others(self, example: Example) -> Iterator[Answer]:
-        """Yield the answers that are no label, but right all the same: of other annotators, where they stand."""
+        """Yield the answers of other annotators, which are correct but no labels; skip those that cannot be found."""
         given = read_answers(example.kept) or []
         for text, start in dict.fromkeys(given[1:]) if self.keep == "first" else ():
             if (text, start) != given[0]:
@@ -227,7 +231,7 @@ class _Sorter:
 def _label(
     examples: WindowedExamples, windows: UnpaddedWindows, labelled: Sequence[_Labelled]
 ) -> tuple[WindowSpans, Counter[str]]:
-    """Find the answers in the windows and count what was found."""
+    """Return the spans of the answers in the windows, and the counts of windows with and without one."""
     answers = [(number, answer) for number, item in enumerate(labelled) for answer in item.answers or ()]
     sample = np.array([number for number, _ in answers], dtype=np.int64)
     tokens = answer_tokens(
@@ -252,7 +256,7 @@ def _label(
 
 
 def _examples_table(shard: Shard, sorter: _Sorter, examples: WindowedExamples) -> pa.Table:
-    """Return a row for each example of the shard, rejected ones too."""
+    """Return the table of all examples of the shard, including rejected ones."""
     rows = range(shard.first_row, shard.first_row + len(shard.examples))
     place = {item.row: number for number, item in enumerate(sorter.readable)}
     n_windows, lengths = examples.windows.n_windows.tolist(), examples.question_lengths.tolist()

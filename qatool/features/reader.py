@@ -29,28 +29,28 @@ WINDOW_COLUMNS = (
     "input_ids", "token_type_ids", "offset_mapping", "overflow_to_sample_mapping", "window", "context_start",
     "context_end",
 )  # fmt: skip
-"""The columns of the features that a model's input is made of; those of labels are not read."""
+"""The columns of the features that are needed for a model's input: all but the labels."""
 
 _SHORT = 8
-"""Characters of a fingerprint that tell two apart."""
+"""How many characters of a fingerprint are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredExample:
-    """An example as it was read, and its windows as they are stored."""
+    """An example and its windows, as stored."""
 
     row: int
-    """Position among all examples, from 0."""
+    """0-based row among all examples."""
     values: dict[str, Any]
-    """By column of the file of examples."""
+    """Its values by column of the file of examples."""
     windows: Sequence[dict[str, Any]]
-    """By column of the features, in order."""
+    """Its windows, in order, each as values by column of the file of features."""
 
 
 class FeaturesFolder:
-    """A whole folder of features. In memory is one part at most, whatever the number of parts.
+    """A folder of features, with at most one part in memory.
 
-    :raises InputError: it was not made by ``qatool prep``, or files are missing or of another length
+    :raises InputError: the folder was not made by ``qatool prep``, or a file is missing or has another number of rows
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,20 +71,20 @@ class FeaturesFolder:
 
     @property
     def parts(self) -> int:
-        """How many files of features there are."""
+        """The number of files of features."""
         return len(self.manifest.files)
 
     @property
     def size(self) -> WindowSize:
-        """How the windows were cut."""
+        """The sizes by which the windows were cut."""
         made = self.manifest
         return WindowSize(max_length=made.max_length, stride=made.stride, question_budget=made.max_question_length)
 
     def check_size(self, options: WindowOptions, *, n_special: int) -> None:
-        """Make sure that no other windows are asked for than the folder holds.
+        """Check that the options ask for no other window sizes than those of the folder.
 
-        :param n_special: special tokens of a window
-        :raises UsageError: a size is asked for that they do not have
+        :param n_special: number of special tokens in a window
+        :raises UsageError: an option asks for another size
         """
         size = self.size
         asked = options.max_question_length
@@ -107,9 +107,9 @@ class FeaturesFolder:
             raise UsageError(*problems)
 
     def check_tokenizer(self, tokenizer: PairTokenizer) -> None:
-        """Make sure that the windows were cut with a tokenizer.
+        """Check that the windows were made with this tokenizer.
 
-        :raises InputError: they were cut with another
+        :raises InputError: they were made with another one
         """
         made_with = self.manifest.tokenizer
         if made_with != tokenizer.fingerprint:
@@ -120,9 +120,9 @@ class FeaturesFolder:
             )
 
     def check_token_types(self, tokenizer: PairTokenizer) -> None:
-        """Make sure that the windows tell question and context apart as a model is to be trained to.
+        """Check that the features have token types if the model uses them.
 
-        :raises InputError: they hold no token types, and the model's tokenizer gives them
+        :raises InputError: the model's tokenizer returns token types, and the features have none
         """
         there = self.parts == 0 or "token_type_ids" in _footer(self.features(0)).schema.to_arrow_schema().names
         if tokenizer.uses_token_types and not there:
@@ -132,10 +132,10 @@ class FeaturesFolder:
             )
 
     def check_limit(self, limit: int) -> None:
-        """Make sure that a model can read the windows.
+        """Check that a model can read windows of this length.
 
-        :param limit: longest window it reads, in tokens
-        :raises InputError: they are longer
+        :param limit: longest window that the model reads, in tokens
+        :raises InputError: the windows may be longer
         """
         if self.manifest.max_length > limit:
             raise InputError(
@@ -144,15 +144,15 @@ class FeaturesFolder:
             )
 
     def features(self, index: int) -> Path:
-        """Return where the features of a part are."""
+        """Return the path of the features of a part."""
         return self.path / features_name(index, self.parts)
 
     def examples(self, index: int) -> Path:
-        """Return where the examples of a part are."""
+        """Return the path of the examples of a part."""
         return self.path / examples_name(index, self.parts)
 
     def example(self, row: int) -> StoredExample:
-        """Return the example in a row.
+        """Return the example with this 0-based row, with its windows.
 
         :raises InputError: there are fewer rows
         """
@@ -167,20 +167,20 @@ class FeaturesFolder:
     def windows(self, rows: Ints) -> StoredWindows:
         """Return all windows of some examples.
 
-        :param rows: ``(n,)`` positions among all examples, ascending
-        :raises InputError: a file cannot be read, or windows are missing from it
+        :param rows: ``(n,)``: rows among all examples, ascending
+        :raises InputError: a file cannot be read, or lacks windows
         """
         parts = np.searchsorted(self._first_rows, rows, side="right") - 1
         found = [self._windows_of(index, rows[parts == index]) for index in np.unique(parts).tolist()]
         return StoredWindows.joined(found)
 
     def _windows_of(self, part: int, rows: Ints) -> StoredWindows:
-        """Return the windows of examples of one part, which stays in memory until another is asked for.
+        """Return the windows of examples of one part, which stays in memory until another part is needed.
 
-        :raises InputError: a file cannot be read, or windows are missing from it
+        :raises InputError: a file cannot be read, or lacks windows
         """
         if self._held is None or self._held[0] != part:
-            self._held = None  # first: two parts must not stand in memory
+            self._held = None  # before reading, so that two parts are never in memory
             stored = _stored_windows(self.features(part))
             own = _read(self.examples(part), ["n_windows"])["n_windows"].to_numpy()
             found = np.bincount(np.maximum(stored.row - self._first_rows[part], 0), minlength=len(own))
@@ -192,9 +192,9 @@ class FeaturesFolder:
         return stored.take(ranges(first, np.searchsorted(stored.row, rows, side="right") - first))
 
     def row_of(self, example_id: str) -> int:
-        """Return the row of the first example with an id.
+        """Return the row of the first example with this id.
 
-        :raises InputError: there is none
+        :raises InputError: no example has it
         """
         for index, ids in self._column("id"):
             place = pc.index(ids, example_id).as_py()
@@ -230,9 +230,9 @@ def _footer(path: Path) -> pq.FileMetaData:
 
 
 def _stored_windows(path: Path) -> StoredWindows:
-    """Read a file of features, but for its labels.
+    """Return the windows in a file of features, without labels.
 
-    :raises InputError: it cannot be read
+    :raises InputError: the file cannot be read
     """
     table = _read(path, WINDOW_COLUMNS)
     try:
@@ -258,9 +258,10 @@ def _stored_windows(path: Path) -> StoredWindows:
 
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read those of some columns that a file has.
+    """Return the table in a file.
 
-    :raises InputError: it cannot be read
+    :param columns: the only columns to read, if the file has them; ``None`` for all
+    :raises InputError: the file cannot be read
     """
     try:
         with pq.ParquetFile(arrow_source(path)) as file:

@@ -1,8 +1,8 @@
-"""From windows on disk back to what they were cut from: the tokens of questions and contexts, without a tokenizer.
+"""Restore the tokens of questions and contexts from the windows on disk, without tokenising again.
 
-The windows of an example cover its context, each but the last with ``room - stride`` tokens that the next has not. So
-the context's tokens are those of its windows put together, and cutting them again gives the very windows on disk:
-everything that works on windows cut from texts works on these.
+The windows of an example cover its context; each but the last has ``room - stride`` tokens that the next one lacks.
+So the context's tokens can be joined from its windows, and cutting them again gives the same windows. All code that
+works on windows cut from texts therefore works on stored features, too.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class UnlikeTextsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredWindows:
-    """Windows as they stand on disk: tokens of window ``i`` stand at ``boundaries[i]:boundaries[i + 1]``."""
+    """``w`` windows as stored on disk: the tokens of window ``i`` are at ``boundaries[i]:boundaries[i + 1]``."""
 
     row: NDArray[np.int64]
-    """``(w,)``: row of the example among all examples, ascending (``overflow_to_sample_mapping``)."""
+    """``(w,)``: row of each window's example among all examples, ascending (``overflow_to_sample_mapping``)."""
     window: NDArray[np.int32]
     """``(w,)``: number of the window within its example, from 0."""
     context_start: NDArray[np.int64]
     """``(w,)``: position of the first context token in the window."""
     context_end: NDArray[np.int64]
-    """``(w,)``: one past that of the last."""
+    """``(w,)``: position one past the last context token in the window."""
     boundaries: NDArray[np.int64]
     """``(w + 1,)``"""
     input_ids: NDArray[np.int32]
@@ -48,7 +48,7 @@ class StoredWindows:
     offset_mapping: NDArray[np.int32]
     """``(tokens, 2)``: range of each token in its own text; (0, 0) for special tokens."""
     token_type_ids: NDArray[np.int8] | None
-    """``(tokens,)``, or ``None`` where the model has none."""
+    """``(tokens,)``, or ``None`` if the model has none."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -96,16 +96,16 @@ def restore_windows(
     size: WindowSize,
     words: bool = False,
 ) -> WindowedExamples:
-    """Return what :func:`qatool.windows.build.build_windows` returns for the same ``n`` texts.
+    """Return what :func:`qatool.windows.build.build_windows` returns for the same ``n`` examples.
 
-    The tokenizer tokenises nothing, but for what features do not hold: questions asked anew, and words.
+    Only what features do not hold is tokenised: questions that have changed, and the words of context tokens.
 
     :param stored: all windows of the examples
-    :param rows: ``(n,)`` row of each example, ascending
-    :param asked_anew: ``(n,)`` which questions are not spelled as they were when the windows were cut
-    :param tokenizer: the one that the windows were made with
-    :param size: the size that they were cut to
-    :param words: also find the word each context token belongs to
+    :param rows: ``(n,)``: row of each example, ascending
+    :param asked_anew: ``(n,)``: whether the question's spelling has changed since the windows were cut
+    :param tokenizer: the tokenizer that the windows were made with
+    :param size: the sizes by which the windows were cut
+    :param words: whether to find the word of each context token, too
     :raises UnlikeTextsError: the windows are not those that would be cut from the texts
     """
     question_index, distinct_questions = distinct(questions)
@@ -129,15 +129,15 @@ def restore_windows(
 
 @dataclass(frozen=True, kw_only=True)
 class _Pieces:
-    """Where in the windows of ``n`` examples the tokens of their texts stand."""
+    """The windows of ``n`` examples, with what is needed to find questions and contexts in them."""
 
     stored: StoredWindows
     n_windows: NDArray[np.int64]
-    """``(n,)``"""
+    """``(n,)``: number of windows of each example."""
     n_prefix: int
-    """Special tokens in front of the question."""
+    """Number of special tokens before the question."""
     n_middle: int
-    """Special tokens between question and context."""
+    """Number of special tokens between question and context."""
 
     @classmethod
     def of(cls, stored: StoredWindows, n_windows: NDArray[np.int64], tokenizer: PairTokenizer) -> _Pieces:
@@ -174,7 +174,7 @@ class _Pieces:
         return self._texts(texts, tokens, lengths.astype(np.int64))
 
     def _sources(self, index: Ints, count: int) -> NDArray[np.int64]:
-        """Return for each of ``count`` distinct texts the first example with windows that has it, else ``-1``."""
+        """Return, for each of ``count`` distinct texts, the first example with windows that has it, or ``-1``."""
         source = np.full(count, -1, dtype=np.int64)
         having = np.flatnonzero(self.n_windows > 0)[::-1]
         source[index[having]] = having
@@ -196,9 +196,9 @@ class _Pieces:
 def _are_cut(questions: TokenizedTexts, budget: int) -> NDArray[np.bool_]:
     """Return which questions have more tokens than the budget: ``(questions,)``.
 
-    Those on disk were cut already: where one fills the budget and its text goes on behind the last token. That misses
-    a question cut within its last character, whose bytes may be tokens of their own, or before blanks that are
-    tokens; it serves to count only.
+    Questions on disk are already cut: one that fills the budget was longer if its text goes on after the last token.
+    This misses a question cut within its last character, whose bytes may be tokens of their own, or before blanks
+    that are tokens; the result is used for counting only.
     """
     cut = questions.lengths > budget
     for place in np.flatnonzero(questions.lengths == budget).tolist():
@@ -209,7 +209,7 @@ def _are_cut(questions: TokenizedTexts, budget: int) -> NDArray[np.bool_]:
 
 
 def _check(examples: WindowedExamples, stored: StoredWindows, sample: Ints, same: NDArray[np.bool_]) -> None:
-    """Hold the windows of the examples that are the ``same (n,)`` against those on disk.
+    """Check that the windows just cut equal those on disk, for the examples where ``same (n,)`` is true.
 
     :raises UnlikeTextsError: they differ
     """

@@ -1,4 +1,4 @@
-"""Cut the stream of labelled examples into shards: one becomes one file of features."""
+"""Cut the stream of labelled examples into shards, each of which becomes one file of features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SHARD_ROWS = 2048
 SHARD_CHARACTERS = 4_000_000
-"""Of contexts, each counted as often as it is asked; bounds the memory of a worker."""
+"""Most characters of the contexts of all examples of a shard, to bound the memory of a worker."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Shard:
 def cut_shards(
     examples: Iterable[Example], *, rows: int = SHARD_ROWS, characters: int = SHARD_CHARACTERS
 ) -> Iterator[Shard]:
-    """Cut ``examples`` into shards; the same input gives the same shards, and a larger example stands alone."""
+    """Yield ``examples`` in shards, the same shards for the same input; a larger example has a shard of its own."""
     held: list[Example] = []
     contexts: dict[str, str] = {}
     size = index = first_row = 0
@@ -39,7 +39,7 @@ def cut_shards(
             index, first_row, size, held = index + 1, first_row + len(held), 0, []
             contexts.clear()
         if example.context is not None:
-            # One object for equal contexts: it travels to the worker once.
+            # Equal contexts share one string, which is then sent to the worker only once.
             context = contexts.setdefault(example.context, example.context)
             if context is not example.context:
                 example = example._replace(context=context)  # noqa: PLW2901

@@ -1,4 +1,4 @@
-"""Write features: parts by processes into a folder aside, then a sample of the negatives, then the seals."""
+"""Write features: worker processes write parts and thin out negatives, then the parts get their final names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SEED = 0
 
 
 def part_path(folder: Path, kind: str, index: int) -> Path:
-    """Return where a part stands until the number of all is known."""
+    """Return the path of a part before the number of all parts is known."""
     return folder / f"{kind}-{index:05d}.parquet"
 
 
@@ -47,9 +47,9 @@ class PartWriter:
     folder: Path
 
     def __call__(self, shard: Shard) -> Report:
-        """Write ``features-00000.parquet`` and ``examples-00000.parquet`` of a shard.
+        """Write the two files of a shard, such as ``features-00000.parquet`` and ``examples-00000.parquet``.
 
-        :raises OutputError: they cannot be written
+        :raises OutputError: a file cannot be written
         """
         if multiprocessing.parent_process() is not None:
             _settle_in()
@@ -60,35 +60,35 @@ class PartWriter:
 
 
 class _NoPandas:
-    """Keeps pandas out of a worker: Arrow would import it only to ask whether a list is one of its kind."""
+    """Prevents a worker from importing pandas, which Arrow would import only to check whether a list is a series."""
 
     @staticmethod
     def find_spec(name: str, _path: object = None, _target: object = None) -> None:
-        """Refuse pandas; whoever asks for another module is sent on.
+        """Refuse to import pandas; leave all other modules to the next finder.
 
-        :raises ImportError: pandas was asked for
+        :raises ImportError: the module is pandas
         """
         if name == "pandas":
             raise ImportError(name)
 
 
 def _settle_in() -> None:
-    """Make a worker process lean: it does nothing but this task."""
-    # The cores are shared out among processes already.
+    """Set up a worker process, which does nothing but this task, to be quick and small."""
+    # The cores are already shared out among the processes.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     if _NoPandas not in sys.meta_path:
         sys.meta_path.insert(0, _NoPandas)
-    # Nothing here makes cycles, and the collector would walk all tokens again and again.
+    # There are no reference cycles here, and each collection would visit all tokens.
     gc.set_threshold(200_000)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table as one row group; its bytes depend on nothing else.
+    """Write a table as one row group; the bytes depend only on the table.
 
-    :raises OutputError: it cannot be written
+    :raises OutputError: the file cannot be written
     """
     with replacing(path) as stream:
-        # Neighbouring rows repeat whole stretches of tokens and text: a window for zstd, not for dictionaries.
+        # No dictionaries: neighbouring rows share long runs of tokens and text, which zstd compresses well.
         pq.write_table(table, stream, compression="zstd", use_dictionary=False, row_group_size=max(1, table.num_rows))
 
 
@@ -99,12 +99,12 @@ class Thinning:
     folder: Path
     max_length: int
     keep: Sequence[int]
-    """How many such windows stay in each part."""
+    """``(parts,)``: number of windows without an answer to keep in each part."""
 
     def __call__(self, index: int) -> NDArray[np.int64]:
-        """Rewrite a part; return how many windows of each length went: ``(max_length + 1,)``.
+        """Rewrite a part with its sample, and return the number of dropped windows by length: ``(max_length + 1,)``.
 
-        :raises OutputError: it cannot be written
+        :raises OutputError: the part cannot be written
         """
         path = part_path(self.folder, "features", index)
         table = pq.read_table(arrow_source(path))
@@ -119,7 +119,7 @@ class Thinning:
 
 
 def without_answer(features: pa.Table) -> NDArray[np.bool_]:
-    """Return which windows are labelled and hold no answer: ``(w,)``."""
+    """Return which windows are labelled and contain no answer: ``(w,)``."""
     start = features["start_positions"]
     outside = pc.less(start, features["context_start"])
     outside = pc.or_(outside, pc.greater_equal(start, features["context_end"]))
@@ -127,7 +127,10 @@ def without_answer(features: pa.Table) -> NDArray[np.bool_]:
 
 
 def share_out(negatives: Sequence[int], total: int) -> list[int]:
-    """Return how many windows without an answer each part keeps when ``total`` of all are drawn at random."""
+    """Return how many windows without an answer each part keeps if ``total`` of all are drawn at random.
+
+    :param negatives: number of such windows in each part
+    """
     if total >= sum(negatives):
         return list(negatives)
     generator = np.random.default_rng(_SEED)
@@ -135,9 +138,9 @@ def share_out(negatives: Sequence[int], total: int) -> list[int]:
 
 
 def name_parts(folder: Path, count: int) -> None:
-    """Give the parts their final names, which say how many there are.
+    """Give the parts their final names, which include their number.
 
-    :raises OutputError: one cannot be renamed
+    :raises OutputError: a part cannot be renamed
     """
     with reporting(folder):
         for index in range(count):
@@ -146,9 +149,9 @@ def name_parts(folder: Path, count: int) -> None:
 
 
 def input_hashes(sources: Sequence[Source]) -> list[Mapping[str, Any]]:
-    """Return name, size and SHA-256 of each input file.
+    """Return name, size in bytes and SHA-256 (hex) of each input file.
 
-    :raises InputError: one cannot be read
+    :raises InputError: a file cannot be read
     """
     found: list[Mapping[str, Any]] = []
     for source in sources:

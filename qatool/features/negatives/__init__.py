@@ -1,11 +1,12 @@
-"""Unanswerable examples made from answerable ones, for a model to learn "no answer" from.
+"""Unanswerable examples made from answerable ones, from which a model learns "no answer".
 
-A model that only ever met questions with an answer finds one everywhere (Rajpurkar et al., "Know What You Don't
-Know", 2018). Questions that people wrote to have none are few; these are made of any labelled file:
+A model trained only on questions with an answer finds one everywhere (Rajpurkar et al., "Know What You Don't Know",
+2018). There are few data sets with unanswerable questions written by people; these are made from any labelled file:
 
-* :mod:`~qatool.features.negatives.othercontexts`: another passage nearby that shares the question's words
-* :mod:`~qatool.features.negatives.cutcontexts`: the passage itself, without the sentences that tell the answer
-* :mod:`~qatool.features.negatives.alteredquestions`: a name, a number or a word of the question is another
+* :mod:`~qatool.features.negatives.othercontexts`: the question with a nearby context that shares its words
+* :mod:`~qatool.features.negatives.cutcontexts`: the question with its context, without the sentences of the answer
+* :mod:`~qatool.features.negatives.alteredquestions`: the context with a question in which a name, number or word is
+  replaced
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ KINDS = {
     "other_contexts": with_other_contexts,
     "cut_contexts": with_cut_contexts,
 }
-"""In this order: the first two look at neighbouring contexts, which the last one makes more of."""
+"""Functions by kind. The order matters: the first two look at neighbouring contexts, and the last adds contexts."""
 
 
 def with_negatives(examples: Iterable[Example], ratios: Mapping[str, float]) -> Iterable[Example]:
-    """Return all examples, each followed by the unanswerable ones made of it.
+    """Return all examples, each followed by the unanswerable ones made from it.
 
-    :param ratios: how many of each kind are made for each answerable example, in [0, 1]
+    :param ratios: examples to make for each answerable one, in [0, 1], by kind
     """
     for name, make in KINDS.items():
         if ratios[name]:

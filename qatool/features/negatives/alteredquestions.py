@@ -1,8 +1,8 @@
-"""A question in which a name, a number or a word is another: its context seems to answer it and does not.
+"""Unanswerable questions made by replacing a name, a number or a word, so that the context only seems to answer them.
 
-Questions that people wrote to have no answer differ from answerable ones by just that, in most cases: an entity or
-number swapped, an antonym, a negation (Rajpurkar et al., "Know What You Don't Know", 2018, table 1). Names are runs
-of words with a capital, and the words are English; of questions that have neither, none is made.
+Most unanswerable questions that people write differ from answerable ones in this way: a swapped entity or number, an
+antonym, a negation (Rajpurkar et al., "Know What You Don't Know", 2018, table 1). Names are runs of capitalised
+words, and the words to replace are English; a question without any of these is not altered.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from qatool.schema import Example
 
 NEIGHBOURS = 4
-"""Contexts before an example's own whose names and numbers may stand in the question, too."""
+"""How many contexts before the example's own may lend names and numbers to the question, too."""
 HELD = 1_000
-"""Questions in a row that one context is asked and that are looked at together."""
+"""Most consecutive questions about one context that are in memory together."""
 OWN_NAMES = 0.6
-"""How often a name comes from the example's own context, where that has one."""
+"""Probability that a name is taken from the example's own context, if that has a fitting one."""
 NEGATED = 0.25
-"""How often "not" is a choice, where it can be."""
+"""Probability that inserting "not" is considered, if there is a place for it."""
 _TRIED = 4
-"""Places of a kind at which something fitting is looked for."""
+"""How many names (or numbers, or words) of a question are tried before the next kind."""
 _ALIKE = 4
-"""Letters at the beginning of two words by which they may be forms of one."""
+"""Two words that begin with the same letters, so many of them, may be forms of one word."""
 _YEARS = (-30, -12, -7, -3, 4, 9, 21)
 _NUMBER = re.compile(r"(?<![\w.,])\d(?:[\d,]*\d)?(?:\.\d+)?(?!\w)")
 _PLAIN_WORD = re.compile(r"(?<![\w'’-])[A-Za-z]+(?![\w'’-])")
@@ -56,7 +56,7 @@ _NO_NAMES = _WITHIN_NAMES | frozenset(
         "this that these those there here according name"
     )
 )
-"""Words that have a capital only because a sentence begins with them."""
+"""Words that are capitalised only at the beginning of a sentence, and so begin no name."""
 
 
 class _Found(NamedTuple):
@@ -67,7 +67,7 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _Lender:
-    """A context, and what it can lend to a question."""
+    """A context that can lend names and numbers to a question."""
 
     text: str
 
@@ -81,10 +81,10 @@ class _Lender:
 
 
 def with_altered_questions(examples: Iterable[Example], ratio: float, *, seed: int = 0) -> Iterator[Example]:
-    """Yield all examples, and for a share of the answerable ones another whose question is altered.
+    """Yield all examples, and after a share of the answerable ones a copy with an altered question.
 
-    :param ratio: examples made for each answerable one, in [0, 1]
-    :param seed: the same seed and input make the same examples
+    :param ratio: examples to make for each answerable one, in [0, 1]
+    :param seed: seed of the random choices; the same seed and input give the same examples
     """
     generator = Random(seed)  # noqa: S311 a sample, not a secret
     before: deque[_Lender] = deque(maxlen=NEIGHBOURS)
@@ -106,7 +106,7 @@ def with_altered_questions(examples: Iterable[Example], ratio: float, *, seed: i
 
 
 def _of_one_context(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Yield examples in a row that share a context, at most :data:`HELD` at a time."""
+    """Yield runs of consecutive examples with the same context, at most :data:`HELD` in each."""
     for _, group in groupby(examples, key=attrgetter("context")):
         while held := list(islice(group, HELD)):
             yield held
@@ -115,10 +115,11 @@ def _of_one_context(examples: Iterable[Example]) -> Iterator[list[Example]]:
 def altered(
     question: str, context: str, answers: Sequence[str], others: Iterable[str], generator: Random
 ) -> str | None:
-    """Return a question that its context does not answer any more, ``None`` where nothing in it can be altered.
+    """Return the question altered so that its context no longer answers it, ``None`` if nothing can be altered.
 
-    :param answers: no number of these comes into the question, and no name that shares a word with them
-    :param others: contexts that may also lend names and numbers
+    :param answers: answers to the question; neither their numbers nor names that share a word with them are used
+    :param others: further contexts that may lend names and numbers
+    :param generator: source of the random choices
     """
     lenders = [_Lender(text) for text in others]
     return _altered(question, [plain(answer) for answer in answers], _Lender(context), lenders, generator)
@@ -176,7 +177,7 @@ def _value(number: str) -> float:
 
 
 def _shape(number: str) -> str:
-    """Return what a number has in common with those that might stand in its place."""
+    """Return the kind of a number; a number is replaced only by one of the same kind."""
     if "." in number:
         return "decimal"
     if re.fullmatch(r"[12]\d{3}", number):
@@ -185,7 +186,7 @@ def _shape(number: str) -> str:
 
 
 def _names(text: str) -> Iterator[_Found]:
-    """Yield runs of words with a capital on one line; a single one that begins a sentence is none."""
+    """Yield names: runs of capitalised words on one line, except a single word at the beginning of a sentence."""
     run: list[_Found] = []
     for word in _words_and_breaks(text):
         if word is not None and (word.text[0].isupper() or (run and word.text in _WITHIN_NAMES)):
@@ -198,7 +199,7 @@ def _names(text: str) -> Iterator[_Found]:
 
 
 def _words_and_breaks(text: str) -> Iterator[_Found | None]:
-    """Yield words, and ``None`` between two that more than a blank parts."""
+    """Yield words, and ``None`` between two words that are separated by more than blanks."""
     words = (_Found(*word.span(), word[0]) for word in _WORD.finditer(text))
     for last, word in pairwise([_Found(0, 0, ""), *words]):
         if last.text and not _BLANKS.fullmatch(text, last.end, word.start):
@@ -207,7 +208,7 @@ def _words_and_breaks(text: str) -> Iterator[_Found | None]:
 
 
 def _name(run: list[_Found], text: str) -> Iterator[_Found]:
-    """Yield the name in a run of words, if there is one."""
+    """Yield the name in a run of words, if it contains one."""
     first, last = 0, len(run)
     while last and run[last - 1].text in _WITHIN_NAMES:
         last -= 1

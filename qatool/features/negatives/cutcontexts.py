@@ -1,7 +1,7 @@
-"""A question asked of its own context without the sentences that tell the answer.
+"""Unanswerable examples made by removing the sentences with the answer from the context.
 
-What remains speaks of the same matter, often of other people, places and years in the same breath: nothing but the
-evidence itself is missing, and it is evidence that a model must learn to ask for.
+The rest of the context is on the same subject, and often names other people, places and years. Only the evidence for
+an answer is missing, and a model must learn that it needs evidence.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from qatool.schema import Example
 
 LEAST_SENTENCES = 2
-"""That must remain."""
+"""Fewest sentences that must remain of a context."""
 LEAST_CHARACTERS = 150
-"""That must remain."""
+"""Fewest characters that must remain of a context."""
 _BOUNDARY = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*([^\W_]))|(?<=[。！？])[」』”’）]*|\n+")
-"""What stands between two sentences, and the letter or digit that the second begins with, if it must not be small."""
+"""The boundary of two sentences; its group is the second's first letter or digit, which must not be lower case."""
 _ABBREVIATION = re.compile(r"(?<!\w)(?:[A-Z]|Dr|Mr|Mrs|Ms|St|Mt|No|vs|Jr|Sr|Gen|Col|Lt|Capt|Prof|Rev|ca|cf|Inc)\.$")
 
 
 def with_cut_contexts(examples: Iterable[Example], ratio: float, *, seed: int = 0) -> Iterator[Example]:
-    """Yield all examples, and for a share of the answerable ones another whose context lacks every answer's sentence.
+    """Yield all examples, and after a share of the answerable ones a copy without the sentences of any answer.
 
-    Of a context so short that hardly anything would remain, none is made.
+    No copy is made if too little of the context would remain.
 
-    :param ratio: examples made for each answerable one, in [0, 1]
-    :param seed: the same seed and input make the same examples
+    :param ratio: examples to make for each answerable one, in [0, 1]
+    :param seed: seed of the random choices; the same seed and input give the same examples
     """
     generator = Random(seed)  # noqa: S311 a sample, not a secret
     for example in examples:
@@ -47,26 +47,26 @@ def with_cut_contexts(examples: Iterable[Example], ratio: float, *, seed: int = 
 
 
 def without_answers(context: str, answers: Sequence[str]) -> str | None:
-    """Return a context without the sentences that hold an answer, ``None`` where too little would remain."""
+    """Return a context without the sentences that contain an answer, ``None`` if too little would remain."""
     wanted = [plain(answer) for answer in answers]
     sentences = _plain_sentences(context)
     kept = [sentence for sentence, as_read in sentences if as_read and not any(one in as_read for one in wanted)]
     remaining = "".join(kept).strip()
     if len(kept) < LEAST_SENTENCES or len(remaining) < LEAST_CHARACTERS:
         return None
-    # An answer that runs over a boundary stands in no sentence.
+    # An answer that crosses a boundary is in no single sentence.
     as_read = plain(remaining)
     return None if any(one in as_read for one in wanted) or as_read == plain(context) else remaining
 
 
 @lru_cache(maxsize=1)
 def _plain_sentences(text: str) -> list[tuple[str, str]]:
-    """Return the sentences of a text, which many questions in a row may be asked of, as they are and plain."""
+    """Return each sentence of a text unchanged and :func:`plain`; cached, as consecutive examples share contexts."""
     return [(sentence, plain(sentence)) for sentence in _sentences(text)]
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """Yield the sentences of a text; joined they are the text."""
+    """Yield the sentences of a text, with the characters between them; joined, they are the text."""
     begin = 0
     for boundary in _BOUNDARY.finditer(text):
         before = text[max(0, boundary.start() - 6) : boundary.start()]

@@ -1,4 +1,4 @@
-"""What all ways to make unanswerable examples share."""
+"""Functions that all ways of making unanswerable examples share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def plain(text: str) -> str:
-    """Return a text as it is compared with others: without regard to case and to what kind of blanks it has."""
+    """Return a text for comparison: case-folded, with single spaces for all white space."""
     return " ".join(text.split()).casefold()
 
 
 def plain_answers(example: Example) -> list[str]:
-    """Return the answers of an example, :func:`plain`; none where it has no label that can be used.
+    """Return the answers of an example, :func:`plain`; an empty list if it has no usable label.
 
-    Where one does not stand in the context, none can be: that another context lacks it would say nothing.
+    If one answer cannot be found in the context, none is usable: that it is not in another context means nothing.
     """
     if example.error is not None or example.is_odd:
         return []
@@ -33,16 +33,16 @@ def plain_answers(example: Example) -> list[str]:
 
 
 def asked_of(examples: Iterable[Example]) -> set[tuple[str, str | None]]:
-    """Return what is asked of which context, questions :func:`plain`: there the input itself tells the answer."""
+    """Return the pairs of :func:`plain` question and context in the input, which must not be made again."""
     return {(plain(example.question or ""), example.context) for example in examples}
 
 
 def unanswerable(example: Example, mark: str, *, question: str | None = None, context: str | None = None) -> Example:
-    """Return an example made of another that has no answer.
+    """Return a copy of an example that is labelled as unanswerable.
 
-    :param mark: stands behind the id
-    :param question: in place of its own
-    :param context: in place of its own
+    :param mark: suffix for the id
+    :param question: new question; ``None`` to keep its own
+    :param context: new context; ``None`` to keep its own
     """
     return example._replace(
         id=f"{example.id}#{mark}",

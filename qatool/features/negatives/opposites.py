@@ -1,4 +1,4 @@
-"""English words and what is said in their place to say the opposite, or at least something else."""
+"""Pairs of English words that mean the opposite of each other, or at least something different."""
 
 from __future__ import annotations
 
@@ -44,4 +44,4 @@ def _by_word(pairs: str) -> dict[str, tuple[str, ...]]:
 
 
 OPPOSITES = _by_word(_PAIRS)
-"""By word, in lower case."""
+"""The words that can replace a word, by word; all in lower case."""

@@ -1,8 +1,7 @@
-"""A question asked of another context that does not hold its answer.
+"""Unanswerable examples made by asking a question of another context that does not contain its answer.
 
 Source of the idea: Clark and Gardner, "Simple and Effective Multi-Paragraph Reading Comprehension" (2018). The other
-context is one that the file holds nearby, for files keep what belongs together together, and of those one that shares
-many of the question's words.
+context shares many words with the question, and is near its own in the file, where related contexts usually are.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ if TYPE_CHECKING:
     from qatool.schema import Example
 
 NEIGHBOURS = 40
-"""Distinct contexts, one after the other in the input, among which the other one is found."""
+"""How many consecutive distinct contexts form a block, within which the other context is chosen."""
 NEAREST = 3
-"""One of so many that share most words with the question is drawn."""
+"""The other context is drawn from so many that share most words with the question."""
 _WORD = re.compile(r"\w+")
 
 
 def with_other_contexts(examples: Iterable[Example], ratio: float, *, seed: int = 0) -> Iterator[Example]:
-    """Yield all examples, and for a share of the answerable ones another that asks the same of another context.
+    """Yield all examples, and after a share of the answerable ones a copy with another context.
 
-    Memory holds the examples of :data:`NEIGHBOURS` contexts.
+    The examples of :data:`NEIGHBOURS` contexts are in memory at a time.
 
-    :param ratio: examples made for each answerable one, in [0, 1]
-    :param seed: the same seed and input make the same examples
+    :param ratio: examples to make for each answerable one, in [0, 1]
+    :param seed: seed of the random choices; the same seed and input give the same examples
     """
     held: list[Example] = []
     contexts: set[str] = set()
@@ -49,7 +48,7 @@ def with_other_contexts(examples: Iterable[Example], ratio: float, *, seed: int 
 
 
 def _extended(examples: Sequence[Example], ratio: float, generator: Random) -> Iterator[Example]:
-    """Yield neighbouring examples, each followed by the one made of it, if any."""
+    """Yield the examples of a block, each followed by the one made from it, if any."""
     block = _Contexts([example for example in examples if example.context and example.error is None])
     for example in examples:
         yield example
@@ -62,7 +61,7 @@ def _extended(examples: Sequence[Example], ratio: float, generator: Random) -> I
 
 
 class _Contexts:
-    """Neighbouring contexts, and how many words of a question each holds."""
+    """The contexts of a block, ranked by the words that they share with a question."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         texts = dict.fromkeys(example.context or "" for example in examples)
@@ -73,15 +72,16 @@ class _Contexts:
         self._weight = {word: math.log(1 + len(self._words) / count) for word, count in found.items()}
 
     def other(self, example: Example, answers: Sequence[str], generator: Random) -> str | None:
-        """Return another context that holds none of the answers and is not asked the same, ``None`` without one.
+        """Return another context without any of the answers, of which the input does not ask the same question.
 
-        :param answers: plain
+        :param answers: answers to the question, :func:`plain`
+        :returns: ``None`` if there is no such context
         """
         question = plain(example.question or "")
         asked = set(_WORD.findall((example.question or "").lower()))
         ranked = sorted(
             (text for text in self._words if text != example.context),
-            # Exact: words come in another order in every process.
+            # fsum, as the order of words in a set differs from process to process, and with it the rounding of sum.
             key=lambda text: -math.fsum(self._weight[word] for word in asked & self._words[text]),
         )
         free = (
