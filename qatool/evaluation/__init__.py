@@ -1,1 +1,1 @@
-"""How good answers are: figures against references, calibration, and the report that shows them."""
+"""Evaluation of answers: figures against references, calibration, and the report."""

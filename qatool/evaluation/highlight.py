@@ -1,4 +1,4 @@
-"""An answer and its runners-up in their context: pieces of text, some of them marked."""
+"""Cut a context into pieces of text, marked where candidates are, for display."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _LONGEST_WORD = 20
 
 
 class Piece(NamedTuple):
-    """A stretch of a context."""
+    """A part of a context."""
 
     text: str
     rank: int | None = None
-    """0-based rank of the best candidate it belongs to; ``None``: of none."""
+    """0-based rank of the best candidate that contains the piece; ``None`` if none does."""
     is_gap: bool = False
-    """Whether it stands for context left out."""
+    """Whether the piece stands for omitted context."""
 
 
 def pieces(context: str, spans: Sequence[tuple[int, int]], *, around: int) -> list[Piece]:
-    """Cut a context into pieces, and leave out what is far from all candidates.
+    """Cut a context into pieces, and omit text far from all candidates.
 
-    :param spans: half-open ranges of the candidates, best first; where they overlap the better one is shown
-    :param around: characters kept either side of each; without spans, the first ``2 * around``
+    :param spans: half-open ranges of the candidates, best first; where they overlap, the better one is marked
+    :param around: characters kept on either side of each candidate; without spans, the first ``2 * around`` are kept
     """
     ranges = _ranges(context, spans, around)
     found: list[Piece] = []
@@ -47,7 +47,7 @@ def pieces(context: str, spans: Sequence[tuple[int, int]], *, around: int) -> li
 
 
 def _ranges(context: str, spans: Sequence[tuple[int, int]], around: int) -> list[tuple[int, int]]:
-    """Return the ranges to show, in order, none touching another."""
+    """Return the ranges to show, in order and with gaps in between."""
     wanted = sorted((_back(context, start - around), _forth(context, end + around)) for start, end in spans)
     ranges: list[tuple[int, int]] = []
     for first, end in wanted or [(0, _forth(context, 2 * around))]:
@@ -59,7 +59,7 @@ def _ranges(context: str, spans: Sequence[tuple[int, int]], around: int) -> list
 
 
 def _back(context: str, place: int) -> int:
-    """Return the start of the word at ``place``, unless that is far."""
+    """Return the start of the word at ``place``, or ``place`` if the start is far."""
     if place <= 0:
         return 0
     for at in range(place, max(0, place - _LONGEST_WORD), -1):
@@ -69,7 +69,7 @@ def _back(context: str, place: int) -> int:
 
 
 def _forth(context: str, place: int) -> int:
-    """Return the end of the word at ``place``, unless that is far."""
+    """Return the end of the word at ``place``, or ``place`` if the end is far."""
     if place >= len(context):
         return len(context)
     for at in range(place, min(len(context), place + _LONGEST_WORD)):

@@ -1,1 +1,1 @@
-"""Figures of answers: EM and F1 and what they depend on, curves, calibration, comparison."""
+"""Measures of answers: EM, F1 and their slices, curves, calibration, comparison."""

@@ -1,7 +1,7 @@
-"""Bootstrap intervals of means (Efron 1979, percentile method), at any size.
+"""Bootstrap intervals of means (Efron 1979, percentile method), for any number of rows.
 
-EM and F1 take few distinct values, so a resample is one draw from the multinomial distribution of their counts: the
-same distribution as drawing rows, at a cost that does not grow with their number.
+EM and F1 have few distinct values, so a resample is one draw from the multinomial distribution of their counts. That
+is the same distribution as drawing rows, at a cost that does not grow with the number of rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 
 
 def resampled_means(values: NDArray[np.float64], resamples: int) -> NDArray[np.float64]:
-    """Return the means of bootstrap resamples ``(resamples,)``; the same values give the same means.
+    """Return the means of bootstrap resamples: ``(resamples,)``; the same values give the same means.
 
     :param values: ``(n,)``
     """
@@ -42,7 +42,7 @@ def resampled_means(values: NDArray[np.float64], resamples: int) -> NDArray[np.f
 
 
 def interval(values: NDArray[np.float64], resamples: int) -> Interval | None:
-    """Return the 95 % interval of the mean of ``values (n,)``; ``None`` of nothing."""
+    """Return the 95 % interval of the mean of ``values (n,)``, ``None`` if there are none."""
     if not len(values):
         return None
     low, high = np.percentile(resampled_means(values, resamples), _LEVELS)

@@ -1,9 +1,9 @@
-"""Fit what makes scores mean what they say: a temperature, how sure to be of an answer, then a no-answer threshold.
+"""Fit the calibration of scores: a temperature, slope and bias of the odds of an answer, and a no-answer threshold.
 
-A temperature divides all logits (Guo et al., "On Calibration of Modern Neural Networks", 2017). It is chosen by the
-negative log likelihood of what a score claims: that the best span is an exact match. That of an unanswerable question
-never is. Slope and bias turn a model's log odds of an answer into true ones (Platt, "Probabilistic Outputs for
-Support Vector Machines", 1999).
+A temperature divides all logits (Guo et al., "On Calibration of Modern Neural Networks", 2017). It minimises the
+negative log likelihood of what a score claims: that the best span is an exact match, which the best span of an
+unanswerable question never is. Slope and bias turn a model's log odds that there is an answer into calibrated ones
+(Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
 """
 
 from __future__ import annotations
@@ -32,32 +32,35 @@ _NEWTON_STEPS, _LEAST_STEP, _RIDGE = 50, 1e-8, 1e-9
 
 
 class Outcome(NamedTuple):
-    """What a model says of ``n`` labelled questions, at one temperature."""
+    """A model's output for ``n`` labelled questions, under one calibration."""
 
     best: Sequence[str | None]
-    """The best text of each, whatever the decision."""
+    """The text of the best span of each question, whatever the decision; ``None`` if there is no span."""
     score: NDArray[np.float64]
-    """``(n,)``, NaN where there is no span."""
+    """``(n,)``: score of the best span, NaN if there is none."""
     no_answer_score: NDArray[np.float64]
-    """``(n,)``"""
+    """``(n,)``: probability that there is no answer."""
 
 
 class Quality(NamedTuple):
-    """How good scores and decisions are."""
+    """The quality of scores and decisions."""
 
     nll: float
     """Mean negative log likelihood of the scores, in nats."""
     ece: float
-    """Calibration error of the scores."""
+    """Expected calibration error of the scores, in [0, 1]."""
     bins: list[Bin]
     exact: float
-    """Of the decisions, in per cent."""
+    """EM of the decisions, in per cent."""
     f1: float
-    """Likewise."""
+    """F1 of the decisions, in per cent."""
 
 
 class UnreachableError(ValueError):
-    """No threshold reaches the precision asked for; holds the best there is, in [0, 1]."""
+    """No threshold reaches the precision asked for.
+
+    :ivar best: the highest precision that a threshold reaches, in [0, 1]
+    """
 
     def __init__(self, best: float) -> None:
         super().__init__(f"the best precision is {best:.3f}")
@@ -72,9 +75,9 @@ def best_scores(outcome: Outcome, expected: Sequence[Expected]) -> Scores:
 def likelihood(
     outcome: Outcome, expected: Sequence[Expected], among: NDArray[np.bool_] | slice = slice(None)
 ) -> float:
-    """Return the mean negative log likelihood that the scores give to what is true of the best spans, in nats.
+    """Return the mean negative log likelihood, under the scores, of which best spans are right, in nats.
 
-    :param among: ``(n,)``, the questions that count; all where none are named
+    :param among: ``(n,)``: the questions to average over; default: all
     """
     claimed = np.clip(np.nan_to_num(outcome.score), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
     right = _right(outcome, expected) > 0
@@ -82,15 +85,15 @@ def likelihood(
 
 
 def _right(outcome: Outcome, expected: Sequence[Expected]) -> NDArray[np.float64]:
-    """Return whether each best text is right, ``(n,)``; that of an unanswerable question never is."""
+    """Return 1 for each best text that is right, else 0: ``(n,)``; that of an unanswerable question never is."""
     has_answer = np.array([right.has_answer for right in expected])
     return np.where(has_answer, best_scores(outcome, expected).exact, 0.0)
 
 
 def fit_temperature(loss: Callable[[float], float]) -> float:
-    """Return the temperature of least loss, by golden-section search over its logarithm.
+    """Return the temperature of the smallest loss, by golden-section search over its logarithm.
 
-    :param loss: has one minimum between the least and the largest temperature
+    :param loss: function of the temperature, with one minimum between the lowest and the highest
     """
     low, high = math.log(LEAST_TEMPERATURE), math.log(LARGEST_TEMPERATURE)
     left, right = high - _SHRINK * (high - low), low + _SHRINK * (high - low)
@@ -108,13 +111,14 @@ def fit_temperature(loss: Callable[[float], float]) -> float:
 
 
 def fit_answerable(log_odds: NDArray[np.float64], has_answer: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return slope and bias of the true log odds of an answer against a model's, by Platt's method.
+    """Return slope and bias of the true log odds of an answer as a function of a model's, by Platt's method.
 
-    Newton's steps, each halved until it gains. Targets are drawn in a little from 0 and 1, as Platt proposes, so that
-    odds which tell all questions apart do not end in an infinite slope. Odds that tell the wrong way get slope 0.
+    The fit uses Newton's method; each step is halved until it reduces the loss. Targets are moved a little away from
+    0 and 1, as Platt proposes, so that odds which separate all questions do not lead to an infinite slope. If the
+    odds point the wrong way, the slope is 0.
 
-    :param log_odds: ``(n,)``, those that are not finite do not count
-    :param has_answer: ``(n,)``
+    :param log_odds: ``(n,)``: the model's log odds of an answer; those that are not finite are ignored
+    :param has_answer: ``(n,)``: whether the question has an answer
     """
     there = np.isfinite(log_odds)
     answered, unanswered = int(has_answer[there].sum()), int((~has_answer[there]).sum())
@@ -142,7 +146,7 @@ def fit_answerable(log_odds: NDArray[np.float64], has_answer: NDArray[np.bool_])
 
 
 def fit_threshold(outcome: Outcome, expected: Sequence[Expected]) -> Threshold:
-    """Return the no-answer threshold of the best F1."""
+    """Return the no-answer threshold with the best F1, and that F1."""
     return applicable_threshold(
         best_scores(outcome, expected).f1,
         outcome.no_answer_score,
@@ -152,10 +156,10 @@ def fit_threshold(outcome: Outcome, expected: Sequence[Expected]) -> Threshold:
 
 
 def fit_precision(outcome: Outcome, expected: Sequence[Expected], precision: float) -> Threshold:
-    """Return the threshold that answers most while this share of the answers given is exact, and that share.
+    """Return the threshold that answers most questions with at least this precision, and its precision.
 
-    :param precision: in [0, 1]
-    :raises UnreachableError: no threshold does
+    :param precision: share of exact matches among the answers given, in [0, 1]
+    :raises UnreachableError: no threshold reaches it
     """
     answered = _answered(outcome)
     right = _right(outcome, expected)[answered]
@@ -173,9 +177,9 @@ def fit_precision(outcome: Outcome, expected: Sequence[Expected], precision: flo
 
 
 def decided(outcome: Outcome, threshold: float | None) -> list[str | None]:
-    """Return the answers given, ``None`` for none.
+    """Return the answers given, ``None`` for "no answer".
 
-    :param threshold: no answer is decided above it; ``None``: always answer
+    :param threshold: highest no-answer score at which an answer is given; ``None``: always answer
     """
     given = _answered(outcome)
     if threshold is not None:
@@ -184,9 +188,9 @@ def decided(outcome: Outcome, threshold: float | None) -> list[str | None]:
 
 
 def quality(outcome: Outcome, expected: Sequence[Expected], threshold: float | None) -> Quality:
-    """Return how good the scores are, and the decisions at a threshold.
+    """Return the quality of the scores, and of the decisions at a threshold.
 
-    :param threshold: no answer is decided above it; ``None``: always answer
+    :param threshold: highest no-answer score at which an answer is given; ``None``: always answer
     """
     exact, f1 = score(decided(outcome, threshold), expected, "squad2.0")
     there = ~np.isnan(outcome.score)

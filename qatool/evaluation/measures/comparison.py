@@ -1,4 +1,4 @@
-"""Two sets of answers to the same questions: is the other better, and which answers changed."""
+"""Compare two sets of answers to the same questions: which is better, and which answers changed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def compare(first: Judged, other: Judged, *, resamples: int, partial: bool) -> dict[str, Any]:
-    """Return what the other answers gain, by a paired bootstrap over questions, and each answer that changed.
+    """Return the gain of the other answers, by a paired bootstrap over questions, and each answer that changed.
 
-    :param partial: compare what both answer
-    :raises InputError: the two answer different questions
+    :param resamples: resamples of the bootstrap
+    :param partial: whether to compare only the questions that both answer, instead of raising an error
+    :raises InputError: questions of the first are missing from the other, or all are
     """
     place = {name: row for row, name in enumerate(other.answers.ids)}
     at = np.array([place.get(name, -1) for name in first.answers.ids], dtype=np.int64)
@@ -40,7 +41,7 @@ def compare(first: Judged, other: Judged, *, resamples: int, partial: bool) -> d
 
 
 def _gain(differences: NDArray[np.float64], resamples: int) -> dict[str, Any]:
-    """Return the mean of paired differences, its interval, and the share of resamples in which it is above 0."""
+    """Return the mean of paired differences, its interval, and the share of resamples with a mean above 0."""
     means = resampled_means(differences, resamples)
     return {
         "gain": float(differences.mean()),

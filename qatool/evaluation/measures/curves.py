@@ -1,4 +1,4 @@
-"""What a threshold would do: the official no-answer analysis of SQuAD 2.0, and precision and recall by score.
+"""Effects of thresholds: the official no-answer analysis of SQuAD 2.0, and precision and recall by score.
 
 Source: ``find_best_thresh`` and ``make_precision_recall_eval`` of the official evaluation script 2.0.
 """
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 class Threshold(NamedTuple):
-    """The best a no-answer threshold can do."""
+    """A no-answer threshold, and what it achieves."""
 
     value: float
-    """Mean score, in per cent."""
+    """Mean EM, mean F1 or precision at the threshold, in per cent."""
     threshold: float
-    """No answer is decided above it."""
+    """Highest no-answer score at which an answer is given."""
 
 
 class PrecisionRecall(NamedTuple):
-    """Precision and recall of the answers kept, from the strictest threshold to the loosest; ``p`` points."""
+    """Precision and recall of the answers kept at ``p`` thresholds, from the strictest to the loosest."""
 
     threshold: NDArray[np.float64]
-    """``(p,)``: the least confidence (or the highest no-answer score) that is kept."""
+    """``(p,)``: the lowest score (or highest no-answer score) of the answers kept."""
     precision: NDArray[np.float64]
     """``(p,)``"""
     recall: NDArray[np.float64]
     """``(p,)``"""
     kept: NDArray[np.int64]
-    """``(p,)``: answers kept."""
+    """``(p,)``: number of answers kept."""
     area: float
     """Area under the curve as a sum of steps (average precision)."""
 
@@ -45,14 +45,15 @@ def best_threshold(
     has_answer: NDArray[np.bool_],
     rejected: NDArray[np.bool_],
 ) -> Threshold:
-    """Return the best mean score any threshold gives, and the first threshold that does.
+    """Return the best mean score of any threshold, and the first threshold that reaches it.
 
-    As in the script, a threshold may fall between rows of equal no-answer score, in the order they stand in.
+    As in the official script, a threshold may fall between rows of equal no-answer score, in their given order.
 
-    :param scores: ``(n,)``, EM or F1 of the best text
+    :param scores: ``(n,)``: EM or F1 of the best text
     :param no_answer_score: ``(n,)``
     :param answered: ``(n,)``: whether there is a best text
-    :param rejected: ``(n,)``: rows that cannot be right
+    :param has_answer: ``(n,)``: whether the question has an answer
+    :param rejected: ``(n,)``: whether the row was rejected, and so cannot be right
     """
     gain = np.where(has_answer, scores, -(answered & ~rejected).astype(np.float64))
     order = np.argsort(no_answer_score, kind="stable")
@@ -72,8 +73,9 @@ def applicable_threshold(
 ) -> Threshold:
     """Return the best mean score of a threshold that keeps rows of equal no-answer score together.
 
-    The threshold lies half-way between the last score it keeps and the first it does not: the middle of the gap
-    serves new data best. Of equally good ones, the one that answers most.
+    The threshold lies half-way between the highest score it keeps and the lowest it does not, as the middle of the
+    gap generalises best. Of equally good thresholds, the one that answers most questions is returned. Parameters are
+    those of :func:`best_threshold`.
     """
     gain = np.where(has_answer, scores, -answered.astype(np.float64))
     order = np.argsort(no_answer_score, kind="stable")
@@ -89,23 +91,24 @@ def applicable_threshold(
 
 
 def between(below: float, above: float) -> float:
-    """Return the threshold half-way between two no-answer scores, that tells them apart in single precision, too."""
+    """Return the threshold half-way between two no-answer scores, or ``below`` if single precision is too coarse."""
     middle = float(below + above) / 2
     return middle if np.float32(middle) < np.float32(above) else float(below)
 
 
 def threshold_text(threshold: float) -> str:
-    """Return a threshold for the screen: with the digits that single precision has, in which it is compared."""
+    """Return a threshold as text, with the digits of single precision, in which it is compared."""
     return str(np.float32(threshold))
 
 
 def precision_recall(
     correct: NDArray[np.float64], doubt: NDArray[np.float64], *, has_answer: NDArray[np.bool_]
 ) -> PrecisionRecall:
-    """Keep answers in order of rising doubt; a point wherever a threshold can stand.
+    """Return precision and recall of the answers with least doubt, with a point for each distinct doubt.
 
     :param correct: ``(n,)``: EM or F1 of the best text
-    :param doubt: ``(n,)``: no-answer score, or minus the answer's score
+    :param doubt: ``(n,)``: no-answer score, or the answer's score negated
+    :param has_answer: ``(n,)``: whether the question has an answer
     """
     order = np.argsort(doubt, kind="stable")
     ordered = doubt[order]
@@ -119,7 +122,7 @@ def precision_recall(
 
 
 def thinned(curve: PrecisionRecall, points: int) -> list[dict[str, float]]:
-    """Return at most ``points`` points of a curve, evenly spread over the answers kept."""
+    """Return at most ``points`` points of a curve, evenly spread over its points."""
     wanted = np.linspace(0, len(curve.kept) - 1, min(points, len(curve.kept))).round().astype(np.int64)
     return [
         {

@@ -1,4 +1,4 @@
-"""All figures of an evaluation, under the names of the official SQuAD scripts where those have one."""
+"""All figures of an evaluation, with the names of the official SQuAD scripts where they have one."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 CURVE_POINTS = 101
 RECALL_RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
 _RANGES = {"answer_length", "windows"}
-"""Slices that are ranges of numbers."""
+"""Names of the slices that are ranges of numbers."""
 
 
 def figures(judged: Judged, *, resamples: int, slice_by: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the figures of judged answers; means are in per cent, all else in [0, 1].
+    """Return the figures of judged answers; means are in per cent, scores and errors in [0, 1].
 
-    :param resamples: of the bootstrap behind each interval
-    :param slice_by: columns to slice by, besides the built-in slices
+    :param resamples: resamples of the bootstrap for each interval
+    :param slice_by: columns to slice by, in addition to the built-in slices
     """
     answers = judged.answers
     found = {
@@ -82,7 +82,7 @@ def _official(judged: Judged) -> dict[str, Any]:
 
 
 def _per_cent(values: NDArray[np.float64]) -> float:
-    # One after the other, as the official script adds: numpy's pairs differ in the last digit.
+    # Summed sequentially, as by the official script: numpy's pairwise sum differs in the last digit.
     return 100.0 * float(sum(values.tolist())) / len(values)
 
 
@@ -96,7 +96,7 @@ def _intervals(judged: Judged, resamples: int) -> dict[str, Any]:
 
 
 def _thresholds(judged: Judged, no_answer_score: NDArray[np.float64]) -> dict[str, Any]:
-    """Return what the best no-answer thresholds would give, and the official areas under precision and recall."""
+    """Return the best no-answer thresholds with their scores, and the official areas under precision and recall."""
     found: dict[str, Any] = {}
     for name, values in zip(("exact", "f1"), judged.best, strict=True):
         best = best_threshold(
@@ -115,7 +115,7 @@ def _thresholds(judged: Judged, no_answer_score: NDArray[np.float64]) -> dict[st
 
 
 def _confidence(judged: Judged, score: NDArray[np.float64]) -> dict[str, Any]:
-    """Return precision and recall by score, and whether confidence means what it says."""
+    """Return precision and recall by score, and the calibration error; empty if there are no scores."""
     rows = ~np.isnan(score)
     if not rows.any():
         return {}

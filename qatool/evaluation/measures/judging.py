@@ -1,4 +1,4 @@
-"""Answers joined with their references by id, and judged one by one."""
+"""Join answers with their references by id, and score each answer."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """``n`` answers that have a reference, in the order of the answers, and how right they are."""
+    """The ``n`` answers that have a reference, in the order of the answers, with their scores."""
 
     answers: AnswerSet
     references: Sequence[tuple[str, ...]]
     expected: Sequence[Expected]
     questions: Sequence[str | None]
     extra: Mapping[str, Sequence[Any]]
-    """Values of further columns, from the references or else the answers."""
+    """Values of further columns, from the references or, if they lack the column, from the answers."""
     has_answer: NDArray[np.bool_]
-    """``(n,)``: whether the question can be answered."""
+    """``(n,)``: whether the question has an answer."""
     decided: Scores
-    """Of the decisions."""
+    """Scores of the decisions."""
     best: Scores
-    """Of the best texts, whatever was decided."""
+    """Scores of the best texts, whatever was decided."""
     without_reference: int
+    """Number of answers without a reference, which are left out."""
     without_answer: int
+    """Number of references without an answer, which are left out."""
     rules: Rules
 
     @property
@@ -58,11 +60,12 @@ def _filled(texts: Sequence[str | None]) -> NDArray[np.bool_]:
 
 
 def judge(answers: AnswerSet, references: References, *, path: str, partial: bool, rules: Rules) -> Judged:
-    """Join answers with references and compare them.
+    """Join answers with references by id, and score them.
 
-    :param path: of the answers, for messages
-    :param partial: leave out what has no counterpart
-    :raises InputError: something has no counterpart, or nothing has; or the rules know no unanswerable questions
+    :param path: path of the answers, for messages
+    :param partial: whether to leave out answers and references without a counterpart, instead of raising an error
+    :raises InputError: an answer or a reference has no counterpart, or none has one; or there are unanswerable
+        questions, which the rules of SQuAD 1.1 do not allow
     """
     place = {name: row for row, name in enumerate(references.ids)}
     at = np.fromiter((place.get(name, -1) for name in answers.ids), np.int64, len(answers))
@@ -110,7 +113,7 @@ def _scores(answers: AnswerSet, expected: Sequence[Expected], rules: Rules) -> t
         again = score([answers.decided[row] for row in other], [expected[row] for row in other], rules)
         decided.exact[other], decided.f1[other] = again
     if answers.exceeds is not None:
-        # As the official script has it: right where there is no answer, also of references that normalise to nothing.
+        # As in the official script, "no answer" is right only where there is no reference, even an empty one.
         unanswerable = np.array([not right.has_answer for right in expected], dtype=np.float64)
         for values in decided:
             values[answers.exceeds] = unanswerable[answers.exceeds]
@@ -120,7 +123,7 @@ def _scores(answers: AnswerSet, expected: Sequence[Expected], rules: Rules) -> t
 
 
 def _unmatched(answers: AnswerSet, references: References, at: NDArray[np.int64], path: str) -> list[str]:
-    """Return a line for answers without reference and one for references without answer."""
+    """Return a message about answers without a reference, one about references without an answer, or both."""
     lines = []
     remedy = "add --partial to evaluate what matches"
     if len(lost := np.flatnonzero(at < 0)):

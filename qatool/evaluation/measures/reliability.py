@@ -1,7 +1,7 @@
-"""Whether scores mean what they say: reliability bins and the expected calibration error.
+"""Calibration of scores: reliability bins and the expected calibration error.
 
-A score is the probability that the best span is right, whatever was decided in the end; right is an exact match, so
-the best span of an unanswerable question never is.
+A score is the probability that the best span is right, whatever the decision. A span is right if it is an exact
+match; the best span of an unanswerable question never is.
 
 Source: Naeini et al. (2015) with bins of equal mass instead of equal width (Nixon et al., 2019).
 """
@@ -19,24 +19,27 @@ N_BINS = 15
 
 
 class Bin(NamedTuple):
-    """Answers of like confidence."""
+    """A group of answers with similar scores."""
 
     total: int
+    """Number of answers."""
     confidence: float
-    """Mean, in [0, 1]."""
+    """Mean score, in [0, 1]."""
     exact: float
-    """Share that is right, in [0, 1]."""
+    """Share of exact matches, in [0, 1]."""
     lowest: float
+    """Lowest score."""
     highest: float
+    """Highest score."""
 
 
 def reliability_bins(
     confidence: NDArray[np.float64], exact: NDArray[np.float64], *, n_bins: int = N_BINS
 ) -> list[Bin]:
-    """Cut answers, sorted by confidence, into bins of equal mass.
+    """Return bins of equally many answers, sorted by score.
 
-    :param confidence: ``(n,)`` in [0, 1]
-    :param exact: ``(n,)``: EM, 0 for unanswerable questions
+    :param confidence: ``(n,)``: scores, in [0, 1]
+    :param exact: ``(n,)``: EM of the best spans, 0 for unanswerable questions
     """
     order = np.argsort(confidence, kind="stable")
     bins = []
@@ -56,6 +59,6 @@ def reliability_bins(
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the expected calibration error: the mean gap between confidence and EM, weighted by mass."""
+    """Return the expected calibration error: the mean gap between score and EM, weighted by number of answers."""
     total = sum(one.total for one in bins)
     return sum(one.total * abs(one.confidence - one.exact) for one in bins) / max(1, total)

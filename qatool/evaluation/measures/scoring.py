@@ -1,7 +1,7 @@
-"""EM and F1 of many answers, as the official SQuAD scripts compute them; each text is normalised once.
+"""EM and F1 of many answers, as in the official SQuAD scripts; each text is normalised only once.
 
-The scripts differ in one point: 2.0 passes over references that normalise to nothing and takes two empty texts for
-the same, 1.1 gives two empty texts the F1 0.
+The scripts differ in texts that normalise to nothing: 2.0 ignores such references and counts two empty texts as
+equal, 1.1 gives two empty texts an F1 of 0.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ class Scores(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What is right for one question: its references, normalised, the distinct ones."""
+    """The correct answers to one question."""
 
     texts: tuple[str, ...]
+    """The distinct references, normalised; an empty text if there is none."""
     has_answer: bool
 
 
 def expected_answers(references: Iterable[tuple[str, ...]], rules: Rules) -> list[Expected]:
-    """Return what is right for each question."""
+    """Return the correct answers to each question."""
     found = []
     for texts in references:
         distinct = tuple(dict.fromkeys(map(normalize, texts)))
@@ -48,11 +49,11 @@ def expected_answers(references: Iterable[tuple[str, ...]], rules: Rules) -> lis
 
 
 def score(texts: Iterable[str | None], expected: Sequence[Expected], rules: Rules) -> Scores:
-    """Compare answers with what is right.
+    """Return EM and F1 of answers.
 
     :param texts: ``n`` answers, ``None`` or empty for "no answer"
     """
-    # Pairs of equal floats and many of them: two flat lists are quickest.
+    # Two flat lists are quicker than a list of pairs.
     exact: list[float] = []
     f1: list[float] = []
     empty_f1 = float(rules == "squad2.0")
@@ -70,11 +71,12 @@ def score(texts: Iterable[str | None], expected: Sequence[Expected], rules: Rule
 def hit_ranks(
     candidates: Iterable[list[str]], expected: Sequence[Expected], first_is_hit: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Return the 0-based rank of the first candidate that is an exact match, ``-1`` where none is: ``(n,)``.
+    """Return the 0-based rank of the first candidate that is an exact match, or ``-1``: ``(n,)``.
 
     Unanswerable questions have no such candidate.
 
-    :param first_is_hit: ``(n,)``: what is known already of the first candidates
+    :param candidates: ranked candidates of each question
+    :param first_is_hit: ``(n,)``: whether the first candidate is an exact match
     """
     ranks = [
         -1 if not right.has_answer else 0 if hit else _first_match(texts, right.texts)

@@ -1,4 +1,4 @@
-"""Figures by kind of question: which questions, answers and documents are hard."""
+"""Figures by slices of the questions, which show what kinds of questions, answers and documents are hard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qatool.evaluation.measures.scoring import Scores
 
 LARGEST = 20
-"""Values of a column that get a line of their own; the rest share one."""
+"""Most values of a column with a slice of their own; the other values share one."""
 REST = "(other values)"
 
 _WORD = re.compile(r"\b(?:how (?:many|much)|how|what|whom?|whose|when|where|which|why)\b")
@@ -25,7 +25,7 @@ _SAME = {"whom": "who", "whose": "who", "how much": "how many"}
 
 
 def question_words(questions: Iterable[str | None]) -> list[str | None]:
-    """Return the first question word of each question, ``other`` without one, ``None`` without a question."""
+    """Return the first question word of each question; ``other`` if it has none, ``None`` for a missing question."""
     return [None if text is None else _question_word(text) for text in questions]
 
 
@@ -35,14 +35,14 @@ def _question_word(text: str) -> str:
 
 
 def answer_lengths(references: Iterable[tuple[str, ...]]) -> list[str | None]:
-    """Return the length of each first reference, in words, as a range."""
+    """Return the length in words of each question's first reference, as a range; ``no answer`` without one."""
     return [_range(len(texts[0].split()), (1, 3, 7, 15), "word") if texts else "no answer" for texts in references]
 
 
 def window_counts(n_windows: NDArray[np.float64]) -> list[str | None]:
-    """Return how many windows each example has, as a range.
+    """Return the number of windows of each example, as a range; ``None`` if unknown.
 
-    :param n_windows: ``(n,)``, NaN where unknown
+    :param n_windows: ``(n,)``: numbers of windows, NaN if unknown
     """
     ranges = (1, 3, 9, 29)
     return [None if count != count else _range(int(count), ranges, "window") for count in n_windows.tolist()]
@@ -58,19 +58,20 @@ def _range(number: int, ends: Sequence[int], noun: str) -> str:
 
 
 def by_number(slices: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the figures of ranges in the order of their numbers, behind what has none."""
+    """Return the figures of ranges in the order of their numbers, after those without a number."""
     return sorted(slices, key=lambda one: int((re.match(r"\d+", one["value"]) or ["-1"])[0]))
 
 
 def column_values(values: Iterable[Any]) -> list[str | None]:
-    """Return the values of a column as text; a missing one is ``null``."""
+    """Return the values of a column as text, ``null`` for missing ones."""
     return ["null" if value is None else value if isinstance(value, str) else str(value) for value in values]
 
 
 def sliced(labels: Sequence[str | None], scores: Scores, resamples: int) -> list[dict[str, Any]]:
     """Return figures for each label, the most frequent first.
 
-    :param labels: of the ``n`` answers; ``None`` belongs to no slice
+    :param labels: labels of the ``n`` answers; an answer with ``None`` is in no slice
+    :param resamples: resamples of the bootstrap for each interval
     """
     known = np.array([row for row, label in enumerate(labels) if label is not None], dtype=np.int64)
     if not len(known):

@@ -1,4 +1,4 @@
-"""Do the windows chosen of long documents hold the answer? Counted for every number of windows one might read."""
+"""Count how often the windows chosen from long documents contain the answer, for several numbers of windows read."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
     from qatool.windows.tokenizer import PairTokenizer
 
 READ: tuple[MaxWindows, ...] = (1, 2, 3, 4, 5, 6, 8, 12, 16, "auto")
-"""Windows read: ``--max-windows``."""
+"""Values of ``--max-windows`` to try."""
 _CHUNK = 64
-"""Examples at a time; bounds memory."""
+"""Examples in memory at a time."""
 Spans = list[tuple[int, int]]
 
 
 def window_recall(examples: Iterable[Example], *, tokenizer: PairTokenizer, size: WindowSize) -> dict[str, Any]:
-    """Return how often a window that is read holds a whole accepted answer, for each number of windows read.
+    """Return how often a window that is read contains an accepted answer whole, for each number of windows read.
 
-    Counts answerable questions of documents with more windows than are always read; a label that does not fit its
-    context, and an example that is bad, is passed over.
+    Only answerable questions about long documents count, as short ones are always read whole. Bad examples, and those
+    with a label that does not fit its context, are skipped.
 
-    :returns: ``questions``, ``windows`` of theirs on average, ``read``: in per cent, by ``--max-windows``, and
-        ``auto_windows``: how many ``auto`` reads on average
+    :returns: ``questions``: their number; ``windows``: their mean number of windows; ``auto_windows``: the mean
+        number of windows or passages that ``auto`` reads; ``read``: share of questions with a hit, in per cent, by
+        ``--max-windows``
     """
     hits = np.zeros(len(READ), dtype=np.int64)
     questions = windows = auto_windows = 0
@@ -68,7 +69,7 @@ def window_recall(examples: Iterable[Example], *, tokenizer: PairTokenizer, size
 
 
 def _spans(example: Example) -> Spans:
-    """Return where the accepted answers of an example stand, none where it cannot be used."""
+    """Return the ranges of an example's accepted answers in its context, in code points; none if it is unusable."""
     if example.error is not None or example.is_odd:
         return []
     try:
@@ -80,7 +81,7 @@ def _spans(example: Example) -> Spans:
 
 
 def _holds(examples: WindowedExamples, answers: Sequence[Spans]) -> NDArray[np.bool_]:
-    """Return for each example whether one of its windows covers one of its answers: ``(n,)``."""
+    """Return, for each example, whether one of its windows covers one of its answers: ``(n,)``."""
     windows, offsets = examples.windows, examples.contexts.offset_mapping
     if offsets is None:
         raise ValueError("offsets are needed of contexts")

@@ -1,1 +1,1 @@
-"""What is evaluated: answers and references, of whatever layout, and the contexts they are from."""
+"""Read the files of an evaluation: answers and references in any layout, and the contexts of answers."""

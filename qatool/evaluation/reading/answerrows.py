@@ -1,4 +1,4 @@
-"""Single rows of an answers file, all columns of them."""
+"""Read single rows of a file of answers, with all their columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LINE_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", 
 
 
 def is_answers(path: Location) -> bool:
-    """Whether a path looks like answers that qatool extract wrote: by its columns, or those of its first line.
+    """Return whether a path looks like answers from qatool extract, by its columns or by the keys of its first line.
 
     :raises InputError: a file of lines cannot be read
     """
@@ -47,15 +47,15 @@ def is_answers(path: Location) -> bool:
 
 
 def _sources(path: Location) -> list[Source]:
-    # The text of a signed address is not the address.
+    # uri, because the text of a signed URL lacks the signature.
     return resolve([path.uri if isinstance(path, ObjectPath) else str(path)])
 
 
 def find_answer(path: Location, *, row: int | None, name: str | None) -> tuple[int, dict[str, Any]]:
-    """Return the place of an answer and its columns; the first one by default.
+    """Return the 0-based row of an answer and its columns; by default of the first answer.
 
-    :param row: 0-based
-    :param name: an id, or where none has it, that of a question, whose first answer it is then
+    :param row: 0-based row; ``None`` if not given
+    :param name: id of the answer or, if no answer has it, ``question_id`` of which to return the first answer
     :raises InputError: there is no such answer, or the file cannot be read
     """
     passed = 0
@@ -76,9 +76,9 @@ def find_answer(path: Location, *, row: int | None, name: str | None) -> tuple[i
 
 
 def answers_at(path: Location, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return the columns of some answers by their 0-based place.
+    """Return the columns of some answers, by row.
 
-    :param rows: ascending
+    :param rows: 0-based rows, ascending
     :raises InputError: the file cannot be read
     """
     found: dict[int, dict[str, Any]] = {}
@@ -107,10 +107,10 @@ _Found = tuple[int, dict[str, Any]]
 
 
 def _in_parquet(source: Source, row: int | None, name: str | None, column: str) -> tuple[_Found | None, int]:
-    """Return the row looked for, and how many there are.
+    """Return the row looked for, if it is in this file, and the number of rows passed.
 
-    :param row: 0-based
-    :param name: what ``column`` holds there
+    :param row: 0-based row, used if ``name`` is not given
+    :param name: value to look for in ``column``
     """
     passed = 0
     with reading(source), open_parquet(source.path) as file:
@@ -140,13 +140,13 @@ def _in_lines(source: Source, row: int | None, name: str | None, column: str) ->
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows as a file of lines has them, whatever times a kept column holds."""
+    """Return the rows of a table with the same values as from JSON Lines."""
     columns = (python_values(column, strict=False) for column in table.columns)
     return [_decoded(dict(zip(table.column_names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a row, its fingerprint as bytes again."""
+    """Return the columns of a row, with its fingerprint converted from hexadecimal digits to bytes."""
     mark = values.get("fingerprint")
     try:
         decoded = bytes.fromhex(mark) if isinstance(mark, str) else None

@@ -1,4 +1,4 @@
-"""Answers to evaluate: what ``qatool extract`` writes, or the ``{id: text}`` JSON of the official SQuAD scripts."""
+"""Read answers to evaluate: from ``qatool extract``, or the ``{id: text}`` JSON of the official SQuAD scripts."""
 
 from __future__ import annotations
 
@@ -34,36 +34,39 @@ _BATCH_ROWS = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerSet:
-    """Answers in the order of their file; ``n`` of them."""
+    """``n`` answers, in the order of their file."""
 
     ids: list[str]
     decided: list[str | None]
-    """The decision; ``None`` or empty: no answer."""
+    """The answers given; ``None`` or empty for "no answer"."""
     best: list[str | None]
-    """The best text whatever the decision, ``None`` where there is none."""
+    """The best texts, whatever the decisions; ``None`` if there is none."""
     rejected: NDArray[np.bool_]
-    """``(n,)``: rows that were never answered."""
+    """``(n,)``: whether the row was rejected, and so never answered."""
     score: NDArray[np.float64] | None
-    """``(n,)``: of the best text, NaN where there is none; ``None`` when the file has no scores."""
+    """``(n,)``: scores of the best texts, NaN if there is none; ``None`` if the file has no scores."""
     no_answer_score: NDArray[np.float64] | None
-    """``(n,)``, or ``None`` when the file has none."""
+    """``(n,)``, or ``None`` if the file has none."""
     is_single: bool = False
-    """Whether no-answer scores are of single precision, in which ``extract`` compares them with its threshold."""
+    """Whether no-answer scores have single precision, in which ``extract`` compares them with its threshold."""
     n_windows: NDArray[np.float64] | None
-    """``(n,)``, or ``None`` when the file does not tell."""
+    """``(n,)``: number of windows, NaN if unknown; ``None`` if the file has none."""
     candidates: list[pa.Array]
-    """Texts of the ranked candidates: chunks of lists of strings, ``n`` lists in all; empty when not told."""
+    """Texts of the ranked candidates: chunks of lists of strings, ``n`` lists in all; empty if the file has none."""
     questions: list[str | None]
     extra: Mapping[str, list[Any]]
     """Values of further columns that the file has."""
     exceeds: NDArray[np.bool_] | None = None
-    """``(n,)``: where a threshold asked for decided that there is no answer; ``None`` when none was."""
+    """``(n,)``: whether the score exceeds the threshold of :meth:`decided_at`; ``None`` if that was not called."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def decided_at(self, threshold: float) -> AnswerSet:
-        """Return the answers as they would be with this no-answer threshold."""
+        """Return the same answers, decided by this no-answer threshold.
+
+        :raises ValueError: there are no no-answer scores
+        """
         scores = self.no_answer_score
         if scores is None:
             raise ValueError("no no-answer scores to decide by")
@@ -104,10 +107,10 @@ def load_answers(
 ) -> AnswerSet:
     """Read answers from a file or a folder of parts.
 
-    :param no_answer_scores: a JSON file ``{id: score}`` beside answers in SQuAD's JSON
-    :param extra: further columns, left out where the file has none of that name
-    :param unique: whether they are to be known by their ids
-    :raises InputError: it cannot be read, holds no answers, or an id twice that is to be unique
+    :param no_answer_scores: a JSON file ``{id: score}``, used with answers in SQuAD's JSON
+    :param extra: further columns to read, if the file has them
+    :param unique: whether ids must be unique
+    :raises InputError: the file cannot be read, holds no answers, or has an id twice
     """
     sources = resolve([path])
     if [source.format for source in sources] == ["json"] and sources[0].compression is None:
@@ -127,7 +130,7 @@ def load_answers(
 
 
 class _Rows:
-    """Columns as they come in, row by row or batch by batch."""
+    """Collects the columns of answers, file by file and batch by batch."""
 
     def __init__(self, extra: Sequence[str]) -> None:
         self.texts: dict[str, list[Any]] = {name: [] for name in _TEXTS}
@@ -135,7 +138,7 @@ class _Rows:
         self.candidates: list[pa.Array] = []
         self.extra: dict[str, list[Any]] = {name: [] for name in extra}
         self.absent = {"candidates", *_NUMBERS, *extra}
-        """Columns that no file has had so far."""
+        """Columns that no file so far has had."""
         self.is_single = True
 
     def answers(self) -> AnswerSet:
@@ -191,7 +194,7 @@ def _read_parquet(source: Source, found: _Rows) -> None:
 
 
 def _values(column: pa.Array, name: str) -> list[Any]:
-    """Return the values of a column; ids are text, whatever they are in the file."""
+    """Return the values of a column; ids are converted to text."""
     values: list[Any] = (column.cast(pa.string()) if name == "id" else column).to_pylist()
     return values
 
@@ -202,8 +205,11 @@ def _numbers(column: pa.Array) -> NDArray[np.float64]:
 
 
 def _candidate_texts(column: pa.Array) -> pa.Array:
-    """Return lists of texts from lists of structs that hold nothing but texts; nulls become empty lists."""
-    # Arrow's own way to fill in for nulls imports pandas where that is installed.
+    """Return the texts of candidates as lists of strings; nulls become empty lists.
+
+    :param column: lists of structs that have only the field ``answer``
+    """
+    # Not by Arrow's own functions for filling nulls, which import pandas if it is installed.
     lengths = np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), column.flatten().field("answer"))
@@ -259,7 +265,12 @@ def _predictions(source: Source) -> AnswerSet:
 
 
 def _scored(answers: AnswerSet, path: str) -> AnswerSet:
-    """Return the answers with their no-answer scores, in the order of the scores: ties keep it, as officially."""
+    """Return the answers with their no-answer scores, in the order of the scores' file, as in the official script.
+
+    The order decides between equal scores.
+
+    :raises InputError: the file cannot be read, a score is not a number, or an answer has none
+    """
     scores = _read_mapping(location(path))
     place = {name: row for row, name in enumerate(answers.ids)}
     for name, score in scores.items():
@@ -279,13 +290,13 @@ def _scored(answers: AnswerSet, path: str) -> AnswerSet:
 
 
 def check_row(path: str, row: int, values: Mapping[str, Any], *, numbers: Sequence[str] = ()) -> None:
-    """Make sure that a row has what is shown of it: files that were changed afterwards may lack any of it.
+    """Check that a row of answers has all columns that are shown, as a file edited by others may lack some.
 
-    :param path: of the answers, for messages
-    :param row: 0-based
+    :param path: path of the answers, for messages
+    :param row: 0-based row, for messages
     :param values: its columns
-    :param numbers: columns that must hold one, unless the row was rejected
-    :raises InputError: something is missing or of another type; names the row
+    :param numbers: columns that must hold a number, unless the row was rejected
+    :raises InputError: a value is missing or has another type
     """
     missing = [f"no {name}" for name in ("question", "answer", "candidates", "error") if name not in values]
     if not missing and values["error"] is None:
@@ -310,7 +321,7 @@ def _are_candidates(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value of JSON is a finite number that a double can hold."""
+    """Return whether a value of JSON is a finite number that a double can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) <= sys.float_info.max  # as a NaN is not
@@ -319,7 +330,7 @@ def _is_number(value: object) -> bool:
 def _read_mapping(path: Location) -> dict[str, Any]:
     """Return the JSON object in a file.
 
-    :raises InputError: it cannot be read, is no object, or has a key twice
+    :raises InputError: the file cannot be read, holds no object, or has a key twice
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -349,19 +360,19 @@ def _check_unique(path: str, ids: list[str]) -> None:
 
 
 def made_of(path: str) -> dict[str, Any]:
-    """Return the options that decided answers, by name; empty where their file does not tell (only Parquet does)."""
+    """Return the options that decided the answers, by name; empty if unknown (only Parquet files have them)."""
     options = _about(path).get("options")
     return options if isinstance(options, dict) else {}
 
 
 def holds_best_only(path: str) -> bool | None:
-    """Whether answers are the best of each question over all documents; ``None`` where their file does not tell."""
+    """Return whether answers are the best of each question over all documents; ``None`` if unknown."""
     about = _about(path)
     return about.get("best_per") is not None if about else None
 
 
 def _about(path: str) -> dict[str, Any]:
-    """Return what a file of answers says of itself; empty where it says nothing."""
+    """Return the metadata ``qatool`` of a file of answers; empty if it has none."""
     source = next(iter(resolve([path])))
     if source.format != "parquet":
         return {}

@@ -1,4 +1,4 @@
-"""The contexts of answers, found again in the corpus they came from."""
+"""Find the contexts of answers in the corpus that they were extracted from."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """What is known of an answer whose context is wanted."""
+    """An answer whose context is to be found."""
 
     question: str
     document_id: str | None
-    """Of the document it was asked of, when questions came apart."""
+    """Id of the answer's document, if questions were given separately."""
 
 
 def find_contexts(
     sources: Sequence[Source], wanted: Mapping[bytes, Asked], *, column: Sequence[str] = ()
 ) -> dict[bytes, str]:
-    """Return the context of each wanted fingerprint that the corpus has; what has changed since is not found.
+    """Return the contexts of wanted answers, by fingerprint; those that have changed since are missing.
 
-    :param sources: rows with question and context, or documents when questions came apart
-    :param wanted: by fingerprint of question and context
+    :param sources: rows with question and context, or documents if questions were given separately
+    :param wanted: answers by fingerprint of question and context
     :param column: ``NEW=OLD``: read column OLD as NEW
     :raises InputError: a file cannot be read, or has no contexts
     """
@@ -64,5 +64,5 @@ def find_contexts(
 
 
 def _is_valid(text: str) -> bool:
-    """Whether a text is Unicode throughout; what holds a lone surrogate was never answered."""
+    """Return whether a text is valid Unicode; one with a lone surrogate was rejected, so that it has no answer."""
     return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)

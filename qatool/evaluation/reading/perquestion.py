@@ -1,4 +1,4 @@
-"""Answers of ``--best-per question`` as answers to the questions, whichever document they come from."""
+"""Judge answers from ``--best-per question`` by question, whichever document they come from."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from qatool.evaluation.reading.answers import AnswerSet
 
 QUESTION_ID = "question_id"
-"""Column of the answers, to be read as well."""
+"""Column of the answers that must be read for this."""
 
 
 def best_answer_to_each(answers: AnswerSet, references: Collection[str], *, path: str) -> AnswerSet:
-    """Return the best answer to each question under the question's id, where the references know those ids only.
+    """Return the best answer to each question with the question's id, if the references have only those ids.
 
-    The rows of a question stand together, answers first and the best one before others, as ``--best-per question``
-    writes them, and rejected rows at the end; where they do not, the answers are returned as they are.
+    ``--best-per question`` writes the rows of a question together, best answer first, and rejected rows at the end.
+    Answers in any other order are returned unchanged.
 
-    :param references: their ids
-    :param path: of the answers
-    :raises InputError: several questions have one id
+    :param references: ids of the references
+    :param path: path of the answers
+    :raises InputError: several questions have the same id
     """
     asked = answers.extra.get(QUESTION_ID)
     if asked is None or not all(isinstance(one, str) for one in compress(asked, ~answers.rejected)):
@@ -66,7 +66,7 @@ def best_answer_to_each(answers: AnswerSet, references: Collection[str], *, path
 
 
 def _is_no_better(answers: AnswerSet, row: int, before: int) -> bool:
-    """Whether a row may stand behind another among the best of a question."""
+    """Return whether a row may follow another one in the ranking of a question's answers."""
     if not answers.decided[row] or not answers.decided[before]:
-        return False  # where no document answers, one row says so
+        return False  # "no answer" is a single row, for a question without any answer
     return answers.score is None or bool(answers.score[row] <= answers.score[before])

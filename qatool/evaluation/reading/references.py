@@ -1,4 +1,4 @@
-"""The right answers: any labelled input, without its contexts."""
+"""Read references, the correct answers, from any labelled input; contexts are not needed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class References:
 
     ids: list[str]
     texts: list[tuple[str, ...]]
-    """Empty: the question has no answer."""
+    """The accepted texts of each question; empty if it has no answer."""
     questions: list[str | None]
     extra: Mapping[str, list[Any]]
     """Values of further columns that at least one row has."""
@@ -37,9 +37,9 @@ def load_references(
 ) -> References:
     """Read labelled rows; neither contexts nor offsets are needed.
 
-    :param column: ``NEW=OLD``: read column OLD as NEW
-    :param extra: further columns, left out where no row has them
-    :raises InputError: a file cannot be read, or a row is bad, not labelled, or has the id of another
+    :param column: ``NEW=OLD`` each: read column OLD as NEW
+    :param extra: further columns to read, if any row has them
+    :raises InputError: a file cannot be read, or a row is bad, not labelled, or has the id of another row
     :raises UsageError: the columns asked for contradict each other
     """
     columns = parse_columns(column, (), documents=False, others=True)
@@ -94,16 +94,18 @@ def _id(row: Row, given: Any, prefix: str, place: str) -> str:
 def _texts(fields: Mapping[str, Any], columns: InputColumns, place: str) -> tuple[str, ...]:
     """Return the accepted texts of a row.
 
-    :raises InputError: it is not labelled, or its labels contradict each other or cannot be read
+    :raises InputError: the row is not labelled, or its labels contradict each other or cannot be read
     """
     return accepted_texts(*(fields.get(columns.of(name)) for name in LABEL_FIELDS), place=place)
 
 
 def accepted_texts(answers: Any, impossible: Any, *, place: str) -> tuple[str, ...]:
-    """Return the texts that labels accept; none: the question has no answer.
+    """Return the texts that labels accept; empty if the question has no answer.
 
-    :param place: of the row, for messages
-    :raises InputError: the labels say nothing, contradict each other or cannot be read
+    :param answers: value of the field ``answers``
+    :param impossible: value of the field ``is_impossible``
+    :param place: place of the row, for messages
+    :raises InputError: the labels are missing, contradict each other or cannot be read
     """
     plain = _plain(answers)
     try:
@@ -118,9 +120,9 @@ def accepted_texts(answers: Any, impossible: Any, *, place: str) -> tuple[str, .
 
 
 def _plain(answers: Any) -> tuple[str, ...] | None:
-    """Return the texts of the usual layouts, whose offsets do not matter here; ``None`` for any other.
+    """Return the texts of answers in a usual layout, with or without offsets; ``None`` for any other value.
 
-    A cell of CSV may hold such a layout as JSON, or the text itself.
+    A CSV cell may contain such a layout as JSON, or the text itself.
     """
     if isinstance(answers, str) and answers.strip():
         try:

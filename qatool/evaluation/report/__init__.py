@@ -1,1 +1,1 @@
-"""One self-contained page that shows answers: figures, charts, and a choice of answers in their contexts."""
+"""The report: one self-contained HTML page with figures, charts, and a choice of answers in their contexts."""

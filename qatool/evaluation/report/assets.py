@@ -1,4 +1,4 @@
-"""Style and script of the report. The script reads text only and makes no markup."""
+"""Style and script of the report. The script only reads text, and creates no markup."""
 
 from __future__ import annotations
 

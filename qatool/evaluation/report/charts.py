@@ -1,4 +1,4 @@
-"""Charts as static SVG, drawn by matplotlib. Their colours are variables of the page, so that dark and light fit."""
+"""Charts as static SVG, drawn by matplotlib; their colours are CSS variables, for dark and light pages."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SIZE = (5.2, 3.1)
-"""Inches, at 72 points an inch."""
-# Stand-ins that occur nowhere else, each for a colour of the page.
+"""Width and height of a chart in inches, at 72 points an inch."""
+# Placeholder colours that occur nowhere else, each replaced by a colour of the page.
 _INK, _FIRST, _SECOND, _FAINT = "#010203", "#010204", "#010205", "#010206"
 _COLOURS = {_INK: "currentColor", _FIRST: "var(--first)", _SECOND: "var(--second)", _FAINT: "var(--faint)"}
 _N_BINS = 40
 
 
 def require_matplotlib() -> None:
-    """Check that the extra is installed.
+    """Check that matplotlib is installed.
 
     :raises EnvironmentUnfitError: it is not
     """
     try:
-        import matplotlib  # noqa: ICN001 only whether it is there
+        import matplotlib  # noqa: ICN001 only to see whether it is installed
     except ImportError:
         raise EnvironmentUnfitError(
             "report: needs matplotlib, which is not installed; run: pip install 'qatool[report]'"
@@ -45,10 +45,10 @@ def _whole_numbers(axes: Axes) -> None:
 
 
 def score_chart(given: NDArray[np.float64], withheld: NDArray[np.float64]) -> str:
-    """Return the distribution of scores.
+    """Return a histogram of scores.
 
-    :param given: ``(n,)``, of answers given
-    :param withheld: ``(m,)``, of best spans where no answer was decided
+    :param given: ``(n,)``: scores of answers given
+    :param withheld: ``(m,)``: scores of the best spans where the decision was "no answer"
     """
     axes = _axes("score of the best span", "answers")
     bins = np.linspace(0, 1, _N_BINS + 1)
@@ -69,9 +69,9 @@ def score_chart(given: NDArray[np.float64], withheld: NDArray[np.float64]) -> st
 
 
 def length_chart(lengths: NDArray[np.int64]) -> str:
-    """Return the distribution of answer lengths.
+    """Return a histogram of answer lengths.
 
-    :param lengths: ``(n,)``, in characters
+    :param lengths: ``(n,)``: lengths in characters
     """
     axes = _axes("characters of the answer", "answers")
     if len(lengths):
@@ -83,9 +83,9 @@ def length_chart(lengths: NDArray[np.int64]) -> str:
 
 
 def reliability_chart(bins: Sequence[Mapping[str, float]], error: float) -> str:
-    """Return how often answers of like score are right.
+    """Return a chart of the share of right answers by score.
 
-    :param bins: with ``confidence`` and ``exact``
+    :param bins: reliability bins, with ``confidence`` and ``exact``
     :param error: calibration error
     """
     axes = _axes("mean score", "share that is right")
@@ -105,10 +105,10 @@ def reliability_chart(bins: Sequence[Mapping[str, float]], error: float) -> str:
 
 
 def precision_recall_chart(points: Sequence[Mapping[str, float]], area: float) -> str:
-    """Return precision against recall as the least score kept falls.
+    """Return a chart of precision against recall for falling thresholds of the score.
 
-    :param points: with ``recall`` and ``precision``
-    :param area: under the curve
+    :param points: points of the curve, with ``recall`` and ``precision``
+    :param area: area under the curve
     """
     axes = _axes("recall", "precision (exact)")
     recall, precision = ([one[name] for one in points] for name in ("recall", "precision"))
@@ -120,9 +120,9 @@ def precision_recall_chart(points: Sequence[Mapping[str, float]], area: float) -
 
 
 def speed_chart(entries: Sequence[Mapping[str, float]]) -> str:
-    """Return speed over time.
+    """Return a chart of speed over time.
 
-    :param entries: ``seconds`` since the start with ``examples`` done until then
+    :param entries: ``seconds`` since the start, and ``examples`` done by then
     """
     axes = _axes("minutes since the start", "examples a second")
     seconds = np.array([0.0, *(float(one["seconds"]) for one in entries)])
@@ -149,16 +149,16 @@ def _axes(x_label: str, y_label: str) -> Axes:
 
 
 def _legend(axes: Axes) -> None:
-    """Put the legend above the plot, where it hides nothing."""
+    """Put the legend above the plot, where it covers nothing."""
     axes.legend(frameon=False, labelcolor=_INK, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 
 
 def _svg(axes: Axes, title: str) -> str:
-    """Return the SVG element; the same data gives the same bytes."""
+    """Return the SVG element; the same data give the same bytes."""
     from matplotlib import rc_context
 
     stream = io.StringIO()
-    # Texts stay texts: smaller, and read aloud. The salt keeps the ids of one page apart.
+    # Text stays text: it is smaller, and screen readers can read it. The salt makes ids unique within a page.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}):
         about: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         axes.figure.savefig(stream, format="svg", transparent=True, metadata=about)  # type: ignore[union-attr]
@@ -166,7 +166,7 @@ def _svg(axes: Axes, title: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'\s(width|height)="[\d.]+pt"', "", text, count=2)
-    # Ids such as "axes_1" would be there once a chart; nothing refers to them.
+    # Ids such as "axes_1" would occur in every chart; nothing refers to them.
     text = re.sub(r'<g id="[a-z]+_?[\d_]*">', "<g>", text)
     for stand_in, colour in _COLOURS.items():
         text = text.replace(stand_in, colour)

@@ -1,4 +1,4 @@
-"""Which answers a report shows: the extremes, the failures, and some drawn at random."""
+"""Choose the answers that a report shows: the extremes, the failures, and some drawn at random."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ SEED = 20261122
 
 
 class Group(NamedTuple):
-    """Answers shown for one reason."""
+    """Answers that are shown for one reason."""
 
     name: str
     title: str
     rows: list[int]
     total: int
-    """How many there are to show; ``rows`` are some of them."""
+    """How many answers belong to the group; ``rows`` are some of them."""
 
 
 def choose(answers: AnswerSet, judged: Judged | None, *, most: int) -> list[Group]:
     """Return the groups of answers to show; a row may be in several.
 
     :param judged: the answers with their references, if there are any
-    :param most: answers of a group
+    :param most: most answers of a group
     """
     answered = np.fromiter(map(bool, answers.decided), np.bool_, len(answers))
     none = ~answered & ~answers.rejected
@@ -53,7 +53,7 @@ def choose(answers: AnswerSet, judged: Judged | None, *, most: int) -> list[Grou
 
 
 def _wrong(answers: AnswerSet, judged: Judged, most: int) -> Group:
-    """Return wrong decisions, the most confident mistakes first."""
+    """Return the group of wrong decisions, the most confident first."""
     wrong = np.flatnonzero((judged.decided.exact == 0) & ~judged.answers.rejected)
     score = judged.answers.score
     if score is not None:
@@ -67,7 +67,7 @@ def _first(name: str, title: str, rows: NDArray[np.int64], most: int) -> Group:
 
 
 def _drawn(name: str, title: str, rows: NDArray[np.int64], most: int) -> Group:
-    """Return rows drawn without replacement, always the same ones, in the order of the file."""
+    """Return a group of rows drawn at random, always the same ones, in the order of the file."""
     if len(rows) > most:
         return Group(
             name, title, sorted(np.random.default_rng(SEED).choice(rows, most, replace=False).tolist()), len(rows)

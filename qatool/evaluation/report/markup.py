@@ -1,4 +1,4 @@
-"""From text of a corpus to markup that only shows it."""
+"""Turn text of a corpus into HTML that does nothing but show it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from qatool.evaluation.highlight import Piece
 
 
-# Marks of direction that a terminal may have: invisible, and the page says that it spells them out.
+# Invisible marks of direction, which harmless() leaves alone; the page spells them out, too.
 _MARKS = re.compile("[\u061c\u200e\u200f]")
 
 
 def shown(text: object, *, longest: int = 400) -> str:
     """Return text for the inside of an element or a quoted attribute.
 
-    Markup is escaped; control characters and those that change the direction of text are spelled out; line breaks
-    stay. What is too long is cut.
+    Markup is escaped; control characters, and characters that change the direction of text, are spelled out; line
+    breaks stay.
+
+    :param longest: characters after which the text is cut
     """
     full = str(text)
     kept = full if len(full) <= longest else f"{full[:longest]}…"
@@ -32,12 +34,12 @@ def shown(text: object, *, longest: int = 400) -> str:
 
 
 def isolated(text: object, *, longest: int = 400) -> str:
-    """Return text as an element of its own direction, so that what stands around it keeps its order."""
+    """Return text in a ``bdi`` element, so that its direction does not change the order of the text around it."""
     return f"<bdi>{shown(text, longest=longest)}</bdi>"
 
 
 def marked(context: Sequence[Piece]) -> str:
-    """Return a context with its candidates marked, the best one most."""
+    """Return a context as a paragraph in which candidates are marked, the best one differently."""
     parts = []
     for piece in context:
         text = shown(piece.text, longest=4000)

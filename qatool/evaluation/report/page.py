@@ -1,4 +1,4 @@
-"""The report's page: what was chosen, counted and drawn, put together as one HTML file."""
+"""The report's page: chosen answers, figures and charts, put together as one HTML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qatool.evaluation.report.choice import Group
 
 CARDS_BYTES = 4_000_000
-"""Bytes that cards may take, so that the page stays below 5 MB."""
+"""Most bytes of all cards together, so that the page stays below 5 MB."""
 _CANDIDATES_SHOWN = 5
 _REFERENCES_SHOWN = 5
 
@@ -29,20 +29,24 @@ class Card:
     """An answer to show."""
 
     row: int
+    """0-based row in the file of answers."""
     values: Mapping[str, Any]
     """The columns of the answer."""
     groups: Sequence[str]
+    """Names of the groups that the answer belongs to."""
     context: Sequence[Piece] | None
-    """``None``: not known."""
+    """The context, cut into pieces; ``None`` if unknown."""
     references: Sequence[str] | None
-    """``None``: not known; empty: the question has no answer."""
+    """The accepted texts; ``None`` if unknown, empty if the question has no answer."""
     exact: float | None
+    """EM, 0 or 1; ``None`` if unknown."""
     f1: float | None
+    """F1, in [0, 1]; ``None`` if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A number worth a place at the head of the page."""
+    """A number shown at the top of the page."""
 
     label: str
     value: str
@@ -50,11 +54,11 @@ class Figure:
 
 
 class Page(NamedTuple):
-    """A page, and how much found room there."""
+    """The page as HTML, and how many of the cards it has room for."""
 
     text: str
     shown: int
-    """Cards on it: the first ones."""
+    """How many cards, from the first, are on the page."""
 
 
 def page(
@@ -69,11 +73,11 @@ def page(
 ) -> Page:
     """Return the page.
 
-    :param title: the answers' name
-    :param origin: what made them, may be empty
-    :param charts: captions and SVG elements
-    :param cards: in the order they are shown in; as many as there is room for are
-    :param total: answers there are
+    :param title: name of the answers
+    :param origin: sentence on what made the answers; may be empty
+    :param charts: pairs of caption and SVG element
+    :param cards: cards in the order in which to show them, until ``CARDS_BYTES`` are reached
+    :param total: number of all answers
     """
     made: list[str] = []
     size = 0
@@ -131,9 +135,11 @@ def _buttons(groups: Sequence[Group], members: Mapping[str, int]) -> str:
 
 
 def _statement(groups: Sequence[Group], members: Mapping[str, int], cards: int, total: int) -> str:
-    """Say what is shown of what there is.
+    """Return a sentence on how many of all answers are shown.
 
-    :param members: how many of the cards belong to each group, by its name; 0 for others
+    :param members: number of cards that belong to each group, by name
+    :param cards: number of cards on the page
+    :param total: number of all answers
     """
     if cards == total:
         return f"All {total:,} answers are shown. Figures and charts count all of them."
