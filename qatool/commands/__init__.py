@@ -1,1 +1,1 @@
-"""One file a command: ``run(options) -> result``, which is also the Python API. No click, nothing printed."""
+"""The commands, one per file: ``run(options) -> result``, which is also the Python API. No click, no printing."""

@@ -1,4 +1,4 @@
-"""``qatool calibrate``: what makes a model's scores mean what they say, fitted on labelled questions."""
+"""``qatool calibrate``: fit a model's scores and its no-answer threshold on labelled questions."""
 
 from __future__ import annotations
 
@@ -47,30 +47,33 @@ if TYPE_CHECKING:
     from qatool.schema import Example
 
 _GENTLE = 0.1
-"""A slope at which scores in single precision still tell all log odds apart."""
+"""A slope so small that scores in single precision keep all log odds distinct."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateResult:
-    """What was fitted, and what it changes on the questions it was fitted on."""
+    """The fitted values, and their effect on the questions that they were fitted on."""
 
     calibration: Calibration
     no_answer_threshold: float | None
-    """``None``: not fitted, because every question has an answer."""
+    """The fitted threshold; ``None`` if every question has an answer."""
     before: Quality
+    """Quality with the model's previous settings."""
     after: Quality
+    """Quality with the fitted values."""
     questions: int
     left_out: int
-    """Rows that could not be used (``--on-error skip``)."""
+    """Number of bad rows (``--on-error skip``)."""
     settings: Path
-    """``qatool.json`` beside the weights."""
+    """Path of ``qatool.json`` beside the weights."""
     stored: bool
+    """Whether the values were stored there (not with ``--dry-run``)."""
 
 
 def run(options: CalibrateOptions, *, observer: Observer | None = None) -> CalibrateResult:
-    """Fit calibration and threshold; the model reads every window once.
+    """Fit calibration and threshold; the model reads every window only once.
 
-    :param observer: is told how the work goes on
+    :param observer: progress display
     :raises QatoolError: see :mod:`qatool.errors`
     """
     observer = observer or SilentObserver()
@@ -82,7 +85,7 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
     expected = expected_answers(map(accepted, examples), "squad2.0")
     setup = load_setup(_extraction(options), planned={}, kept={})
     model = _Model(setup.extractor, examples, cut_shards(examples, setup.shard_limits), observer)
-    # A blank context is never read, and tells nothing of the model.
+    # The model never reads a blank context, so these examples say nothing about it.
     read = np.array([not example.is_odd for example in examples])
     has_answer = np.array([right.has_answer for right in expected])
     if not (read & has_answer).any():
@@ -140,12 +143,12 @@ def _or_default(threshold: float | None) -> float:
 def _calibration(
     model: _Model, expected: Sequence[Expected], has_answer: NDArray[np.bool_], read: NDArray[np.bool_]
 ) -> Calibration:
-    """Fit the temperature where an answer is sure, then how sure it is.
+    """Fit the temperature on answerable questions, taking an answer as certain, then slope and bias on all questions.
 
-    Without unanswerable questions nothing tells how sure an answer is, and the temperature has to do for both.
+    Without unanswerable questions, slope and bias cannot be fitted, and the temperature alone must fit the scores.
 
-    :param has_answer: ``(n,)``
-    :param read: ``(n,)``: the questions whose context is not blank
+    :param has_answer: ``(n,)``: whether the question has an answer
+    :param read: ``(n,)``: whether the model reads the question, which it does not if a text is blank
     """
     among = read & has_answer
     if not (read & ~has_answer).any():
@@ -178,7 +181,7 @@ def _threshold(options: CalibrateOptions, outcome: Outcome, expected: Sequence[E
 
 
 class _Model:
-    """Answers the same questions under any calibration; the model itself runs the first time only."""
+    """Answers the same questions under any calibration; the model itself runs only the first time."""
 
     def __init__(
         self, extractor: Extractor, examples: Sequence[Example], shards: Iterable[Shard], observer: Observer
@@ -191,7 +194,7 @@ class _Model:
         observer.started(len(examples), "reading")
 
     def outcome(self, calibration: Calibration) -> Outcome:
-        """Return what the model says of every question when its scores are calibrated so."""
+        """Return the model's output for every question under a calibration."""
         self._backend.rewind()
         found = outcome_of(calibrated(self._extractor, calibration), self._shards, self._tick)
         self._is_first = False
@@ -203,13 +206,13 @@ class _Model:
 
 
 def _store(result: CalibrateResult, options: CalibrateOptions) -> None:
-    """Put the fitted values into ``qatool.json``, beside what else it says."""
+    """Write the fitted values into ``qatool.json``, and keep its other values."""
     try:
         values: dict[str, Any] = json.loads(result.settings.read_text(encoding="utf-8"))
     except FileNotFoundError:
         values = {}
     values |= asdict(result.calibration)
-    # One fitted earlier is of scores on another scale.
+    # A threshold that was fitted earlier is for scores on another scale.
     dropped = values.pop("no_answer_threshold", None)
     if dropped is not None and result.no_answer_threshold is None:
         log_event(
@@ -230,5 +233,5 @@ def _store(result: CalibrateResult, options: CalibrateOptions) -> None:
 
 
 def told(found: Quality) -> Mapping[str, Any]:
-    """Return a quality as JSON tells it."""
+    """Return a quality as values for JSON."""
     return {**found._asdict(), "bins": [one._asdict() for one in found.bins]}

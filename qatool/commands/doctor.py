@@ -1,4 +1,4 @@
-"""``qatool doctor``: what is installed, whether the model loads offline, and how fast this machine reads with it."""
+"""``qatool doctor``: check the installation, load the model offline, and measure how fast this machine reads."""
 
 from __future__ import annotations
 
@@ -53,31 +53,31 @@ _EXTRAS = {
     "ray": ("ray", "extract --engine ray"),
     "s3fs": ("s3", "s3:// URIs"),
 }
-"""Library: the extra that installs it, and what it is for."""
+"""For each optional library, the extra that installs it, and its use."""
 _UNADVISED = {"datasets", "ray", "s3fs"}
-"""Comes with another, or is for those who have a cluster or a store."""
+"""Libraries whose installation is not advised: they come with another, or need a cluster or a store."""
 _SECONDS = 5.0
-"""How long each way to run the model is measured."""
+"""How long each combination of backend and precision is measured, in seconds."""
 _MOST_EXAMPLES = 4_096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What was found."""
+    """The findings about this machine."""
 
     told: Mapping[str, Any]
     """``versions``, ``extras``, ``devices``, ``model``, ``speed`` (``None`` if not measured) and ``advice``."""
     problem: str | None
-    """Why extraction would not work; ``None`` where it does."""
+    """Why extraction would not work, ``None`` if it would."""
 
 
 def run(options: DoctorOptions, *, observer: Observer | None = None) -> Diagnosis:
-    """Look at everything an extraction needs; problems are told, not raised.
+    """Check everything that an extraction needs; problems are returned, not raised.
 
-    That the model loads without a network is certain only where ``HF_HUB_OFFLINE`` is set before transformers is
-    imported, as the command does.
+    Whether the model loads without a network is checked only if ``HF_HUB_OFFLINE`` is set before transformers is
+    imported, as the command line does.
 
-    :param observer: is told what is being measured
+    :param observer: progress display
     """
     observer = observer or SilentObserver()
     told: dict[str, Any] = {"versions": _about_this(), "extras": _versions(_EXTRAS), "devices": _devices()}
@@ -104,7 +104,7 @@ def _about_this() -> dict[str, str | None]:
 
 
 def _versions(libraries: Iterable[str]) -> dict[str, str | None]:
-    """Return the version of each library, ``None`` where it is absent."""
+    """Return the version of each library, ``None`` if it is absent."""
     found: dict[str, str | None] = {}
     for name in libraries:
         try:
@@ -135,7 +135,7 @@ def _devices() -> dict[str, Any]:
 
 
 def _loaded(options: DoctorOptions, *, backend: str, precision: str) -> tuple[Setup, float]:
-    """Return everything an extraction needs, and the seconds it took to load."""
+    """Return everything that an extraction needs, and the seconds that loading took."""
     from qatool.extraction.answering.setup import load_setup
 
     began = time.perf_counter()
@@ -163,7 +163,7 @@ def _about(setup: Setup, name: str, seconds: float) -> dict[str, Any]:
 
 
 class _TimedBackend:
-    """Passes batches on and adds up how long they take."""
+    """Passes batches on to a backend, and sums the seconds that they take."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -192,7 +192,7 @@ class _TimedBackend:
 
 
 def _speed(options: DoctorOptions, setup: Setup, observer: Observer) -> dict[str, Any]:
-    """Measure the machine, every way to run the model on it, and where the time of the fastest goes."""
+    """Measure the machine's arithmetic, and speed and stages of every way to run the model on it."""
     import torch
 
     from qatool.models.pytorch.torch_backend import cpu_has_bf16
@@ -233,7 +233,7 @@ def _speed(options: DoctorOptions, setup: Setup, observer: Observer) -> dict[str
 
 
 def _ways(setup: Setup, precisions: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the backends and precisions that are worth a try, the one that ``auto`` takes first."""
+    """Return the pairs of backend and precision worth measuring, beginning with the choice of ``auto``."""
     chosen = setup.extractor.backend
     if chosen.precision == "int8":
         return [(chosen.name, "int8")]
@@ -245,7 +245,7 @@ def _ways(setup: Setup, precisions: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _read(setup: Setup) -> dict[str, Any]:
-    """Answer sample questions for some seconds."""
+    """Answer sample questions for some seconds, and return window lengths and the time for each stage."""
     backend: Any = _TimedBackend(setup.extractor.backend)
     extractor = replace(setup.extractor, backend=backend)
     examples = sample_corpus(_MOST_EXAMPLES)
@@ -263,7 +263,7 @@ def _read(setup: Setup) -> dict[str, Any]:
             pq.write_table(part.table, Path(folder) / "part.parquet")
             written = time.perf_counter()
             if number == 0:
-                continue  # the first batches of a shape are slow
+                continue  # the first batches of each shape are slow
             model = min(backend.seconds / backend.streams, answered - cut)
             for name, spent in zip(
                 stages, (cut - began, model, answered - cut - model, written - answered), strict=True
@@ -272,14 +272,14 @@ def _read(setup: Setup) -> dict[str, Any]:
             lengths += prepared.examples.lengths.tolist()
             if sum(stages.values()) > _SECONDS:
                 break
-    # In a job, tokenising and writing go on beside the model.
+    # In a run, tokenising and writing happen while the model reads.
     seconds = max(stages["model"] + stages["decode"], stages["tokenise"])
     told = {name: round(1_000 * spent / len(lengths), 3) for name, spent in stages.items()}
     return {"lengths": lengths, "seconds": seconds, "stages": told}
 
 
 def _advice(told: Mapping[str, Any]) -> list[str]:
-    """Return what would make this machine faster, or able."""
+    """Return advice on what would make extraction faster on this machine, or more commands possible."""
     advice = [
         f"{use}: pip install 'qatool[{extra}]'"
         for name, (extra, use) in _EXTRAS.items()

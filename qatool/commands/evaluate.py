@@ -1,4 +1,4 @@
-"""``qatool evaluate``: how good answers are, against references."""
+"""``qatool evaluate``: compare answers with references."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult:
-    """What an evaluation found."""
+    """The figures of an evaluation, and whether they are good enough."""
 
     figures: Mapping[str, Any]
-    """As printed by ``--json``."""
+    """The figures that ``--json`` prints."""
     passed: bool
     """Whether F1 reaches ``--min-f1``; true without it."""
 
@@ -50,7 +50,7 @@ class EvaluateResult:
 def run(options: EvaluateOptions) -> EvaluateResult:
     """Evaluate answers.
 
-    :raises InputError: a file cannot be used, or ids have no counterpart
+    :raises InputError: a file cannot be used, or an answer or a reference has no counterpart
     :raises UsageError: the options do not fit the files
     """
     with _collector_paused(), _standard_input_copied(options) as named:
@@ -60,7 +60,7 @@ def run(options: EvaluateOptions) -> EvaluateResult:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from visiting millions of live texts again and again; nothing here makes cycles."""
+    """Pause the garbage collector, which would visit millions of live texts repeatedly without finding cycles."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -72,7 +72,7 @@ def _collector_paused() -> Iterator[None]:
 
 @contextmanager
 def _standard_input_copied(options: EvaluateOptions) -> Iterator[EvaluateOptions]:
-    """Give options in which a copy of standard input, which is read more than once, has taken the place of ``-``."""
+    """Yield options in which ``-`` is replaced by a copy of standard input, which can be read more than once."""
     piped = [name for name in ("answers", "references", "compare") if getattr(options, name) == STDIN]
     if not piped:
         yield options
@@ -98,7 +98,7 @@ def _figures(options: EvaluateOptions) -> dict[str, Any]:
 
 
 def _window_recall(options: EvaluateOptions, judged: frozenset[str]) -> dict[str, Any]:
-    """Cut the references' contexts as the answers' were, as far as these say, and look where the answers stand.
+    """Return the window recall for the references' contexts, cut with the window size of the answers if they have it.
 
     :param judged: ids of the questions that are evaluated
     """
@@ -118,7 +118,10 @@ def _window_recall(options: EvaluateOptions, judged: frozenset[str]) -> dict[str
 
 
 def _judged(options: EvaluateOptions, references: References, path: str, *, is_other: bool = False) -> Judged:
-    """Load answers and hold them against the references; the other ones keep their own decisions."""
+    """Load answers and judge them by the references.
+
+    :param is_other: whether these are the answers of ``--compare``, to which the options for decisions do not apply
+    """
     if is_other:
         answers = load_answers(path, extra=(QUESTION_ID,))
     else:

@@ -1,4 +1,4 @@
-"""``qatool export``: a model in OpenVINO's format, optionally of int8, held against the one it was made from."""
+"""``qatool export``: convert a model to OpenVINO's format, optionally in int8, and compare it with the original."""
 
 from __future__ import annotations
 
@@ -46,47 +46,47 @@ if TYPE_CHECKING:
 
 _STAGING = "model"
 _CALIBRATION_SHARE = 3
-"""One question in so many sets the ranges of activations; the others are asked for the comparison."""
+"""One question in so many is used to find the ranges of activations; the others are used for the comparison."""
 
 
 class Comparison(NamedTuple):
-    """An exported model against the one it was made from, in per cent of the questions."""
+    """The scores of an exported model and of its original, in per cent."""
 
     questions: int
     on: str
-    """What the questions are."""
+    """Where the questions are from, for people."""
     labelled: bool
-    """Whether the right answers are labels; else the original's answers count as right."""
+    """Whether answers were compared with labels; otherwise, the original's answers count as right."""
     exact_before: float
     exact_after: float
     f1_before: float
     f1_after: float
     same: float
-    """Answers that are the same text."""
+    """Share of questions to which both give the same text, in per cent."""
 
     @property
     def f1_drop(self) -> float:
-        """By how much F1 has fallen."""
+        """The points by which F1 has fallen; negative if it has risen."""
         return self.f1_before - self.f1_after
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportResult:
-    """What was exported."""
+    """The exported model."""
 
     folder: Path
     precision: str
     size: int
-    """Of the graph and its weights, in bytes."""
+    """Size of the graph and its weights, in bytes."""
     comparison: Comparison
     left_out: int
-    """Rows of the calibration data that are bad."""
+    """Number of bad rows in the calibration data."""
 
 
 def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportResult:
-    """Convert a model, quantise it if asked to, and write it if it answers as well as before.
+    """Convert a model, quantise it if asked to, and write it if it answers as well as the original.
 
-    :param observer: is told how the work goes on
+    :param observer: progress display
     :raises QualityGateError: F1 falls by more than ``--max-f1-drop``; nothing is written
     :raises QatoolError: see :mod:`qatool.errors`
     """
@@ -100,7 +100,7 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
     with locked_folder(folder, command="export"):
         restore(output)
         staging = folder / _STAGING
-        # Of a run that was killed.
+        # A run that was killed may have left it.
         shutil.rmtree(staging, ignore_errors=True)
         try:
             return _export(options, output, staging, observer or SilentObserver())
@@ -109,7 +109,7 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
 
 
 def _export(options: ExportOptions, output: Path, staging: Path, observer: Observer) -> ExportResult:
-    """Make the model in ``staging``, inside the locked run folder, and let it take its name."""
+    """Make the model in ``staging``, inside the locked run folder, and then move it to ``output``."""
     from qatool.models.openvino.conversion import convert, save_graph
 
     for_ranges, asked, on, left_out = _questions(options)
@@ -140,7 +140,7 @@ def _export(options: ExportOptions, output: Path, staging: Path, observer: Obser
 
 
 def _questions(options: ExportOptions) -> tuple[list[Example], list[Example], str, int]:
-    """Return the questions to take ranges from, those to compare answers on, what the latter are, and bad rows."""
+    """Return the questions for ranges, those for the comparison, where the latter are from, and how many are bad."""
     if options.calibration_data is None:
         return [], sample_questions(), "sample questions of qatool's", 0
     examples, left_out = read_questions(options.calibration_data, options, flag="--calibration-data")
@@ -152,7 +152,7 @@ def _questions(options: ExportOptions) -> tuple[list[Example], list[Example], st
 
 
 def _reading(options: ExportOptions) -> ExtractOptions:
-    """Return the options of an extraction with the model as it is."""
+    """Return the options of an extraction with the original model."""
     return ExtractOptions(
         inputs=(options.calibration_data or "-",),
         output="-",
@@ -166,7 +166,7 @@ def _reading(options: ExportOptions) -> ExtractOptions:
 
 
 def _calibration_batches(setup: Setup, examples: Sequence[Example]) -> list[WindowBatch]:
-    """Return windows of the questions, each a batch of its own, spread evenly over all there are."""
+    """Return an evenly spread selection of the questions' windows, each as a batch of its own."""
     from qatool.models.openvino.quantization import CALIBRATION_WINDOWS
 
     shards = [setup.extractor.prepare(shard).examples for shard in cut_shards(examples, setup.shard_limits)]
@@ -176,7 +176,12 @@ def _calibration_batches(setup: Setup, examples: Sequence[Example]) -> list[Wind
 
 
 def _compare(setup: Setup, exported: Path, asked: Sequence[Example], on: str, observer: Observer) -> Comparison:
-    """Let both models answer the questions."""
+    """Let both models answer the questions, and return their scores.
+
+    :param exported: folder of the exported model
+    :param asked: the questions
+    :param on: where they are from, for people
+    """
     tokenizer = setup.extractor.tokenizer
     backend = load_backend(
         str(exported), backend="openvino", device="cpu", precision="auto", tokenizer_limit=tokenizer.model_max_length
@@ -205,7 +210,7 @@ def _compare(setup: Setup, exported: Path, asked: Sequence[Example], on: str, ob
 
 
 def _threshold(extractor: Extractor) -> float | None:
-    """Return the no-answer threshold of an extractor, ``None`` where it always answers."""
+    """Return the no-answer threshold of an extractor, ``None`` if it always answers."""
     decision = extractor.decision
     return None if decision.always_answer else decision.no_answer_threshold
 
@@ -217,7 +222,7 @@ def _save_companions(options: ExportOptions, folder: Path) -> None:
 
 
 def _save_account(options: ExportOptions, folder: Path, setup: Setup, precision: str, comparison: Comparison) -> None:
-    """Write ``qatool.json``, with what that of the original says, and a card."""
+    """Write ``qatool.json``, with the values of the original's, and a model card."""
     own = settings_path(options.model)
     ModelSettings.load(options.model)
     values: dict[str, Any] = json.loads(own.read_text(encoding="utf-8")) if own and own.is_file() else {}

@@ -1,4 +1,4 @@
-"""``qatool extract``: the best span of each example over all its windows."""
+"""``qatool extract``: answer each example with the best span over all its windows."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ __all__ = ["ExtractResult", "forecast", "run"]
 def run(options: ExtractOptions, *, observer: Observer | None = None) -> ExtractResult:
     """Answer every example of the input.
 
-    :param observer: is told how the work goes on
-    :raises QatoolError: see :mod:`qatool.errors`; rejected rows do not raise, ``summary["rejected"]`` counts them
+    :param observer: progress display
+    :raises QatoolError: see :mod:`qatool.errors`; rejected rows raise nothing, ``summary["rejected"]`` counts them
     """
     target = _checked_target(options)
     stop = _stop(options, target)
@@ -62,17 +62,17 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
 
 
 def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Mapping[str, Any]:
-    """Tell how much work there is and what it will take (``--dry-run``); nothing is changed.
+    """Return how much work there is and how long it will take (``--dry-run``); change nothing.
 
-    :param observer: is told how the ranking of documents goes on, where there is one
-    :raises QatoolError: what would also keep the run from starting
+    :param observer: progress display, for the ranking of documents
+    :raises QatoolError: for the same reasons for which the run would not start
     """
     from qatool.extraction.engines.engine import local_places
     from qatool.extraction.runs.forecast import forecast_of, spread
 
     observer = observer or SilentObserver()
     target = _checked_target(options)
-    # The work is measured on the first device; a cluster's workers are not waited for.
+    # Speed is measured on the first device of this machine, also for a run on a cluster.
     places = local_places(options) if options.engine == "local" else [options.device]
     options = replace(options, device=places[0])
     stop = _stop(options, target)
@@ -113,10 +113,10 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Ma
 
 
 def _checked_target(options: ExtractOptions) -> Target:
-    """Return where the answers go, when that and what stands beside them can be written.
+    """Return the target of the answers, after checking that it and the files beside it can be written.
 
-    :raises UsageError: it names nothing that can be, or columns are named that cannot be read or kept
-    :raises OutputError: it cannot be
+    :raises UsageError: the output is not a valid name, or a column is named that cannot be read or kept
+    :raises OutputError: one of the files cannot be written
     """
     snippet = options.snippet is not None
     problems = name_problems(
@@ -127,7 +127,7 @@ def _checked_target(options: ExtractOptions) -> Target:
     target = parse_target(options.output)
     check_target(target)
     files = [] if options.summary in {None, "-"} else [location(str(options.summary))]
-    files = [path for path in files if not is_device(path)]  # which a summary may be written to
+    files = [path for path in files if not is_device(path)]  # a summary may go to a device
     if target.kind != "stdout":
         files += [beside(target.path, suffix) for suffix in (REJECTS_SUFFIX, SUMMARY_SUFFIX)]
     for path in files:

@@ -1,4 +1,4 @@
-"""``qatool finetune``: train a question-answering model with Lightning, from any base to a folder anyone can load."""
+"""``qatool finetune``: train a question-answering model with Lightning, and save it as transformers loads it."""
 
 from __future__ import annotations
 
@@ -53,37 +53,37 @@ if TYPE_CHECKING:
     from qatool.training.windows import TrainingWindows
 
 CPU_BATCH_TOKENS, CARD_BATCH_TOKENS = 16_384, 65_536
-"""Tokens of a micro-batch, padding included, where the user does not say."""
+"""Default number of tokens in a micro-batch, padding included."""
 _RECIPE = (
     "epochs", "learning_rate", "batch_size", "warmup", "weight_decay", "clip", "dropout", "seed", *NEGATIVES,
     "answers", "moving_average", "adversarial",
 )  # fmt: skip
-"""Options that decide the weights and stand in the model card."""
+"""Options that determine the weights; they are part of the plan's identity and are listed in the model card."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneResult:
-    """What a training made."""
+    """The outcome of a training."""
 
     folder: Path
     steps: int
     windows: int
-    """That an epoch reads, repeated ones included."""
+    """Number of windows that an epoch reads, repetitions included."""
     best: Entry | None
-    """The validation whose weights were kept."""
+    """The validation whose weights were kept; ``None`` without validation."""
     seconds: float
     device: str
     is_main: bool
-    """Whether this process wrote the model; of several devices' one does."""
+    """Whether this process wrote the model; with several devices, only one does."""
     rejected: int
-    """Rows that were bad, and not learnt from; of features they were told when those were made."""
+    """Number of bad rows in raw inputs, which were left out; those of features are not counted again."""
 
 
 def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool = False) -> FinetuneResult:
     """Train a model.
 
-    :param observer: is told how the preparation goes on
-    :param bar: show Lightning's bar while training, for a terminal
+    :param observer: progress display for the preparation
+    :param bar: whether to show Lightning's progress bar while training
     :raises QatoolError: see :mod:`qatool.errors`
     """
     for library in ("lightning", "datasets"):
@@ -135,17 +135,17 @@ _STAGING = "model"
 
 
 def _forget_unbegun(folder: Path) -> None:
-    """Remove what a run has noted that ends before its first checkpoint: there is nothing to continue."""
+    """Remove plan and record of a run that ended before its first checkpoint, as there is nothing to continue."""
     if not any(folder.glob("*.ckpt")):
         for left in (folder / PLAN_NAME, *folder.glob("*.csv")):
             left.unlink(missing_ok=True)
 
 
 class _Training:
-    """Everything of one run between its options and its weights.
+    """One training run, from its options to its weights.
 
-    :param launch: the processes that share the work, where a launcher started them
-    :param folder: the run folder: plan, checkpoints, and the model until it takes its name
+    :param launch: the processes that share the work, if a launcher such as torchrun started several
+    :param folder: the run folder, with plan, checkpoints, and the model until it is moved to its place
     """
 
     def __init__(
@@ -177,12 +177,12 @@ class _Training:
 
     @property
     def rejected(self) -> int:
-        """How many rows of raw inputs were bad."""
+        """The number of bad rows in raw inputs."""
         raw = (folder for name, folder in self._features if not is_features(Path(name)))
         return sum(folder.manifest.counts["rejected"] for folder in raw)
 
     def fit(self, *, bar: bool) -> Fitted:
-        """Train; afterwards the model has the weights to keep."""
+        """Train the model; at the end, it has the weights to keep."""
         from qatool.training.averaging import OtherWeights
         from qatool.training.fit import Run, fit
         from qatool.training.loading import load_base
@@ -272,7 +272,7 @@ class _Training:
         )
 
     def save(self, fitted: Fitted) -> None:
-        """Write the model into the run folder, whole but for its name."""
+        """Write the finished model into the run folder."""
         from qatool.training.saving import Trained, save_model
 
         options, base = self._options, self._base
@@ -304,7 +304,7 @@ class _Training:
         )
 
     def _from_others(self) -> dict[str, Any]:
-        """Return what the model card says of other models that had a part in this one."""
+        """Return the model card's entries on teachers and averaged models."""
         options, told = self._options, dict[str, Any]()
         if options.teacher:
             told["teacher"] = ", ".join(map(model_label, options.teacher))
@@ -357,9 +357,9 @@ class _Training:
         )
 
     def _continue_or_begin(self) -> None:
-        """Hold what is asked for against unfinished work; note it where there is none.
+        """Check that unfinished work, if there is any, is the same work; otherwise write a plan for new work.
 
-        :raises ResumeRefusedError: the unfinished work is of another kind
+        :raises ResumeRefusedError: the unfinished work has another identity
         """
         if not self._launch.is_main:
             return
@@ -372,14 +372,14 @@ class _Training:
                 # Strategies that share a model out write folders.
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
         plan = Plan.load(path)
-        # A plan without a checkpoint is of work that was never begun.
+        # A plan without a checkpoint is of work that has nothing to continue.
         if plan is not None and any(self._folder.glob("*.ckpt")):
             plan.check_same_work(self._identity(), folder=self._folder)
             return
         Plan(identity=self._identity(), limits={}, output=self._options.output, command=_COMMAND).save(path)
 
     def _identity(self) -> Mapping[str, Any]:
-        """Return everything that decides the weights."""
+        """Return everything that determines the weights."""
         options, base = self._options, self._base
         manifests: Sequence[Manifest] = [folder.manifest for _, folder in self._features]
         return {

@@ -1,4 +1,4 @@
-"""``qatool inspect``: one example of what qatool made, as a model sees it."""
+"""``qatool inspect``: show one example of features as a model sees it, or one answer in its context."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ if TYPE_CHECKING:
     from qatool.options import InspectOptions
 
 AROUND = 240
-"""Characters of context shown either side of a candidate."""
+"""Characters of context shown on either side of a candidate."""
 _NUMBERS = ("no_answer_score", "n_windows", "n_windows_read")
-"""Columns that are shown as numbers."""
+"""Columns that must hold numbers to be shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedWindow:
-    """A window: its tokens as text, and where its label points."""
+    """A window: its tokens as text, and its label."""
 
     number: int
+    """0-based number of the window within its example."""
     tokens: Sequence[str]
-    """Special tokens as the tokenizer spells them, the others as they stand in question or context."""
+    """Special tokens in the tokenizer's spelling, others with their text from question or context."""
     context: tuple[int, int]
     """The half-open range of the context's tokens."""
     label: tuple[int, int] | None
-    """The half-open range of the answer's tokens; ``None``: it points at the null position, or there is none."""
+    """The half-open range of the answer's tokens; ``None`` if the window contains no answer or is not labelled."""
     label_text: str
-    """The characters of the context that the label covers; ``""`` without one."""
+    """The text of the context that the label covers; empty without a label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +53,10 @@ class InspectedExample:
     id: str
     question: str
     answers: Sequence[tuple[str, int]] | None
-    """Text and offset; ``None``: not labelled."""
+    """Pairs of text and offset; ``None`` if the example is not labelled."""
     error: str | None
     n_windows: int
-    """Windows it was cut into; fewer are stored when some were dropped."""
+    """Number of windows that the example was cut into; fewer are stored if some were dropped."""
     windows: Sequence[InspectedWindow]
 
 
@@ -65,21 +66,21 @@ class InspectedAnswer:
 
     row: int
     values: Mapping[str, Any]
-    """Its columns."""
+    """The columns of the row."""
     context: Sequence[Piece] | None
-    """Where the candidates stand, marked with their ranks; ``None``: no corpus was named."""
+    """The context, with candidates marked by rank; ``None`` if no corpus was named."""
 
     @property
     def candidates(self) -> Sequence[Mapping[str, Any]]:
-        """Best first."""
+        """The candidates, best first."""
         return self.values["candidates"] or ()
 
 
 def run(options: InspectOptions) -> InspectedExample | InspectedAnswer:
     """Return the example or the answer asked for.
 
-    :raises InputError: the path may not be read, is nothing that can be inspected, or holds no such example
-    :raises UsageError: a corpus is named for features, which hold their contexts
+    :raises InputError: the path cannot be read or inspected, or has no such example
+    :raises UsageError: a corpus is named for features, which contain their contexts
     """
     path = location(options.path)
     if not is_there(path):

@@ -1,4 +1,4 @@
-"""Labelled questions that a model answers in memory: to fit on, and to hold one model against another."""
+"""Labelled questions that a model answers in memory, for fitting its scores and for comparing models."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 
 def read_questions(given: str, options: RowOptions, *, flag: str) -> tuple[list[Example], int]:
-    """Return the questions of an input with their label fields, and how many rows were left out.
+    """Return the questions of an input with their label fields, and the number of bad rows left out.
 
+    :param given: the input as the user named it
     :param flag: the option that named the input, for messages
-    :raises InputError: a row is bad, too many are, or none is left
+    :raises InputError: a row is bad (``--on-error fail``), too many rows are, or no question is left
     """
     corpus = open_corpus(resolve([given]), column=options.column, optional=LABEL_FIELDS, limit=options.limit)
     kept: list[Example] = []
@@ -56,9 +57,9 @@ def read_questions(given: str, options: RowOptions, *, flag: str) -> tuple[list[
 
 
 def validation_questions(options: FinetuneOptions) -> list[Example]:
-    """Return the questions that a training is validated on, none where none are named.
+    """Return the questions for validating a training; empty if no validation is asked for.
 
-    :raises InputError: a row is bad, or there is none
+    :raises InputError: a row is bad, or the input has no question
     """
     given = options.validation
     if given is None:
@@ -80,22 +81,22 @@ def _sound(given: str, options: FinetuneOptions) -> list[Example]:
 
 
 def _prepared(folder: Path) -> list[Example]:
-    """Return the examples of features, without the rows that were set aside and told of when those were made."""
+    """Return the examples of features, without those that were rejected when the features were made."""
     columns = InputColumns(renames={}, keep=(ANSWERS,), unseen=set())
     stored = StoredExamples(FeaturesFolder(folder), columns)
     return [example for example in stored.examples() if example.error is None]
 
 
 def accepted(example: Example) -> tuple[str, ...]:
-    """Return the texts that an example's labels accept; none: it has no answer.
+    """Return the texts that an example's labels accept; empty if it has no answer.
 
-    :raises InputError: it is not labelled, or not in a way that can be read
+    :raises InputError: the example is not labelled, or its labels cannot be read
     """
     return accepted_texts(*(example.kept.get(name) for name in LABEL_FIELDS), place=example.where)
 
 
 def calibrated(extractor: Extractor, calibration: Calibration) -> Extractor:
-    """Return an extractor that keeps the best span only and scores it as calibrated."""
+    """Return an extractor that keeps only the best span, and scores it with a calibration."""
     longest = extractor.decoder.search.max_answer_length
     return replace(extractor, decoder=decoder("native", top_k=1, max_answer_length=longest, calibration=calibration))
 
@@ -103,9 +104,9 @@ def calibrated(extractor: Extractor, calibration: Calibration) -> Extractor:
 def outcome_of(
     extractor: Extractor, shards: Iterable[PreparedShard], tick: Callable[[int, int], None] = lambda *_: None
 ) -> Outcome:
-    """Return what a model says of every question.
+    """Return a model's output for every question.
 
-    :param tick: called with the number of examples, or of windows, that are done
+    :param tick: called for progress, with the number of examples and of windows done since the last call
     """
     best: list[str | None] = []
     scores, no_answer = [], []
@@ -115,5 +116,5 @@ def outcome_of(
         scores.append(table["score"].cast("float64").to_numpy())
         no_answer.append(table["no_answer_score"].cast("float64").to_numpy())
         tick(table.num_rows, 0)
-    # A question the model failed on has neither score.
+    # If the model failed on a question, both scores are NaN.
     return Outcome(best, np.concatenate(scores), np.nan_to_num(np.concatenate(no_answer), nan=1.0))

@@ -1,4 +1,4 @@
-"""``qatool prep``: windowed, labelled features on disk, with an audit."""
+"""``qatool prep``: write windowed, labelled features to disk, with an audit."""
 
 from __future__ import annotations
 
@@ -66,16 +66,17 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class PrepResult:
-    """What a preparation made."""
+    """The outcome of a preparation."""
 
     audit: Mapping[str, Any]
-    """As in ``audit.json``."""
+    """The content of ``audit.json``."""
     folder: Path
     seconds: float
+    """Duration of the whole run."""
     load_seconds: float
-    """Of these, until the tokenizer was loaded."""
+    """Seconds until input and tokenizer were ready, included in ``seconds``."""
     rejects: Path | None
-    """Where the rejected examples are listed, if there are any."""
+    """List of the rejected examples; ``None`` if there are none."""
 
 
 def run(
@@ -87,11 +88,11 @@ def run(
 ) -> PrepResult:
     """Make features of every example of the input.
 
-    :param observer: is told how the work goes on
-    :param written: what else the command writes, and therefore does not read
-    :param stop: of a command that this is a part of; its time limit does not count here, as half of the features
+    :param observer: progress display
+    :param written: further outputs of the command, which are therefore not read as input
+    :param stop: stop of the command that this is a part of; its time limit is ignored here, as incomplete features
         would be of no use
-    :raises QatoolError: see :mod:`qatool.errors`; rejected examples do not raise, ``audit["rejected"]`` counts them
+    :raises QatoolError: see :mod:`qatool.errors`; rejected examples raise nothing, ``audit["rejected"]`` counts them
     """
     output = on_disk(options.output, flag="-o")
     check_target(Target(kind="folder", path=output, holds="features"))
@@ -104,7 +105,7 @@ def run(
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Let the garbage collector look rarely: rows make no cycles, and it would walk those on their way every time."""
+    """Run the garbage collector rarely, as rows have no cycles and each collection visits all rows in memory."""
     before = gc.get_threshold()
     gc.set_threshold(50_000, *before[1:])
     try:
@@ -115,9 +116,9 @@ def _rare_collections() -> Iterator[None]:
 
 @contextmanager
 def _workplace(output: Path) -> Iterator[tuple[Path, Lock]]:
-    """Give the locked, empty run folder of an output, and its lock; it is removed unless it holds rejects.
+    """Yield the locked, empty run folder of an output and its lock; remove the folder unless it holds rejects.
 
-    :raises ResumeRefusedError: it holds the unfinished work of another command
+    :raises ResumeRefusedError: the folder holds unfinished work of another command
     """
     folder = run_folder(output)
     with locked_folder(folder, command="prep") as lock:
@@ -137,7 +138,7 @@ def _workplace(output: Path) -> Iterator[tuple[Path, Lock]]:
 
 
 def _clear(folder: Path, *, spare: str = "") -> None:
-    """Remove what an earlier run, ended by force, has left."""
+    """Remove everything from a run folder but its lock and the file named ``spare``."""
     for path in folder.iterdir():
         if path.name == spare:
             continue
@@ -171,7 +172,7 @@ class _Preparation:
         self._workers = options.workers or usable_cores()
 
     def run(self) -> PrepResult:
-        """Do it all: read, label, cut, write, count, and give the folder its name."""
+        """Read, label, cut and write all examples, write the audit, and give the folder its name."""
         began = time.monotonic()
         options = self._options
         sources = without_own(
@@ -187,7 +188,7 @@ class _Preparation:
         load_seconds = time.monotonic() - began
         with reporting(self._output):
             self._staging.mkdir()
-        # How many examples will be made of others is not known before.
+        # The number of unanswerable examples to be made is not known beforehand.
         makes_more = any(options.negatives.values())
         self._observer.started(None if makes_more else corpus.total(), "preparing")
         audit = Audit(maker.size.max_length)
@@ -209,7 +210,7 @@ class _Preparation:
         )
 
     def _write_parts(self, corpus: Corpus, maker: FeatureMaker, audit: Audit) -> list[Mapping[str, int]]:
-        """Write all parts; return the counts of each."""
+        """Write all parts, and return the counts of each."""
         kept: list[Mapping[str, int]] = []
         seen = {name: Duplicates(self._made(name)) for name in ("duplicate_examples", "duplicate_ids")}
         shards = cut_shards(with_negatives(self._checked(corpus), self._options.negatives))
@@ -248,9 +249,9 @@ class _Preparation:
             yield example
 
     def _take_rejects(self, report: Report, audit: Audit) -> None:
-        """List rejected examples.
+        """Append rejected examples to the list of rejects.
 
-        :raises InputError: there may be none (``--strict``), or there are too many
+        :raises InputError: none are allowed (``--strict``), or there are too many
         """
         if not report.rejects:
             return
@@ -260,7 +261,7 @@ class _Preparation:
                 f"{first['where']}: {first['reason']}; mend the row, or drop --strict to set such rows aside"
             )
         limit, rejected = self._options.max_errors, audit.counts["rejected"]
-        # After too many, the list stays in the run folder; else it becomes part of the features.
+        # The list becomes part of the features; if there are too many, it is kept in the run folder.
         path = self._staging / REJECTS_NAME
         lines = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in report.rejects)
         with reporting(path), path.open("ab") as stream:
@@ -283,7 +284,7 @@ class _Preparation:
     def _seal(
         self, sources: Sequence[Source], maker: FeatureMaker, audit: Audit, parts: Sequence[Mapping[str, int]]
     ) -> dict[str, Any]:
-        """Write what describes the features, the manifest last; return the audit."""
+        """Write audit, card and, last, the manifest, and return the audit."""
         size, tokenizer = maker.size, maker.tokenizer
         disk_bytes = sum(path.stat().st_size for path in self._staging.glob("*.parquet"))
         told = audit.as_json(disk_bytes=disk_bytes)
@@ -309,7 +310,7 @@ class _Preparation:
 
 
 def _files(folder: Path, parts: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
-    """Return the rows of each pair of files as they stand on disk."""
+    """Return the number of rows of each pair of files; that of windows is read from disk, after thinning."""
     from pyarrow import parquet
 
     from qatool.features.layout import features_name
@@ -324,10 +325,10 @@ def _files(folder: Path, parts: Sequence[Mapping[str, int]]) -> list[dict[str, i
 
 
 def _maker(options: PrepOptions) -> FeatureMaker:
-    """Load the tokenizer and resolve the size of windows.
+    """Load the tokenizer, resolve the size of windows, and return the maker of features.
 
     :raises EnvironmentUnfitError: the tokenizer does not load
-    :raises UsageError: window sizes that the model cannot read
+    :raises UsageError: the windows asked for are too long for the model
     """
     name = model_name(options.model)
     tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)

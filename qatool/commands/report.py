@@ -1,4 +1,4 @@
-"""``qatool report``: one self-contained page about a file of answers."""
+"""``qatool report``: write one self-contained page about a file of answers."""
 
 from __future__ import annotations
 
@@ -45,26 +45,28 @@ if TYPE_CHECKING:
     from qatool.options import ReportOptions
 
 AROUND = 160
-"""Characters of context shown either side of a candidate."""
+"""Characters of context shown on either side of a candidate."""
 _MARKED = 5
-"""Candidates marked in a context."""
+"""Most candidates marked in a context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportResult:
-    """What a report shows."""
+    """The report that was written."""
 
     output: Location
     answers: int
+    """Number of all answers."""
     shown: int
+    """Number of answers on the page."""
     without_context: int
-    """Answers shown whose context the corpus does not have."""
+    """Number of answers on the page whose context was not found in the corpus."""
     size: int
-    """Of the page, in bytes."""
+    """Size of the page, in bytes."""
 
 
 def run(options: ReportOptions) -> ReportResult:
-    """Make the page.
+    """Write the page.
 
     :raises EnvironmentUnfitError: the extra ``report`` is not installed
     :raises InputError: a file cannot be used
@@ -115,7 +117,7 @@ def _judged(options: ReportOptions, answers: AnswerSet) -> Judged | None:
 
 
 def _summary(path: Location) -> Mapping[str, Any]:
-    """Return what the extraction told of itself, empty when its summary is not there any more."""
+    """Return the extraction's summary; empty if there is none or it cannot be read."""
     summary = beside(path, SUMMARY_SUFFIX)
     try:
         values = json.loads(summary.read_bytes())
@@ -128,7 +130,7 @@ def _summary(path: Location) -> Mapping[str, Any]:
 
 
 def _origin(summary: Mapping[str, Any]) -> str:
-    """Return in a sentence what made the answers, empty where no summary tells."""
+    """Return a sentence on the model and threshold of the answers; empty without a summary."""
     if not summary.get("model"):
         return ""
     ways = ", ".join(str(summary[name]) for name in ("backend", "precision", "device") if summary.get(name))
@@ -144,7 +146,7 @@ def _origin(summary: Mapping[str, Any]) -> str:
 def _cards(options: ReportOptions, path: Location, groups: Sequence[Group], judged: Judged | None) -> list[Card]:
     """Return a card for each row of the groups, in their order.
 
-    :raises InputError: a row lacks something that is shown
+    :raises InputError: a row lacks a column that is shown, or the corpus cannot be read
     """
     reasons: dict[int, list[str]] = {}
     for group in groups:
@@ -212,7 +214,7 @@ def _figures(answers: AnswerSet, found: Mapping[str, Any] | None, summary: Mappi
 
 
 def _charts(answers: AnswerSet, found: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return captions and charts of what there is to draw."""
+    """Return pairs of caption and SVG for the charts that can be drawn."""
     charts = []
     given = np.fromiter(map(bool, answers.decided), np.bool_, len(answers))
     if answers.score is not None:

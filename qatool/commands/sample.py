@@ -1,4 +1,4 @@
-"""A few questions of our own, for a first look at a model where the user has named none."""
+"""Built-in sample questions, for commands that try a model without questions from the user."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TEXTS = {
 
 
 def sample_questions() -> list[Example]:
-    """Return the questions, without labels."""
+    """Return the sample questions, without labels."""
     pairs = [(question, context) for context, questions in _TEXTS.items() for question in questions]
     return [
         Example(str(number), question, context, f"sample question {number}")
@@ -43,7 +43,7 @@ def sample_questions() -> list[Example]:
 
 
 def sample_corpus(examples: int) -> list[Example]:
-    """Return many examples, no two contexts alike, of some 30 to 250 words: text for measuring speed."""
+    """Return many examples with distinct contexts of some 30 to 250 words, for measuring speed."""
     sentences = [sentence for text in _TEXTS for sentence in text.split(". ")]
     questions = [question for asked in _TEXTS.values() for question in asked]
     corpus = []

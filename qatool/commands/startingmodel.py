@@ -1,4 +1,4 @@
-"""The model that a training starts from, as far as preparing for it goes, and the models that it learns from."""
+"""The model that a training starts from, as far as preparation needs it, and checks of the other models involved."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class StartingModel:
-    """Name, tokenizer and windows of the model to start from."""
+    """Name, tokenizer and window sizes of the model to start from."""
 
     name: str
     tokenizer: PairTokenizer
     limit: int
-    """Longest window it reads, in tokens."""
+    """Longest window that the model reads, in tokens."""
     size: WindowSize
-    """Of the windows to learn from: as features among the inputs have it, else as it was asked for."""
+    """Sizes of the training windows: those of features among the inputs, else those asked for."""
     knew_no_answer: bool
-    """Whether its settings say that it learnt from unanswerable questions."""
+    """Whether the model's settings say that it was trained with unanswerable questions."""
 
     @classmethod
     def load(cls, options: FinetuneOptions) -> StartingModel:
-        """Load tokenizer and configuration and resolve the size of windows.
+        """Load tokenizer and configuration, and resolve the size of windows.
 
         :raises EnvironmentUnfitError: tokenizer or configuration do not load
-        :raises InputError: features were made for another model, or with windows of several sizes
-        :raises UsageError: windows larger than the model reads, or other ones than the features have
+        :raises InputError: features were made for another model, or have different window sizes
+        :raises UsageError: the windows asked for are too long for the model, or are not those of the features
         """
         name = model_name(options.model)
         tokenizer = PairTokenizer.load(name, trust_remote_code=options.trust_remote_code)
@@ -60,9 +60,9 @@ class StartingModel:
         return cls(name=name, tokenizer=tokenizer, limit=limit, size=size, knew_no_answer=knew)
 
     def check_others(self, options: FinetuneOptions) -> None:
-        """Make sure that teachers read the very windows that are learnt from, and that what is averaged is a model.
+        """Check that teachers can read the training windows, and that models to average load.
 
-        :raises UsageError: a teacher has another tokenizer, or reads less
+        :raises UsageError: a teacher has another tokenizer, or cannot read windows of this length
         :raises EnvironmentUnfitError: a tokenizer or configuration does not load
         """
         problems = []
@@ -72,7 +72,7 @@ class StartingModel:
                 config = load_config(name, trust_remote_code=options.trust_remote_code)
             limit = longest_input(config, tokenizer.model_max_length)
             alike = tokenizer.fingerprint == self.tokenizer.fingerprint
-            # Made without them, windows would tell such a teacher nothing of where the context begins.
+            # A teacher that uses token types needs them to find the context, and windows may lack them.
             if not alike or (tokenizer.uses_token_types and not self.tokenizer.uses_token_types):
                 problems.append(f"--teacher {name}: has another tokenizer than --model; name one with the same")
             elif limit < self.size.max_length:
@@ -88,10 +88,11 @@ class StartingModel:
 
 
 def _size_of_features(options: FinetuneOptions, tokenizer: PairTokenizer, limit: int) -> WindowSize | None:
-    """Return how the windows of the features among the inputs were cut, ``None`` where all inputs are raw.
+    """Return the window sizes of the features among the inputs, ``None`` if all inputs are raw.
 
-    :raises InputError: they do not suit the model, or each other
-    :raises UsageError: other windows are asked for
+    :param limit: longest window that the model reads, in tokens
+    :raises InputError: features do not fit the model, or differ in window size
+    :raises UsageError: other window sizes are asked for
     """
     folders = [FeaturesFolder(Path(name)) for name in options.inputs if is_features(Path(name))]
     for folder in folders:
@@ -113,9 +114,9 @@ def _told(size: WindowSize) -> str:
 
 @contextmanager
 def _naming(flag: str) -> Iterator[None]:
-    """Load something of a model that a flag names.
+    """Put the flag that named a model in front of errors inside the block.
 
-    :raises EnvironmentUnfitError: it does not load
+    :raises EnvironmentUnfitError: the block raised one
     """
     try:
         yield
@@ -124,5 +125,5 @@ def _naming(flag: str) -> Iterator[None]:
 
 
 def model_label(model: str) -> str:
-    """Return what a model card calls a model: the name of its folder, or its hub id."""
+    """Return the name of a model for model cards: the name of its folder, or its hub id."""
     return Path(model).name if Path(model).is_dir() else model

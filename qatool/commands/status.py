@@ -1,4 +1,4 @@
-"""``qatool status``: how far an extraction is."""
+"""``qatool status``: show how far an extraction is."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ _COMMAND = "extract"
 def run(options: StatusOptions) -> Mapping[str, Any]:
     """Return the state of the extraction into ``options.output``.
 
-    Keys: ``output``; ``state``: ``running``, ``stopped`` or ``done``; ``examples``, ``total``, ``share``,
+    Keys: ``output``; ``state``: ``running``, ``stopped`` or ``done``; ``examples`` (done), ``total``, ``share``,
     ``answered``, ``rejected``, ``shards``; ``examples_per_second``, ``windows_per_second``, ``seconds_left``;
-    ``process``, ``host``, ``since``; ``exit_code`` and ``reason`` of the last start that ended. Unknown is null.
+    ``process``, ``host``, ``since``; ``exit_code`` and ``reason`` of the last run that ended. Unknown values are
+    ``None``.
 
-    :raises UsageError: standard output has no state
-    :raises InputError: there is no such extraction, or what tells of it may not be read
+    :raises UsageError: the output is standard output, for which no state is kept
+    :raises InputError: there is no such extraction, or its files cannot be read
     """
     target = parse_target(options.output, label="OUTPUT")
     if target.kind == "stdout":
@@ -75,9 +76,9 @@ def _unfinished(output: str, state: RunState) -> dict[str, Any]:
 
 
 def _summary(path: Location) -> dict[str, Any] | None:
-    """Return the summary beside a finished output, ``None`` when there is none that extract wrote.
+    """Return the summary beside a finished output, ``None`` if extract wrote none.
 
-    :raises InputError: it may not be read
+    :raises InputError: its permissions do not allow reading it
     """
     check_readable(path)
     try:
@@ -88,7 +89,7 @@ def _summary(path: Location) -> dict[str, Any] | None:
 
 
 def _done(output: str, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the summary of a finished output tells."""
+    """Return the state of a finished extraction, from its summary."""
     examples = summary.get("examples")
     same = ("answered", "rejected", "shards", "examples_per_second", "windows_per_second", "exit_code")
     return {

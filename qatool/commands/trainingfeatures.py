@@ -1,4 +1,4 @@
-"""Features to train on: as they are, or made of raw files on the way and kept for the next time."""
+"""Features to train on: used as they are, or made from raw files and cached for later runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qatool.windows.tokenizer import PairTokenizer
 
 _FORMAT = 5
-"""Counted up when the same input makes other features."""
+"""Version of the features in the cache; raised whenever the same input gives other features."""
 _WAIT_SECONDS = 0.5
 
 
@@ -41,12 +41,12 @@ def features_of(
     stop: Stop,
     observer: Observer,
 ) -> FeaturesFolder:
-    """Return the features of an input, from the cache where the same were made before.
+    """Return the features of an input, made now unless the cache has them.
 
-    :param name: a folder of features, or anything that ``qatool prep`` reads
+    :param name: a folder of features, or any input of ``qatool prep``
     :raises InputError: the input cannot be used
     :raises OutputError: the cache cannot be written
-    :raises UsageError: a part of some features is asked for
+    :raises UsageError: ``--limit`` is given for a folder of features
     """
     if is_features(Path(name)):
         made = FeaturesFolder(Path(name))
@@ -67,16 +67,16 @@ def features_of(
             made_with = _prep_options(name, options, model=model, size=size, output=folder)
             prep.run(made_with, observer=observer, written=[options.output], stop=stop)
         except LockedError:
-            # Another process prepares the very same, and is worth waiting for.
+            # Another process is making the same features: wait for it.
             stop.check()
             time.sleep(_WAIT_SECONDS)
     return FeaturesFolder(folder)
 
 
 def _key(name: str, options: FinetuneOptions, tokenizer: PairTokenizer, size: WindowSize) -> str:
-    """Return a name made of everything that decides the features."""
+    """Return a name for the cache: a hash of everything that determines the features."""
     content = []
-    # The model of an earlier run may lie in a folder that is trained on.
+    # A folder of inputs may also hold the model of an earlier run.
     for source in without_own(resolve([name]), [name], written=[options.output], log_file=options.log_file):
         with source.path.open("rb") as stream:
             content.append([source.name, hashlib.file_digest(stream, "sha256").hexdigest()])
