@@ -1,9 +1,8 @@
-"""One frozen dataclass of options a command: every default, every help text, every check of a value.
+"""The options, in one frozen dataclass per command: all defaults, help texts and checks of values.
 
-The command line is made from these fields (see ``qatool.cli.options``), so a default stands only here.
-Constructing a dataclass with values that make no sense raises one :class:`~qatool.errors.UsageError` naming
-every problem. ``None`` means "not chosen by the user": the value is then resolved from the model, the device
-or the decode preset.
+The command line is made from the fields (see ``qatool.cli.options``), so that each default is defined only here.
+Creating a dataclass with invalid values raises one :class:`~qatool.errors.UsageError` that names every problem.
+``None`` means "not chosen by the user": the value is then taken from the model, the device or the decode preset.
 """
 
 from qatool.options.calibrate import CalibrateOptions

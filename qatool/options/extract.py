@@ -1,4 +1,4 @@
-"""Options of ``qatool extract``, and what a decode mode presets."""
+"""Options of ``qatool extract``, and the presets of its decode modes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from qatool.places import lies_in, same_place
 
 
 class DecodePreset(NamedTuple):
-    """What a ``--decode`` mode sets where the user set nothing. Lengths in tokens; ``None``: no limit."""
+    """Values that a ``--decode`` mode sets unless the user does. Lengths are in tokens; ``None`` means no limit."""
 
     max_answer_length: int
     max_question_length: int | None
@@ -54,7 +54,7 @@ DECODE_PRESETS: dict[Decode, DecodePreset] = {
 }
 
 _MOST_WINDOWS = 1 << 31
-"""More than any document has."""
+"""A number of windows that no document has; larger values of ``--max-windows`` are reduced to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +304,7 @@ class ExtractOptions(WindowOptions):
             raise UsageError(*problems)
 
     def _beside_problems(self) -> list[str]:
-        """Return which files that are named would take the place of what is written beside the output."""
+        """Return a problem for each option whose file would replace one that is written beside or into the output."""
         if self.output == "-":
             return []
         bare = self.output.rstrip("/")
@@ -324,7 +324,7 @@ class ExtractOptions(WindowOptions):
         ]
 
     def _engine_problems(self) -> list[str]:
-        """Return what is wrong with who is to do the work."""
+        """Return the problems with the options for devices, engine and cluster."""
         problems = []
         if self.devices is not None and not re.fullmatch(r"all|0*[1-9]\d*", self.devices):
             problems.append(f"--devices {self.devices}: give a number from 1, or all")
@@ -346,12 +346,12 @@ class ExtractOptions(WindowOptions):
 
     @property
     def asks_documents(self) -> bool:
-        """Whether questions come apart from the documents."""
+        """Whether questions are given separately from the documents."""
         return bool(self.question) or self.questions is not None
 
     @property
     def ranks_documents(self) -> bool:
-        """Whether documents are ranked before any is asked; a reference's decoding knows of no such prior."""
+        """Whether documents are ranked before they are asked; reference decodings do so only to limit them."""
         return self.best_per is not None and (self.decode == "native" or self.max_documents is not None)
 
     @property
@@ -361,27 +361,27 @@ class ExtractOptions(WindowOptions):
 
     @property
     def window_limit(self) -> int | Literal["all", "auto"]:
-        """How many windows of an example the model may read."""
+        """The most windows of an example that the model may read."""
         if self.decode != "native" or self.max_windows == "all":
             return "all"
         return "auto" if self.max_windows in {None, "auto"} else min(int(self.max_windows), _MOST_WINDOWS)
 
     @property
     def answer_length(self) -> int:
-        """Longest answer in tokens."""
+        """The longest answer, in tokens."""
         return self.max_answer_length or DECODE_PRESETS[self.decode].max_answer_length
 
     @property
     def question_length(self) -> int | None:
-        """Longest question in tokens, ``None`` for no limit of its own."""
+        """The longest question, in tokens; ``None`` for no limit but that of the window."""
         return self.max_question_length or DECODE_PRESETS[self.decode].max_question_length
 
     @property
     def answers_always(self) -> bool:
-        """Whether every example gets an answer: asked for, or the habit of the reference followed."""
+        """Whether every example gets an answer, by option or because the reference decoding does that."""
         return self.always_answer or (self.no_answer_threshold is None and DECODE_PRESETS[self.decode].always_answer)
 
 
 def _may_be_parquet(output: str) -> bool:
-    """Whether an output of that name may be Parquet, by the rule of ``-o``: a file of it, or a folder."""
+    """Return whether an output of this name is Parquet by the rules of ``-o``: a ``.parquet`` file, or a folder."""
     return output.lower().endswith((".parquet", "/")) or (output != "-" and not PurePath(output).suffix)

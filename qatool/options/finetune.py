@@ -152,20 +152,20 @@ class FinetuneOptions(NegativeOptions):
 
     @property
     def taught(self) -> float:
-        """Part of the loss that is the teachers', in [0, 1]."""
+        """The share of the loss that comes from the teachers, in [0, 1]; 0 without teachers."""
         if not self.teacher:
             return 0.0
         return DEFAULT_TEACHER_WEIGHT if self.teacher_weight is None else self.teacher_weight
 
     @property
     def averages(self) -> dict[str, float]:
-        """``--average`` by model: its part of the mean."""
+        """The weight of each model of ``--average`` in the mean, by model; the trained model has the rest."""
         parts = dict(_name_and_part(one) for one in self.average)
         return {name: 1 / (len(parts) + 1) if part is None else part for name, part in parts.items()}
 
     @property
     def weights(self) -> dict[str, float]:
-        """``--train-weight`` by file."""
+        """The values of ``--train-weight``, by file."""
         return {file: float(weight) for file, _, weight in (one.rpartition("=") for one in self.train_weight)}
 
     def __post_init__(self) -> None:
@@ -260,7 +260,10 @@ class FinetuneOptions(NegativeOptions):
 
 
 def _name_and_part(given: str) -> tuple[str, float | None]:
-    """Return the model of ``MODEL=W`` and W; ``None`` where it has none, as a path may hold ``=`` too."""
+    """Return the model and the weight of ``MODEL=W``; ``None`` as weight if what follows the last ``=`` is no number.
+
+    A path may contain ``=``, too.
+    """
     name, sign, part = given.rpartition("=")
     try:
         return (name, float(part)) if sign and name else (given, None)

@@ -1,4 +1,4 @@
-"""How a dataclass field becomes a command-line option, and the checks options share."""
+"""Declarations that make dataclass fields command-line options, and checks that several options share."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ class Flag(NamedTuple):
 
     help: str
     group: str
+    """Heading under which the help lists the option."""
     short: str | None = None
+    """A short spelling, such as ``-o``."""
     metavar: str | None = None
+    """Placeholder for the value in the help; ``None`` for one that follows from its type."""
     auto: bool = False
-    """``auto`` is accepted and means ``None``."""
+    """Whether ``auto`` is accepted as a value, which means ``None``."""
     name: str | None = None
-    """The flag, when it is not the field's name with dashes."""
+    """The option's name, if it is not the field's name with dashes."""
     env: str | None = None
-    """A second environment variable, read when ``QATOOL_<COMMAND>_<OPTION>`` is not set."""
+    """A second environment variable, read if ``QATOOL_<COMMAND>_<OPTION>`` is not set."""
     rivals: tuple[str, ...] = ()
-    """Fields that this one may contradict; then the one from the stronger source is taken and the other left out."""
+    """Fields that this one may contradict; of two, the value from the weaker source is then left out."""
 
 
 def option(flag: Flag, *, default: Any = None) -> Any:
@@ -50,9 +53,11 @@ def argument(flag: Flag) -> Any:
 
 
 def settle(options: Any) -> None:
-    """Make of values that Python code may give what options hold: of paths texts, of one of several a tuple.
+    """Convert values given by Python code to those that options hold: paths to text, single values to tuples.
 
-    :raises UsageError: a value is of another type than its field, or none of its choices; names every such field
+    Called by ``__post_init__`` of each options dataclass.
+
+    :raises UsageError: a value does not have the type of its field, or is none of its choices; names every such field
     """
     kinds = _kinds(options.__class__)
     problems = []
@@ -65,7 +70,7 @@ def settle(options: Any) -> None:
             value = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
-        object.__setattr__(options, one.name, value)  # they are frozen from here on
+        object.__setattr__(options, one.name, value)  # as the dataclass is frozen
         if not (kind.holds(value) or value is None is one.default):
             problems.append(f"{_label(one)} {value!r}: {kind.must}")
     if problems:
@@ -83,24 +88,24 @@ def _kinds(options_class: type) -> dict[str, ValueKind]:
 
 
 class ValueKind(NamedTuple):
-    """What values a field takes besides ``None``, told from its annotation."""
+    """The values that a field takes besides ``None``, according to its annotation."""
 
     kind: type
-    """``bool``, ``int``, ``float`` or ``str``: of one value."""
+    """Type of a single value: ``bool``, ``int``, ``float`` or ``str``."""
     choices: tuple[str, ...] = ()
-    """The only values; empty: any of its kind."""
+    """The permitted values; empty if any value of its kind is."""
     repeatable: bool = False
-    """Whether it takes several."""
+    """Whether the field takes several values, as a tuple."""
 
     @property
     def must(self) -> str:
-        """What a value that does not fit is told."""
+        """The end of a message about a value that does not fit: ``must be …``."""
         if self.choices:
             return f"must be {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}"
         return _MUST[self.kind]
 
     def holds(self, value: object) -> bool:
-        """Whether a value is one of these."""
+        """Return whether the field takes a value."""
         if self.repeatable:
             return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
         if self.choices:
@@ -119,9 +124,10 @@ _MUST = {
 
 
 def value_kind(hint: object) -> ValueKind:
-    """Return what values a field takes, by its annotation.
+    """Return the values that a field takes.
 
-    :raises TypeError: there is no command-line form for it
+    :param hint: the field's annotation
+    :raises TypeError: the annotation has no form on the command line
     """
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
@@ -135,7 +141,7 @@ def value_kind(hint: object) -> ValueKind:
 
 
 _LONGEST_SECONDS = 1e9
-"""Some thirty years; the system takes no timer that is much longer."""
+"""Longest time, some thirty years: the system refuses timers that are much longer."""
 
 
 def seconds_of(text: str) -> float | None:
@@ -152,22 +158,22 @@ def below(options: object, least: int, *names: str) -> list[str]:
     return [
         f"--{name.replace('_', '-')} {value}: must be at least {least}"
         for name in names
-        if (value := getattr(options, name)) is not None and not value >= least  # as a NaN, too, is not
+        if (value := getattr(options, name)) is not None and not value >= least  # also true of NaN
     ]
 
 
 def device_problems(device: str) -> list[str]:
-    """Return what is wrong with the spelling of a device."""
+    """Return a problem if a device is misspelled."""
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         return []
     return [f"--device {device}: no such device; give auto, cpu, cuda or cuda:N"]
 
 
 def clash_problems(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> list[str]:
-    """Return which files would be written twice, or written over what is read.
+    """Return a problem for each file that would be written twice, or would overwrite a file that is read.
 
-    :param read: what each thing read is called, and its path; ``None`` and ``-`` are no file
-    :param written: the same of things written
+    :param read: paths that are read, by the option that names them; ``None`` and ``-`` are no files
+    :param written: paths that are written, likewise
     """
     problems = []
     taken = {place: label for label, path in read.items() if path and path != "-" for place in places_of(path)}
@@ -183,7 +189,7 @@ def clash_problems(read: Mapping[str, str | None], written: Mapping[str, str | N
 
 
 def rename_problems(column: tuple[str, ...]) -> list[str]:
-    """Return which of the renames are none."""
+    """Return a problem for each ``--column`` that is not of the form ``NEW=OLD``, or not valid text."""
     problems = [
         f"--column {rename!r}: not of the form NEW=OLD; for example --column question=q"
         for rename in column
@@ -193,9 +199,9 @@ def rename_problems(column: tuple[str, ...]) -> list[str]:
 
 
 def text_problems(given: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return which words are no text: bytes on the command line that are not UTF-8.
+    """Return a problem for each word that is not valid text, because its bytes on the command line are not UTF-8.
 
-    :param given: words by the option that they were given to
+    :param given: words, by the option that they were given for
     """
     return [
         f"{label} {word!a}: is not UTF-8; check the encoding of the terminal or script"

@@ -1,4 +1,4 @@
-"""Options of the commands that make unanswerable examples of answerable ones."""
+"""Options of the commands that make unanswerable examples from answerable ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEGATIVES = ("other_contexts", "cut_contexts", "altered_questions")
 
 @dataclass(frozen=True, kw_only=True)
 class NegativeOptions(WindowOptions):
-    """Unanswerable examples to learn "no answer" from, as shares of the answerable ones. Of features and training."""
+    """Unanswerable examples to make, as shares of the answerable ones; shared by ``prep`` and ``finetune``."""
 
     other_contexts: float = option(
         Flag(
@@ -34,11 +34,11 @@ class NegativeOptions(WindowOptions):
 
     @property
     def negatives(self) -> dict[str, float]:
-        """The shares, by the names of the options."""
+        """The shares, by field."""
         return {name: getattr(self, name) for name in NEGATIVES}
 
     def _negative_problems(self) -> list[str]:
-        """Return which shares are none."""
+        """Return a problem for each share that is not between 0 and 1."""
         return [
             f"--{name.replace('_', '-')} {share}: is a share; give a number from 0 to 1"
             for name, share in self.negatives.items()

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the values they choose from."""
+"""Options that several commands share, with their choices and defaults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ JSON = Flag("Print one JSON object.", "Screen and logs")
 
 
 def precision_problems(backend: Backend, precision: Precision) -> list[str]:
-    """Return whether a backend cannot have a precision, whatever the model."""
+    """Return a problem if a backend never has a precision, whatever the model."""
     if precision == "int8" and backend == "torch":
         return ["--precision int8: is OpenVINO's alone; use --backend openvino, with a model exported so"]
     return []
@@ -41,7 +41,7 @@ def precision_problems(backend: Backend, precision: Precision) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenOptions:
-    """What a command shows while it works, and where it logs. Shared by every long-running command."""
+    """Options for progress display and logs, shared by all long-running commands."""
 
     progress: Progress = option(
         Flag("Progress display; auto: a bar on a terminal, else a plain line every 30 s.", "Screen and logs"),
@@ -56,11 +56,11 @@ class ScreenOptions:
 
     @property
     def logs_json(self) -> bool:
-        """Whether what goes to standard error, but for errors that end the command, is JSON lines."""
+        """Whether standard error gets JSON Lines, except for the errors that end the command."""
         return self.log_format == "json" and self.log_file is None
 
     def _screen_problems(self) -> list[str]:
-        """Return what contradicts itself in what is shown."""
+        """Return a problem if options for the screen contradict each other."""
         if self.quiet and self.verbose:
             return ["--quiet and --verbose: contradict each other; drop one"]
         return []
@@ -68,7 +68,7 @@ class ScreenOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions(ScreenOptions):
-    """How rows are read. Shared by every command that reads examples."""
+    """Options for reading rows, shared by all commands that read examples."""
 
     column: tuple[str, ...] = option(
         Flag("Read column OLD as NEW; repeatable.", "Input", metavar="NEW=OLD"), default=()
@@ -82,7 +82,7 @@ class RowOptions(ScreenOptions):
     )
 
     def _row_problems(self, inputs: tuple[str, ...]) -> list[str]:
-        """Return what is wrong with the inputs and the options of rows."""
+        """Return the problems with the inputs and the options for rows."""
         problems = []
         if not inputs:
             problems.append("INPUT: nothing to read; name a file, a folder, a glob or - for standard input")
@@ -97,7 +97,7 @@ class RowOptions(ScreenOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowOptions(RowOptions):
-    """How examples are cut into windows. Shared by every command that does."""
+    """Options for cutting examples into windows, shared by all commands that do."""
 
     max_length: int | None = option(
         Flag(
@@ -126,14 +126,14 @@ class WindowOptions(RowOptions):
     )
 
     def _range_problems(self) -> list[str]:
-        """Return which numbers are too small."""
+        """Return a problem for each number that is too small."""
         return [
             *below(self, 1, "limit", "max_length", "max_question_length"),
             *below(self, 0, "max_errors", "stride"),
         ]
 
     def _combination_problems(self) -> list[str]:
-        """Return which options contradict each other."""
+        """Return the problems with options that contradict each other."""
         problems = []
         if self.max_length is not None and self.stride is not None and self.stride >= self.max_length:
             problems.append(
@@ -144,11 +144,11 @@ class WindowOptions(RowOptions):
 
 
 MOST_RESAMPLES = 1_000_000
-"""Their means are kept in memory; what more of them change is far below any digit shown."""
+"""Most resamples: their means are kept in memory, and more of them change none of the digits shown."""
 
 
 def resample_problems(resamples: int) -> list[str]:
-    """Return what is wrong with a number of resamples."""
+    """Return a problem if a number of resamples is too small or too large."""
     if resamples < 100:
         return [f"--resamples {resamples}: must be at least 100"]
     return [f"--resamples {resamples}: must be at most {MOST_RESAMPLES}"] if resamples > MOST_RESAMPLES else []
