@@ -1,7 +1,7 @@
-"""What can go wrong, and the exit code each kind of failure ends with.
+"""The kinds of failures, with their exit codes.
 
-Every class carries its own exit code and the line that documents it; the table in ``docs/exit-codes.md``
-is generated from here. A message says what happened, where (``path:line`` or row) and what to do.
+Every class has its exit code and a line that documents it; the table in ``docs/exit-codes.md`` is generated from
+them. A message says what happened, where (``path:line`` or row) and what to do.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ EXIT_DONE = 0
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the first line of what an error of a library says, else the name of its class."""
+    """Return the first line of the message of a library's error or, if that is empty, the name of its class."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 class QatoolError(Exception):
-    """Base of all failures qatool reports itself; anything else that surfaces is a bug (exit code 1).
+    """Base class of all failures that qatool reports; any other exception that surfaces is a bug (exit code 1).
 
-    :param problems: messages, shown one line each; what in them grants access to a store is taken out
+    :param problems: messages, shown one per line; credentials in them are redacted
     """
 
     exit_code: ClassVar[int] = 1
@@ -32,12 +32,12 @@ class QatoolError(Exception):
         super().__init__("\n".join(self.problems))
 
     def lines(self) -> list[str]:
-        """Return the messages to show, one line each."""
+        """Return the messages to show, one per line."""
         return list(self.problems)
 
 
 class UsageError(QatoolError):
-    """An option's value, or a combination of options, makes no sense. Holds every problem found at once."""
+    """An option's value, or a combination of options, is invalid; names every problem found."""
 
     exit_code = 2
     meaning = "usage: an option's value or combination"
@@ -54,7 +54,7 @@ class InputError(QatoolError):
 
 
 class EnvironmentUnfitError(QatoolError):
-    """This machine or installation cannot do it: no model, no extra, no device."""
+    """This machine or installation cannot do what is asked for: model, extra or device is missing."""
 
     exit_code = 4
     meaning = "the environment cannot do it: model does not load, extra not installed, device absent"
@@ -70,7 +70,7 @@ class RowsRejected(QatoolError):
 
 
 class ResumeRefusedError(QatoolError):
-    """The run folder belongs to other work: another model, tokenizer or answer-changing option."""
+    """The run folder belongs to other work: another model or tokenizer, or another option that changes answers."""
 
     exit_code = 6
     meaning = "resume refused: the run folder belongs to other work"

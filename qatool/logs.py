@@ -1,6 +1,6 @@
 """Logging: events as text or JSON, to standard error or a file.
 
-What comes from a corpus is data: :func:`harmless` keeps it from acting on the terminal or faking a log line.
+Text from a corpus is untrusted: :func:`harmless` keeps it from controlling the terminal or faking a log line.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _PLAIN_VALUE = re.compile(r"[^\s\"'=]+")
 
 
 def harmless(text: str) -> str:
-    r"""Return ``text`` on one line, with what would act on a terminal spelled out: ESC as ``\x1b``.
+    r"""Return ``text`` on one line, with characters that control a terminal spelled out, ESC as ``\x1b``.
 
-    Every other character, emoji and right-to-left letters included, stays as it is, but for what grants access.
+    Credentials in URIs are redacted. All other characters, emoji and right-to-left letters included, are unchanged.
     """
     return _HARMFUL.sub(lambda match: _escape(ord(match.group())), redacted(text))
 
@@ -43,15 +43,15 @@ def _escape(code: int) -> str:
 
 
 def log_event(event: str, *, level: int = logging.INFO, routine: bool = False, **fields: Any) -> None:
-    """Log ``event`` with its fields: ``shard done shard=3 rows=2000``, or the keys of a JSON object.
+    """Log ``event`` with its fields: as ``shard done shard=3 rows=2000``, or as keys of a JSON object.
 
-    :param routine: worth a line in a log, but none on a screen that people read
+    :param routine: whether the event belongs in a log, but not on a screen that people read
     """
     logger.log(level, event, extra={"fields": fields, "routine": routine})
 
 
 def log_crash(error: BaseException) -> str | None:
-    """Write the traceback of ``error`` to the log file; return the file's path, ``None`` without one."""
+    """Write the traceback of ``error`` to the log file, and return the file's path, ``None`` without a log file."""
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
             trace = "".join(traceback.format_exception(error))
@@ -61,7 +61,7 @@ def log_crash(error: BaseException) -> str | None:
 
 
 def setup_logging(options: ScreenOptions) -> None:
-    """Send the log to standard error, or to ``--log-file``; replaces what an earlier call set up.
+    """Send the log to standard error, or to ``--log-file``, instead of where an earlier call sent it.
 
     :raises OutputError: the log file cannot be written
     """
@@ -88,9 +88,9 @@ def setup_logging(options: ScreenOptions) -> None:
 
 @contextmanager
 def logging_also_to(handler: logging.Handler | None) -> Iterator[None]:
-    """Give every event to ``handler`` as well, one JSON object a line, whatever the screen shows.
+    """Send every event also to ``handler``, as one JSON object per line, whatever the screen shows.
 
-    :param handler: closed at the end; it loses what it cannot write, as the log must not end the work
+    :param handler: closed at the end, ignoring errors, as the log must not end the work; ``None``: do nothing
     """
     if handler is None:
         yield
@@ -114,27 +114,27 @@ def logging_also_to(handler: logging.Handler | None) -> Iterator[None]:
 
 
 def quiet_file_handler(path: Path) -> logging.Handler:
-    """Return what appends to ``path``, and loses what cannot be written.
+    """Return a handler that appends to ``path``, and silently loses events that cannot be written.
 
-    :raises OSError: it cannot be opened
+    :raises OSError: the file cannot be opened
     """
     return _QuietFileHandler(path, encoding="utf-8", errors="backslashreplace")
 
 
 class _QuietFileHandler(logging.FileHandler):
-    """Loses what cannot be written."""
+    """Silently loses events that cannot be written."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 the name is logging's
-        """Say nothing: a full disk is told by the work itself."""
+        """Do nothing, as the work itself reports a full disk."""
 
 
 class _LogFileHandler(logging.FileHandler):
-    """Loses what cannot be written, and says so once."""
+    """Loses events that cannot be written, and warns once on standard error."""
 
     _is_told = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 the name is logging's
-        """Tell on standard error."""
+        """Warn on standard error, the first time."""
         if not self._is_told:
             self._is_told = True
             reason = reason_of(error) if (error := sys.exception()) else "unknown"
@@ -142,13 +142,13 @@ class _LogFileHandler(logging.FileHandler):
 
 
 class _ScreenHandler(logging.Handler):
-    """Writes to what ``sys.stderr`` is just then: while a bar is alive, rich's proxy, printing above it."""
+    """Writes to the current ``sys.stderr``, which is rich's proxy while a bar is shown, and prints above the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
-        except Exception:  # noqa: BLE001 a log line must not end the work; logging has its own way to say so
+        except Exception:  # noqa: BLE001 a log line must not end the work; logging reports the failure
             self.handleError(record)
 
 
@@ -180,18 +180,18 @@ def _text_value(value: object) -> str:
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object a line; harmful characters are JSON escapes, so that parsing gives the very data."""
+    """One JSON object per line; harmful characters are JSON escapes, so that parsing restores them."""
 
     def format(self, record: logging.LogRecord) -> str:
         head = {"time": _utc(record), "level": record.levelname, "event": record.getMessage()}
-        # Redacted before it is encoded: what ends a URI is escaped afterwards.
+        # Redacted before encoding, which would escape the characters that end a URI.
         shown = _redacted({**head, **_fields(record), **head})
         line = json.dumps(shown, ensure_ascii=False)
         return _HARMFUL.sub(lambda match: f"\\u{ord(match.group()):04x}", line)
 
 
 def _redacted(value: Any) -> Any:
-    """Return a value as JSON can hold it, all texts in it redacted."""
+    """Return a value converted to types of JSON, with all texts in it redacted."""
     if isinstance(value, dict):
         return {str(key): _redacted(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -1,14 +1,14 @@
-"""Names by which files, folders and objects say that they are qatool's."""
+"""Names of the files and folders that qatool writes beside and into outputs."""
 
 from __future__ import annotations
 
 RUN_FOLDER_SUFFIX = ".qatool"
-"""Behind an output's name: of the folder that a run works in."""
+"""Suffix appended to an output's name for the run folder."""
 SUMMARY_SUFFIX = ".summary.json"
-"""Behind an output's name: of the summary of the run that made it."""
+"""Suffix appended to an output's name for the summary of its run."""
 REJECTS_SUFFIX = ".rejects.jsonl"
-"""Behind an output's name: of the list of rejected rows, if there are any."""
+"""Suffix appended to an output's name for the list of rejected rows."""
 SUCCESS_NAME = "_SUCCESS"
-"""Stands in a folder of answers that is whole."""
+"""File in a folder of answers that marks it as complete and written by qatool."""
 UNFINISHED_NAME = "_UNFINISHED"
-"""Stands in a folder of answers in a store while its parts are written, and says that it is ours."""
+"""Object in a store that marks a folder of answers as written by qatool while its parts are being written."""

@@ -21,20 +21,25 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL = 30.0
 """Seconds between two plain progress lines."""
 _WORDS, _SPEEDS, _TIME = 18, 28, 8
-"""Columns of the screen that what is done takes beside a bar, the speeds, and a time, with the gap before it."""
+"""Widths beside a bar, in characters with the gap before: of the description, of the speeds, and of a time."""
 
 
 class Observer(Protocol):
-    """Is told how the work goes on. Counts may be told from any thread."""
+    """A progress display. :meth:`advanced` may be called from any thread."""
 
     def started(self, total: int | None, message: str, *, noun: str = "example") -> None:
-        """Begin: how many examples there are (``None``: unknown), or of what else, and what is done to them."""
+        """Begin the display.
+
+        :param total: how many examples there are, ``None`` if unknown
+        :param message: what is being done
+        :param noun: what is counted, if not examples
+        """
 
     def advanced(self, examples: int, windows: int) -> None:
-        """Count examples done and windows read since the last call."""
+        """Add examples done and windows read since the last call."""
 
     def message(self, text: str) -> None:
-        """Say what is being done now."""
+        """Show what is being done now."""
 
     def finished(self) -> None:
         """End the display; further calls do nothing."""
@@ -57,9 +62,9 @@ class SilentObserver:
 
 
 class PlainObserver:
-    """Writes a plain line at most every 30 s, the first after 30 s, and one when the work ends.
+    """Writes a plain line at most every ``PLAIN_INTERVAL`` seconds, and one when the work ends.
 
-    :param clock: seconds from some fixed moment
+    :param clock: returns seconds since some fixed moment
     """
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -73,7 +78,7 @@ class PlainObserver:
         self._last = 0.0
 
     def started(self, total: int | None, message: str, *, noun: str = "example") -> None:
-        """Start the clock."""
+        """Start the clock; the first line follows after ``PLAIN_INTERVAL``."""
         with self._lock:
             self._total, self._doing, self._noun = total, message, noun
             self._examples = self._windows = 0
@@ -87,7 +92,7 @@ class PlainObserver:
             self._write_if_due()
 
     def message(self, text: str) -> None:
-        """Take ``text`` into the next line."""
+        """Use ``text`` in the next line."""
         with self._lock:
             self._doing = text
             self._write_if_due()
@@ -124,7 +129,7 @@ class PlainObserver:
 
 
 class LoggedObserver(PlainObserver):
-    """Gives the plain lines to the log: what goes to standard error is then of one format."""
+    """Logs the plain lines as events, so that standard error has one format."""
 
     def _write(self, line: str) -> None:
         log_event("progress", text=line)
@@ -133,7 +138,7 @@ class LoggedObserver(PlainObserver):
 class BarObserver:
     """A bar with counts, speeds and times, redrawn in place; a spinner when the total is unknown.
 
-    Lines that others write to ``sys.stderr`` meanwhile, log lines among them, appear above it.
+    Other lines that are written to ``sys.stderr`` meanwhile, such as log lines, appear above the bar.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -160,7 +165,7 @@ class BarObserver:
         from rich.table import Column
 
         known, width = total is not None, self._console.width
-        # On a narrow screen what matters most stays whole: how much is done, then how long it takes.
+        # On a narrow screen, the most important columns remain: the counts, then the times.
         room = width - len(f"{total}/{total}")
         words = Column(no_wrap=True, overflow="ellipsis", max_width=max(_WORDS, width // 4))
         shown = (
@@ -202,7 +207,7 @@ class BarObserver:
                 self._progress.update(self._task, description=harmless(text))
 
     def finished(self) -> None:
-        """Leave the bar as it is and go on below it."""
+        """Stop redrawing the bar; later output appears below it."""
         with self._lock:
             if self._progress is not None:
                 self._progress.stop()
@@ -210,14 +215,14 @@ class BarObserver:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether somebody looks at ``stream`` who can be shown colours, bars and panels."""
+    """Return whether ``stream`` is a terminal that can show colours, bars and panels."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def make_observer(options: ScreenOptions, stderr: TextIO) -> Observer:
-    """Return the progress display that was asked for and that ``stderr`` can show.
+    """Return the progress display that was asked for, as far as ``stderr`` can show it.
 
-    A bar needs a terminal: it is never drawn into a file or on a dumb terminal, even when asked for.
+    A bar needs a terminal: it is never written to a file or to a dumb terminal, even if asked for.
     """
     if options.quiet or options.progress == "none":
         return SilentObserver()

@@ -1,4 +1,4 @@
-"""Where a name leads: whether two stand for one file. Follows links on a disk, and asks no store."""
+"""Find out whether two names mean the same file. Links on a disk are followed; stores are not asked."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _LOCAL = ("file", "local")
 _PROTOCOLS = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs"}
-"""Other names of a protocol."""
+"""Alternative names of protocols."""
 
 
 def split_uri(text: str) -> tuple[str, str] | None:
-    """Return protocol and rest of a URI, ``None`` for a path."""
+    """Return the protocol, in lower case, and the rest of a URI; ``None`` for a path."""
     found = _URI.fullmatch(text)
     return None if found is None else (found[1].lower(), found[2])
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text names something in a store rather than on a local disk."""
+    """Return whether a text names something in a store rather than on a local disk."""
     parts = split_uri(text)
     return parts is not None and parts[0] not in _LOCAL
 
 
 def entry_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath) -> str:
-    """Return the place that a file written under a name takes: links lead to its folder, one of its name gives way.
+    """Return the path that is replaced by writing a file: links to its folder are followed, the last name is not.
 
-    :param real_folder: where a folder stands, links followed
+    :param real_folder: returns the path of a folder with links resolved; may be a cached version
     """
     protocol, rest = split_uri(name) or ("file", name)
     if protocol not in _LOCAL:
@@ -43,12 +43,12 @@ def entry_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath)
 
 
 def _as_path(key: str) -> str:
-    """Return what stays another path for another key: in a key, ``//`` and ``/./`` are not nothing."""
+    """Return a key as a path that is different for every key, although paths ignore ``//`` and ``/./``."""
     return re.sub(r"(?<![^/])(\.?)(?=/|$)", "\\1\0", key)
 
 
 def places_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath) -> set[str]:
-    """Return where what is read under a name stands: at its own place, and where a link of that name leads.
+    """Return the paths that are read under a name: its own and, if that is a link, the target.
 
     :param real_folder: as for :func:`entry_of`
     """
@@ -57,11 +57,11 @@ def places_of(name: str, *, real_folder: Callable[[str], str] = os.path.realpath
 
 
 def lies_in(name: str, folder: str) -> bool:
-    """Whether what is written under a name would lie in a folder."""
+    """Return whether a file written under a name would be inside a folder."""
     outer = PurePosixPath(entry_of(folder))
     return any(outer in PurePosixPath(place).parents for place in places_of(name))
 
 
 def same_place(one: str, other: str) -> bool:
-    """Whether writing under one name may change what is read under the other."""
+    """Return whether writing under one name may change what is read under the other."""
     return bool(places_of(one) & places_of(other))

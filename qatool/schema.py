@@ -1,4 +1,4 @@
-"""The public formats: what an example is, and the columns of ``answers.parquet``."""
+"""The public formats: examples, fingerprints, and the columns of answers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Example(NamedTuple):
-    """One question asked of one context, as read. ``error`` says why a bad row was rejected, else ``None``.
+    """One question asked of one context, as read.
 
-    A rejected example keeps its place and whatever of it could be read; unread texts are ``None``.
+    An example from a bad row is rejected, but keeps its place and whatever could be read; other texts are ``None``.
     """
 
     id: str | None
@@ -29,17 +29,18 @@ class Example(NamedTuple):
     kept: Mapping[str, Any] = MappingProxyType({})
     """Values of the ``--keep`` columns."""
     error: str | None = None
+    """Why the example was rejected; ``None`` if it was not."""
 
     @property
     def is_odd(self) -> bool:
-        """Whether the question or the context is empty or blank: answered with no answer, unread."""
+        """Whether the question or the context is blank; such an example gets "no answer" without being read."""
         return not (self.question or "").strip() or not (self.context or "").strip()
 
 
 def fingerprint(question: str, context: str) -> bytes:
     """Return the 16-byte BLAKE2b digest of question and context.
 
-    Each text enters as UTF-8 behind its length in bytes (uint64, little endian).
+    Each text is hashed as UTF-8, after its length in bytes (uint64, little endian).
     """
     digest = hashlib.blake2b(digest_size=16)
     for text in (question, context):
@@ -69,9 +70,9 @@ def candidate_type() -> pa.DataType:
 def answers_schema(*, documents: bool, snippet: bool, kept: list[pa.Field] | None = None) -> pa.Schema:
     """Return the Arrow schema of an answers table.
 
-    :param documents: with the columns ``document_id`` and ``question_id``
-    :param snippet: with the column ``snippet``
-    :param kept: fields of the ``--keep`` columns, last
+    :param documents: whether there are the columns ``document_id`` and ``question_id``
+    :param snippet: whether there is the column ``snippet``
+    :param kept: fields of the ``--keep`` columns, which come last
     """
     import pyarrow as pa
 

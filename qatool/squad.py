@@ -1,4 +1,4 @@
-"""SQuAD's measures of an answer: normalisation, exact match and F1, as the official evaluation defines them.
+"""SQuAD's measures of an answer: normalisation, exact match and F1, as in the official evaluation.
 
 Source: Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text" (2016), section 6, and the
 behaviour of the official evaluation scripts 1.1 and 2.0.
@@ -23,12 +23,12 @@ def normalize(text: str) -> str:
 
 
 def exact_match(answer: str, reference: str) -> float:
-    """Return 1.0 when both are the same once normalised, else 0.0."""
+    """Return 1.0 if both texts are equal after normalisation, else 0.0."""
     return float(normalize(answer) == normalize(reference))
 
 
 def f1(answer: str, reference: str) -> float:
-    """Return the harmonic mean of precision and recall of the answer's words; both empty is 1.0."""
+    """Return the harmonic mean of precision and recall of the answer's words; 1.0 if both texts are empty."""
     found, expected = normalize(answer).split(), normalize(reference).split()
     if not found or not expected:
         return float(found == expected)
@@ -36,8 +36,8 @@ def f1(answer: str, reference: str) -> float:
 
 
 def word_f1(found: Sequence[str], expected: Sequence[str]) -> float:
-    """Return the harmonic mean of precision and recall of words, some there more than once; none shared is 0.0."""
-    left: dict[str, int] = {}  # for answers of a few words a Counter takes six times as long
+    """Return the harmonic mean of precision and recall of words, counted with repetitions; 0.0 if none is shared."""
+    left: dict[str, int] = {}  # for answers of a few words, a Counter takes six times as long
     for word in expected:
         left[word] = left.get(word, 0) + 1
     shared = 0
@@ -52,7 +52,7 @@ def word_f1(found: Sequence[str], expected: Sequence[str]) -> float:
 
 
 def best(measure: str, answer: str | None, references: Iterable[str]) -> float:
-    """Return the best ``exact_match`` or ``f1`` over all references; no references means "no answer" is right.
+    """Return the best ``exact_match`` or ``f1`` over all references; without references, "no answer" is right.
 
     :param measure: ``exact_match`` or ``f1``
     :param answer: ``None`` or empty for "no answer"

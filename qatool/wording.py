@@ -1,4 +1,4 @@
-"""Counts, speeds and times in words, as every command says them."""
+"""Counts, speeds and times as text, the same for all commands."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def speed(examples: int, windows: int, seconds: float, *, brief: bool = False, noun: str = "example") -> str:
-    """Return the rates: ``41.2 examples/s, 45.0 windows/s``; brief: ``41.2 ex/s 45.0 win/s``.
+    """Return the rates: ``41.2 examples/s, 45.0 windows/s``; if brief, ``41.2 ex/s 45.0 win/s``.
 
-    :param noun: what is counted; only examples are read in windows
+    :param noun: what is counted; windows are included only for examples
     """
     seconds = max(seconds, 1e-9)
     rates = [(examples / seconds, noun)]
@@ -25,7 +25,7 @@ def speed(examples: int, windows: int, seconds: float, *, brief: bool = False, n
 
 
 def duration(seconds: float) -> str:
-    """Return a time span for people: ``4.9 s``, ``3 min 40 s``, ``2 h 05 min``."""
+    """Return a time span as text: ``4.9 s``, ``3 min 40 s``, ``2 h 05 min``."""
     if seconds < 59.95:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
