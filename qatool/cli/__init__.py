@@ -1,4 +1,8 @@
-"""The command line: one small file a command, and one place that catches what goes wrong."""
+"""The command line: one small file per command, and one place in which all errors are caught.
+
+The callbacks of the commands import what the work needs only when they are called, so that help and messages about
+wrong options appear at once.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,10 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve a command; an unknown one is a line with a suggestion, in every version of click."""
+        """Resolve a command; report an unknown one with a suggestion, in every version of click.
+
+        :raises UsageError: there is no such command
+        """
         if args[0] not in self.commands and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
@@ -85,14 +92,15 @@ click.version_option(qatool.__version__, prog_name=PROGRAM, message="%(prog)s %(
 
 
 class _TerminateNow(BaseException):
-    """SIGTERM or SIGHUP came while nothing listened that could stop in good order, and nothing had to."""
+    """Raised by SIGTERM and SIGHUP while no :class:`~qatool.jobs.stopping.Stop` handles them."""
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command as Ctrl-C does, by an exception: with its exit code, and locks let go.
+    """Let SIGTERM and SIGHUP end the command by an exception, as Ctrl-C does, so that locks are released.
 
-    Foreign code may swallow what is raised in its midst, or make something else of it: that a signal came is noted.
+    Code of libraries may swallow or replace an exception that a signal handler raises inside it. So the handlers also
+    note the signal, and the exception is raised again at the end.
     """
     came: type[BaseException] | None = None
 
@@ -137,7 +145,7 @@ def _stoppable() -> Iterator[None]:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code.
 
-    :param argv: the words behind the program's name, ``None`` for those of this process
+    :param argv: the arguments after the program's name, ``None`` for those of this process
     """
     prepare_streams()
     look_less_for_garbage()
@@ -146,14 +154,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:  # a second one, while the command was ending at the first
         code = Interrupted.exit_code
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do in good order
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # from here on, nothing needs an orderly end
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
-        # What could not be written is told by now.
+        # That it could not be written has been reported by now.
         _silence(sys.stdout)
     if any(thread.daemon and thread.name == LEFT_BEHIND for thread in threading.enumerate()):
-        # It may be deep in foreign code that does not survive the interpreter's orderly end.
+        # The thread may be inside code of a library that crashes when the interpreter shuts down.
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)
@@ -161,18 +169,21 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def look_less_for_garbage() -> None:
-    """Have Python look through the oldest objects a hundred times less often, where it does so as a whole.
+    """Make full garbage collections a hundred times rarer, in versions of Python that have such collections.
 
-    Half a million objects come with the libraries and stay. Through all of them again and again is a seventh of a
-    start, and a stop of 0.2 s now and then while a card waits.
+    The libraries create half a million objects that stay. Visiting all of them repeatedly takes a seventh of the
+    start, and later pauses of 0.2 s while a card waits.
     """
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, 1_000)
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command line and return its exit code; every failure ends here, as lines on standard error."""
-    # What a command without options of its own for it warns of; those that have some set it up anew.
+    """Run the command line and return its exit code; every failure ends here, as lines on standard error.
+
+    :param argv: the arguments after the program's name
+    """
+    # For warnings of commands without options for logging; other commands set it up again.
     setup_logging(ScreenOptions())
     try:
         with _stoppable():
@@ -245,7 +256,7 @@ def _write_crash_file(error: Exception) -> str:
     path = Path(tempfile.gettempdir(), f"qatool-crash-{os.getpid()}.log")
     try:
         try:
-            # Never follow what somebody else put under a name that can be guessed.
+            # O_EXCL, so that a link which somebody else put under this predictable name is not followed.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             descriptor, name = tempfile.mkstemp(prefix=f"{path.stem}-", suffix=".log")
@@ -258,7 +269,7 @@ def _write_crash_file(error: Exception) -> str:
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads standard output or standard error any more; a broken pipe elsewhere is a bug."""
+    """Return whether the reader of standard output or standard error is gone; a broken pipe elsewhere is a bug."""
     for stream in (sys.stdout, sys.stderr):
         poll = select.poll()
         try:
@@ -279,7 +290,7 @@ def _has_working_folder() -> bool:
 
 
 def _is_closed(stream: TextIO) -> bool:
-    """Whether nothing can be written to a stream."""
+    """Return whether nothing can be written to a stream."""
     try:
         return fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
     except (OSError, ValueError):
@@ -287,7 +298,7 @@ def _is_closed(stream: TextIO) -> bool:
 
 
 def _silence(*streams: TextIO) -> None:
-    """Send what is still buffered nowhere, so that Python does not complain about it at exit."""
+    """Redirect streams to nowhere, so that Python does not complain at exit about what is still buffered."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         with suppress(OSError, ValueError):

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 
 _FEW = 100
-"""Questions; with fewer, chance decides what is fitted."""
+"""With fewer questions than this, the fitted values are mostly chance."""
 
 
 def calibrate(options: CalibrateOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once."""
+    """Fit a model's scores and threshold, store them, and print them with their effect.
+
+    :raises RowsRejected: rows were bad and left out
+    :raises QatoolError: see :func:`qatool.commands.calibrate.run`
+    """
     with at_work(options) as observer:
         from qatool.commands.calibrate import run, told
 

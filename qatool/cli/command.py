@@ -1,7 +1,8 @@
 """A click command whose parameters, values and messages come from an options dataclass.
 
-click reads the grammar, draws the usage line and completes words in the shell. The values are settled here,
-flag over environment over file over default, so that every problem of every source is told in one go.
+click splits the command line, writes the usage line and completes words in the shell. The values are determined here
+(a flag overrides a variable, a variable the file, the file the default), so that all problems of all sources are
+reported together.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class OptionsCommand(click.Command):
     """A command that is called with an instance of its options dataclass.
 
     :param options_class: the dataclass; its fields become the parameters
-    :param late_problems: returns what is wrong with options, by field, that would otherwise be told only later; asked
-        when something else is
+    :param callback: called with the options
+    :param late_problems: returns problems, given values by field, that the command would find only later; called only
+        if there are other problems, to report all of them together
     :raises UsageError: while parsing; names every problem found in all sources
     """
 
@@ -57,7 +59,7 @@ class OptionsCommand(click.Command):
         self.options_class = options_class
         self.settings = settings_of(options_class)
         self.overruled: list[tuple[str, str]] = []
-        """Where values come from that were left out, and what contradicts them."""
+        """Pairs of the origin of a value that was left out and the origin of the one that contradicts it."""
         self.run = callback
         config = click.Option(["--config"], type=click.Path(dir_okay=False), help=_CONFIG_HELP)
         super().__init__(
@@ -69,7 +71,10 @@ class OptionsCommand(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Settle every option, and leave the options dataclass in ``ctx.params``."""
+        """Determine the value of every option, and put the options dataclass into ``ctx.params``.
+
+        :raises UsageError: anything is wrong; names every problem
+        """
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
         words, found = self._read_words(ctx, args)
@@ -93,16 +98,16 @@ class OptionsCommand(click.Command):
     def invoke(self, ctx: click.Context) -> None:
         """Call the command with its options."""
         options = ctx.params["options"]
-        # One that logs tells of them in its log.
+        # Commands with a log report mistaken variables there, see at_work().
         if not isinstance(options, ScreenOptions):
             for name, near in self.mistaken_variables():
                 click.echo(f"Warning: {harmless(name)}: sets nothing; did you mean {near}?", err=True)
         self.run(options)
 
     def mistaken_variables(self) -> list[tuple[str, str]]:
-        """Return the variables that set nothing and look like one of this command's, each with that one.
+        """Return pairs of a variable that sets nothing and the similar variable of this command.
 
-        Others are left alone: what is exported for all programs may be anybody's.
+        Only variables that begin like this command's are considered; others may belong to other programs.
         """
         own = f"QATOOL_{self.name}_".upper()
         known = ["CONFIG", *(setting.name.replace("-", "_").upper() for setting in self.settings)]
@@ -115,7 +120,7 @@ class OptionsCommand(click.Command):
         ]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's
-        """Return what must be given, then the place of the rest."""
+        """Return the arguments and options that must be given, then a placeholder for the others."""
         pieces = []
         for setting in self.settings:
             if setting.positional:
@@ -125,7 +130,7 @@ class OptionsCommand(click.Command):
         return [*pieces, "[OPTIONS]"]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 click's
-        """Write a section for each group of settings, in the order in which groups appear."""
+        """Write a section of the help for each group of settings, in the order in which groups appear."""
         rows: dict[str, list[tuple[str, str]]] = {}
         for setting in self.settings:
             rows.setdefault(setting.flag.group, []).append(_help_row(setting))
@@ -138,10 +143,15 @@ class OptionsCommand(click.Command):
                 formatter.write_dl(group_rows, col_max=32)
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write nothing: positional arguments stand in the group of their flag."""
+        """Write nothing, as positional arguments are listed in the group of their flag."""
 
     def _read_words(self, ctx: click.Context, args: list[str]) -> tuple[dict[str, object], Findings]:
-        """Return the words of the command line by field, going on behind each word that is out of place."""
+        """Return the words of the command line by field, and the problems found on the way.
+
+        After a problem, parsing starts again without the word at fault.
+
+        :raises UsageError: the word at fault cannot be found
+        """
         found = Findings({}, [], set())
         rest = list(args)
         while True:
@@ -160,12 +170,12 @@ class OptionsCommand(click.Command):
         for param in order:
             if param.is_eager:
                 param.handle_parse_result(ctx, words, surplus)
-        if not found.problems:  # else it may be the value of an option that there is not
+        if not found.problems:  # else it may be the value of an unknown option
             found.problems.extend(f"{word}: one argument too many; drop it" for word in surplus)
         return words, found
 
     def _settle(self, setting: Setting, typed: object, file: Findings, found: Findings) -> None:
-        """Take the value of ``setting`` from the strongest source that has one."""
+        """Put the value of ``setting`` from the strongest source that has one into ``found``."""
         if isinstance(typed, bool):
             found.given[setting.field] = Given(typed, setting.label, Source.FLAG)
             return
@@ -177,7 +187,7 @@ class OptionsCommand(click.Command):
             if setting.field in file.given:
                 found.given[setting.field] = file.given[setting.field]
             return
-        # A stronger source makes a bad value of the file irrelevant to what follows, yet it stays a problem.
+        # Overridden by a stronger source, a bad value of the file is still reported, but causes no further problems.
         file.failed.discard(setting.label)
         try:
             found.given[setting.field] = Given(setting.from_words(words), origin, source)
@@ -199,9 +209,9 @@ class OptionsCommand(click.Command):
                 found.failed.add(setting.label)
 
     def _build(self, found: Findings) -> object:
-        """Return the options dataclass, with stand-ins for what is missing; collect the problems it sees.
+        """Return the options dataclass; collect the problems that it reports, and return ``None`` if there are any.
 
-        What it says about a setting that is already known to be in trouble is not worth a line.
+        Missing values are replaced by placeholders. Problems of a setting that already has one are not collected.
         """
         given = dict(found.given)
         self.overruled.clear()
@@ -221,7 +231,7 @@ class OptionsCommand(click.Command):
                 self.overruled.append((given.pop(weaker).origin, given[stronger].origin))
 
     def _rivals(self, problems: Iterable[str], given: Mapping[str, Given]) -> tuple[str, str] | None:
-        """Return a field whose value contradicts that of one from a stronger source, and that one."""
+        """Return a field whose value contradicts a field from a stronger source, and the latter; ``None`` if none."""
         by_field = {setting.field: setting for setting in self.settings if setting.field in given}
         for problem in problems:
             told = {field for field, setting in by_field.items() if setting.is_named_in(problem)}
@@ -233,8 +243,8 @@ class OptionsCommand(click.Command):
         return None
 
     def _take_problems(self, problems: Iterable[str], values: Mapping[str, Any], found: Findings) -> None:
-        """Take note of what is wrong with values, and with what would otherwise be told only later."""
-        # With stand-ins there is nothing to look at.
+        """Collect problems of values, and those that the command would find only later."""
+        # Placeholders cannot be checked for later problems.
         is_whole = all(setting.field in found.given for setting in self.settings if setting.required)
         late = self._late_problems(values) if is_whole and self._late_problems is not None else ()
         for problem in (*problems, *late):
@@ -242,7 +252,7 @@ class OptionsCommand(click.Command):
                 found.problems.append(problem + self._origins(problem, found.given))
 
     def _origins(self, problem: str, given: Mapping[str, Given]) -> str:
-        """Return which settings in ``problem`` were not typed, and where they come from."""
+        """Return the origins of those settings named in ``problem`` that were not given as flags, in brackets."""
         foreign = [
             f"{setting.label} comes from {given[setting.field].origin}"
             for setting in self.settings
@@ -253,7 +263,7 @@ class OptionsCommand(click.Command):
         return f" ({', '.join(foreign)})" if foreign else ""
 
     def _label(self, spelling: str) -> str:
-        """Return the label of the setting that is also spelled ``spelling``."""
+        """Return the label of the setting with this spelling, or the spelling itself if there is none."""
         for setting in self.settings:
             if spelling in (setting.flag.short, setting.label, f"--no-{setting.name}"):
                 return setting.label
@@ -261,19 +271,19 @@ class OptionsCommand(click.Command):
 
 
 def parse_problem(error: click.UsageError, ctx: click.Context) -> str:
-    """Return the one line that tells what click could not make sense of."""
+    """Return a one-line message for an error of click's parser."""
     return _parse_problem(error, ctx)[1]
 
 
 def _parse_problem(error: click.UsageError, ctx: click.Context) -> tuple[str, str, Iterable[str]]:
-    """Return the word at fault, the line that tells about it, and the options it may have meant."""
+    """Return the word at fault, a one-line message about it, and the options that may have been meant."""
     if isinstance(error, click.NoSuchOption):
         near = get_close_matches(error.option_name, error.possibilities or [], n=1, cutoff=0.75)
         end = f"did you mean {near[0]}?" if near else f"see {ctx.command_path} --help"
         return error.option_name, f"{error.option_name}: no such option; {end}", near
     if isinstance(error, click.BadOptionUsage):
         name = error.option_name
-        # click tells the two kinds apart by their text alone.
+        # In click, the two kinds of this error differ only in their text.
         if "does not take" in error.message:
             return name, f"{name}: takes no value; drop what follows the =", [name]
         return name, f"{name}: needs a value; see {ctx.command_path} --help", [name]
@@ -281,7 +291,7 @@ def _parse_problem(error: click.UsageError, ctx: click.Context) -> tuple[str, st
 
 
 def _place(name: str, words: list[str]) -> int | None:
-    """Return where ``name`` stands among ``words``: alone, with a value or in a bundle (``-qz``)."""
+    """Return the index of the option ``name`` in ``words``, alone, with a value or in a bundle (``-qz``)."""
     options = words[: words.index("--")] if "--" in words else words
     for place, word in enumerate(options):
         bundled = len(name) == 2 and re.match(r"-[^-]", word) is not None and name[1] in word
@@ -291,14 +301,14 @@ def _place(name: str, words: list[str]) -> int | None:
 
 
 def _words(typed: object) -> tuple[str, ...] | None:
-    """Return the words that click collected; ``None`` for none, for which click has several marks."""
+    """Return the words that click collected for a setting, ``None`` for any of click's values that mean none."""
     if isinstance(typed, str):
         return (typed,)
     return tuple(typed) if isinstance(typed, (list, tuple)) and typed else None
 
 
 def _environment(setting: Setting, *, command: str) -> tuple[tuple[str, ...] | None, str]:
-    """Return the words of the first variable that sets ``setting``, and its name. Empty means not set."""
+    """Return the words of the first variable that sets ``setting``, and its name; an empty one counts as not set."""
     for variable in setting.variables(command):
         text = os.environ.get(variable, "")
         words = tuple(filter(None, re.split(r"\r?\n", text))) if setting.repeatable else (text,)

@@ -1,4 +1,4 @@
-"""The configuration file: TOML, one table a command, keys named like the options."""
+"""The configuration file: TOML, with one table per command and keys named like the options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIG_LABEL = "--config"
 
 
 class Source(IntEnum):
-    """Where values come from, the weakest first."""
+    """Sources of values, the weakest first."""
 
     FILE = 0
     VARIABLE = 1
@@ -26,28 +26,32 @@ class Source(IntEnum):
 
 
 class Given(NamedTuple):
-    """A value the user chose, and where: ``--top-k``, ``QATOOL_…_TOP_K``, ``qatool.toml [extract] top-k``."""
+    """A value that the user gave, and its source."""
 
     value: object
     origin: str
+    """The source for messages: ``--top-k``, ``QATOOL_…_TOP_K``, ``qatool.toml [extract] top-k``."""
     source: Source
 
 
 class Findings(NamedTuple):
-    """What reading a source of values brought: the values by field, the problems, the settings in trouble."""
+    """Values read from one or more sources, and the problems on the way."""
 
     given: dict[str, Given]
+    """Values by field."""
     problems: list[str]
+    """Messages, one for each problem."""
     failed: set[str]
+    """Labels of the settings that have a problem."""
 
 
 def read_config(
     path: str | None, *, command: str, commands: Collection[str], settings: Sequence[Setting]
 ) -> Findings:
-    """Read the table of ``command``.
+    """Return the values and problems in the table of ``command``.
 
-    :param path: the file, ``None`` for ``qatool.toml`` in the working folder if there is one
-    :param commands: names that a table may have
+    :param path: the file, ``None`` for ``qatool.toml`` in the working folder, if there is one
+    :param commands: names of all commands, which tables may have
     """
     found = Findings({}, [], set())
     if path is None and not Path(DEFAULT_CONFIG).is_file():
@@ -101,7 +105,7 @@ def _near(word: str, known: Collection[str]) -> list[str]:
 
 
 def _suggest(word: str, known: Collection[str], *, wrap: str = "{}") -> str:
-    """Return the end of a message about an unknown word: the nearest known one, else all if they are few."""
+    """Return the end of a message about an unknown word: a similar known word or, if they are few, all of them."""
     if near := _near(word, known):
         return f"; did you mean {wrap.format(near[0])}?"
     return f"; there is {', '.join(wrap.format(name) for name in sorted(known))}" if len(known) <= 12 else ""

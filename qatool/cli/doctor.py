@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def doctor(options: DoctorOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once.
+    """Check the installation and measure the machine, and print the findings.
 
-    :raises EnvironmentUnfitError: after everything is told, when extraction would not work
+    :raises EnvironmentUnfitError: extraction would not work; raised after everything is printed
     """
-    # Before transformers is imported: what loads now loads without a network.
+    # Set before transformers is imported, so that the model is loaded without a network.
     os.environ["HF_HUB_OFFLINE"] = "1"
     with at_work(options) as observer:
         from qatool.commands.doctor import run

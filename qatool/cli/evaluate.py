@@ -13,7 +13,11 @@ from qatool.options import EvaluateOptions
 
 
 def evaluate(options: EvaluateOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once."""
+    """Evaluate answers, and print the figures.
+
+    :raises QualityGateError: F1 is below ``--min-f1``; raised after the figures are printed
+    :raises QatoolError: see :func:`qatool.commands.evaluate.run`
+    """
     from qatool.cli.show.figures import table_lines
     from qatool.commands.evaluate import run
 

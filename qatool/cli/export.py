@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from qatool.commands.export import ExportResult
 
 _FEW = 100
-"""Questions below which a comparison tells little."""
+"""With fewer questions than this, a comparison says little."""
 
 
 def export(options: ExportOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once."""
+    """Export a model for OpenVINO, and print its comparison with the original.
+
+    :raises RowsRejected: rows of the calibration data were bad and left out
+    :raises QatoolError: see :func:`qatool.commands.export.run`
+    """
     with at_work(options) as observer:
         from qatool.commands.export import run
 

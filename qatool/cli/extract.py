@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def extract(options: ExtractOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once."""
+    """Answer the input and show a summary or, with ``--dry-run``, print what the work will take.
+
+    :raises RowsRejected: the work is done, but rows were rejected
+    :raises QatoolError: see :func:`qatool.commands.extract.run`
+    """
     with at_work(options) as observer:
         if options.dry_run:
             from qatool.commands.extract import forecast
@@ -33,7 +37,10 @@ def extract(options: ExtractOptions) -> None:
 
 
 def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
-    """Print what a run would take: for people, or with ``--summary`` as JSON."""
+    """Print a forecast as text or, with ``--summary``, write it as JSON.
+
+    :raises OutputError: the file of ``--summary`` cannot be written
+    """
     from qatool.cli.show.forecast import forecast_lines
 
     if options.summary is None:
@@ -51,9 +58,9 @@ def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
 
 
 def refuse_bad_rows(options: ExtractOptions, told: Mapping[str, Any]) -> None:
-    """End as the run would that was forecast.
+    """Fail if the run would fail because of bad rows.
 
-    :raises InputError: there is a bad row, or one too many
+    :raises InputError: there is a bad row (``--on-error fail``), or more than ``--max-errors``
     """
     from qatool.files.sources.rows import bad_row, too_many_bad
 
@@ -64,7 +71,10 @@ def refuse_bad_rows(options: ExtractOptions, told: Mapping[str, Any]) -> None:
 
 
 def late_problems(values: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with names of the output and of columns; each is told with all other problems."""
+    """Return the problems with the names of the output and of columns, to be reported with all other problems.
+
+    :param values: values of the options, by field
+    """
     from qatool.files.requested import name_problems
 
     return name_problems(

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def finetune(options: FinetuneOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once."""
+    """Train a model, and show a summary; of several processes, only the main one shows it.
+
+    :raises RowsRejected: the model is written, but rows of raw inputs were rejected
+    :raises QatoolError: see :func:`qatool.commands.finetune.run`
+    """
     wants_bar = not options.quiet and options.progress in {"auto", "bar"}
     bar = wants_bar and is_terminal(sys.stderr)
     with at_work(options) as observer:

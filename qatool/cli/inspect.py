@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def inspect(options: InspectOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once."""
+    """Print an example of features with its windows, or an answer with its candidates.
+
+    :raises QatoolError: see :func:`qatool.commands.inspect.run`
+    """
     from qatool.commands.inspect import InspectedExample, run
 
     example = run(options)
@@ -27,7 +30,7 @@ def inspect(options: InspectOptions) -> None:
         show_answer(example)
         return
     lines = _head(example)
-    # Of many windows few have a label: those are worth reading.
+    # Only windows with a label are shown whole, unless no window has one.
     shows_all = all(window.label is None for window in example.windows)
     if not is_terminal(sys.stdout):
         for window in example.windows:
@@ -50,7 +53,7 @@ def inspect(options: InspectOptions) -> None:
 
 
 def _head(example: InspectedExample) -> list[str]:
-    """Return what is told of the example as a whole."""
+    """Return the lines about the example as a whole."""
     lines = [f"example {example.id} (row {example.row})", f"question: {example.question}"]
     if example.error is not None:
         return [*lines, f"rejected: {example.error}"]
@@ -73,7 +76,7 @@ def _title(window: InspectedWindow) -> str:
 
 
 def _plain(window: InspectedWindow) -> str:
-    """Return the tokens with the answer's in double angle brackets."""
+    """Return the tokens as text, with those of the answer in ``>>`` and ``<<``."""
     start, end = window.label or (-1, -1)
     words = [
         f"{'>>' if place == start else ''}{token}{'<<' if place == end - 1 else ''}"
@@ -83,7 +86,7 @@ def _plain(window: InspectedWindow) -> str:
 
 
 def _coloured(window: InspectedWindow) -> Text:
-    """Return the tokens with the answer's marked and all but the context's dimmed; nothing is taken for markup."""
+    """Return the tokens with those of the answer highlighted and those outside the context dimmed."""
     from rich.text import Text
 
     start, end = window.label or (-1, -1)

@@ -1,7 +1,7 @@
-"""What the command line, the environment and the configuration file know about one option.
+"""Settings: one option each, as it appears on the command line, in the environment and in the configuration file.
 
-A setting is made from the field of an options dataclass alone: the annotation says what values it takes, the
-``Flag`` how it is spelled.
+A setting is made from nothing but a field of an options dataclass: the annotation determines the values that it
+takes, the ``Flag`` its spelling.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PATH_METAVARS = frozenset(
 
 
 class _PathText(click.types.StringParamType):
-    """Text like any other, but for the shell, which completes names of files."""
+    """A click type for text that names a file, for which the shell completes file names."""
 
     def shell_complete(
         self,
@@ -41,7 +41,7 @@ class _PathText(click.types.StringParamType):
         param: click.Parameter,  # noqa: ARG002 click's
         incomplete: str,
     ) -> list[CompletionItem]:
-        """Leave it to the shell."""
+        """Return an item that makes the shell complete file names."""
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(incomplete, type="file")]
@@ -67,21 +67,21 @@ class Setting:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The only values; empty: any of its kind."""
+        """The permitted values; empty if any value of its kind is."""
         return self.value_kind.choices
 
     @property
     def repeatable(self) -> bool:
-        """Whether several are taken."""
+        """Whether several values can be given."""
         return self.value_kind.repeatable
 
     @property
     def label(self) -> str:
-        """What messages call it: ``--top-k``, ``INPUT``."""
+        """The setting's name in messages: ``--top-k``, ``INPUT``."""
         return self.metavar if self.positional else f"--{self.name}"
 
     def is_named_in(self, problem: str) -> bool:
-        """Whether a line about a problem names it, by any of its spellings."""
+        """Return whether a message about a problem names this setting, by any of its spellings."""
         return any(is_named(spelling, problem) for spelling in filter(None, (self.label, self.flag.short)))
 
     @property
@@ -91,7 +91,7 @@ class Setting:
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in the help: ``N``, ``auto|N``, ``native|squad-script``."""
+        """The placeholder for the value in the help: ``N``, ``auto|N``, ``native|squad-script``."""
         if self.flag.metavar is not None:
             return self.flag.metavar
         if self.positional:
@@ -100,12 +100,12 @@ class Setting:
 
     @property
     def is_path(self) -> bool:
-        """Whether it names a file or folder, by what stands for its value: ``FILE``, ``DIR|HUB_ID``."""
+        """Whether the value is a file or folder, judging by its placeholder: ``FILE``, ``DIR|HUB_ID``."""
         return self.kind is str and not _PATH_METAVARS.isdisjoint(re.split(r"[^A-Z_]+", self.metavar))
 
     @property
     def shown_default(self) -> str | None:
-        """The default as the user would type it, ``None`` where it is not a value to type."""
+        """The default as the user would type it, ``None`` if it cannot be typed."""
         if self.flag.auto and self.default is None:
             return "auto"
         if self.required or self.kind is bool or self.default in (None, ()):
@@ -113,7 +113,7 @@ class Setting:
         return str(self.default)
 
     def parameter(self) -> click.Parameter:
-        """Return the click parameter that collects its words; click settles neither values nor defaults."""
+        """Return the click parameter that collects the setting's words; click determines no values or defaults."""
         text = _PathText() if self.is_path else click.STRING
         if self.positional:
             return click.Argument([self.field], type=text, nargs=-1 if self.repeatable else 1, metavar=self.metavar)
@@ -126,22 +126,22 @@ class Setting:
         )
 
     def variables(self, command: str) -> tuple[str, ...]:
-        """Return the environment variables that set it, the first that is set wins."""
+        """Return the environment variables for this setting; the first one that is set counts."""
         own = f"QATOOL_{command}_{self.name}".replace("-", "_").upper()
         return (own,) if self.flag.env is None else (own, self.flag.env)
 
     def from_words(self, words: tuple[str, ...]) -> object:
-        """Return the value that words of the command line or of a variable stand for.
+        """Return the value given by words of the command line or of a variable.
 
-        :raises ValueError: says what the value must be
+        :raises ValueError: the words are no permitted value; the message says what it must be
         """
         values = tuple(self._from_word(word) for word in words)
         return values if self.repeatable else values[-1]
 
     def from_toml(self, value: object) -> object:
-        """Return the value of a key of the configuration file.
+        """Return the value given by a key of the configuration file.
 
-        :raises ValueError: says what the value must be
+        :raises ValueError: the value is not permitted; the message says what it must be
         """
         if self.repeatable:
             if isinstance(value, str):
@@ -183,14 +183,14 @@ class Setting:
 
 
 def is_named(spelling: str, problem: str) -> bool:
-    """Whether a line about a problem names an option by this spelling."""
+    """Return whether a message about a problem names an option by this spelling."""
     return re.search(rf"(?<![\w-]){re.escape(spelling)}(?![\w-])", problem) is not None
 
 
 def _finite(value: object) -> object:
-    """Return a value.
+    """Return the value, after checking that a number is finite and not too large.
 
-    :raises ValueError: it is a number, but none to compare with or to multiply by
+    :raises ValueError: it is not
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("must be a finite number")
@@ -200,7 +200,7 @@ def _finite(value: object) -> object:
 
 
 def settings_of(options_class: type) -> tuple[Setting, ...]:
-    """Return a setting for each field, those of the class itself before those it inherits."""
+    """Return a setting for each field, those of the class itself before inherited ones."""
     hints = get_type_hints(options_class)
     declared = {field.name: field for field in fields(options_class)}
     return tuple(_setting(declared[name], hints[name]) for name in _own_names_first(options_class))

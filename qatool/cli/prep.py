@@ -9,7 +9,11 @@ from qatool.wording import duration
 
 
 def prep(options: PrepOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once."""
+    """Make features, and show the audit.
+
+    :raises RowsRejected: the features are written, but examples were rejected
+    :raises QatoolError: see :func:`qatool.commands.prep.run`
+    """
     with at_work(options) as observer:
         from qatool.cli.show.audit import audit_lines
         from qatool.commands.prep import run

@@ -1,4 +1,4 @@
-"""Write the reference pages that are made from code: ``python -m qatool.cli.reference docs/``."""
+"""Write the reference pages that are generated from code: ``python -m qatool.cli.reference docs/``."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ For the other shells, use `zsh_source` or `fish_source`.
 
 
 def pages() -> dict[str, str]:
-    """Return the text of each page by its file name."""
+    """Return the text of each generated page, by file name."""
     return {"cli.md": _cli_page(), "exit-codes.md": _exit_codes_page()}
 
 
 def write(folder: Path) -> None:
-    """Write every page into ``folder``."""
+    """Write every generated page into ``folder``, and the table of exit codes into pages that have its marks."""
     for name, text in pages().items():
         (folder / name).write_text(text, encoding="utf-8")
     for path in folder.glob("*.md"):
@@ -62,7 +62,7 @@ def write(folder: Path) -> None:
 
 
 def with_exit_codes(text: str) -> str:
-    """Return a page with the table of exit codes between its marks; a page without them as it is."""
+    """Return a page with the table of exit codes between its marks; a page without marks unchanged."""
     before, begin, rest = text.partition(_CODES_BEGIN)
     _, end, after = rest.partition(_CODES_END)
     return f"{before}{begin}{_exit_codes_table()}\n{end}{after}" if end else text

@@ -10,7 +10,10 @@ from qatool.options import ReportOptions
 
 
 def report(options: ReportOptions) -> None:
-    """Import what the work needs only now, so that help and errors come at once."""
+    """Write the report, and say on standard error what it shows.
+
+    :raises QatoolError: see :func:`qatool.commands.report.run`
+    """
     from qatool.commands.report import run
 
     result = run(options)

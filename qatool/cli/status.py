@@ -12,7 +12,10 @@ from qatool.options import StatusOptions
 
 
 def status(options: StatusOptions) -> None:
-    """Print how far an extraction is."""
+    """Print how far an extraction is.
+
+    :raises QatoolError: see :func:`qatool.commands.status.run`
+    """
     from qatool.cli.show.status import status_lines
     from qatool.commands.status import run
 

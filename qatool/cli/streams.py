@@ -1,4 +1,4 @@
-"""Standard streams that serve whatever they are: closed, full, or of an encoding that lacks a character."""
+"""Make the standard streams usable even if they are closed, full, or have an encoding that lacks characters."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
 
 
 class _Telling(io.TextIOWrapper):
-    """Standard error: what is told there is for people, and that it cannot be must not end the work."""
+    """Standard error: only messages for people go there, so a failure to write them must not end the work."""
 
     def write(self, text: str, /) -> int:
-        """Write, or lose, a text."""
+        """Write a text, or lose it if that fails."""
         with suppress(OSError, ValueError):
             return super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write, or lose, what is held."""
+        """Write buffered text, or lose it if that fails."""
         with suppress(OSError, ValueError):
             super().flush()
 
 
 def prepare_streams() -> None:
-    """Make the process's standard streams fit to be written to; once, before anything is.
+    """Prepare the process's standard streams; to be called once, before anything is written.
 
-    What was closed leads nowhere, so that no file that is opened takes its number: standard error loses what comes,
-    standard output refuses it. Characters that a stream's encoding lacks are spelled out.
+    A closed stream is connected to the null device, so that no file opened later gets its number: standard error then
+    loses its text, standard output refuses it. Characters that a stream's encoding lacks are spelled out.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # the lowest number that is free
+            os.open(os.devnull, mode)  # gets the lowest free number, which is this one
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (for as long as the process lives)
     elif isinstance(sys.stdout, io.TextIOWrapper) and _is_number(sys.stdout, 1):
@@ -49,7 +49,7 @@ def prepare_streams() -> None:
 
 
 def _is_number(stream: TextIO, number: int) -> bool:
-    """Whether a stream is the process's own, not one that a program or a test has put in its place."""
+    """Return whether a stream is the process's own, not one that a program or a test has replaced it with."""
     try:
         return stream.fileno() == number
     except (OSError, ValueError):

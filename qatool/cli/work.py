@@ -1,4 +1,4 @@
-"""What every long-running command does around its work: logging, progress, and the summary at the end."""
+"""What all long-running commands do around their work: logging, progress, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LOGGED = (
     "questions_answered", "seconds",
     "examples_per_second", "windows_per_second", "output", "rejects", "model", "device", "precision",
 )  # fmt: skip
-"""What a log in JSON tells of a summary."""
+"""Keys of a summary that are logged in JSON."""
 
 
 class Result(Protocol):
-    """What the functions behind such commands return."""
+    """The result of a command that :func:`show_result` can show."""
 
     @property
     def summary(self) -> Mapping[str, Any]:
@@ -45,7 +45,11 @@ class Result(Protocol):
 
 @contextmanager
 def at_work(options: ScreenOptions) -> Iterator[Observer]:
-    """Set up logging and yield the progress display; it is closed however the work ends."""
+    """Set up logging and yield the progress display, which is closed at the end, also after an error.
+
+    :raises UsageError: the log file is an input
+    :raises OutputError: the log file cannot be written
+    """
     _check_log_file(options)
     setup_logging(options)
     context = click.get_current_context(silent=True)
@@ -62,9 +66,9 @@ def at_work(options: ScreenOptions) -> Iterator[Observer]:
 
 
 def _check_log_file(options: ScreenOptions) -> None:
-    """Make sure that no input becomes the log.
+    """Check that the log file is not an input.
 
-    :raises UsageError: one would
+    :raises UsageError: it is
     """
     inputs = getattr(options, "inputs", ())
     if options.log_file is not None and inputs:
@@ -76,7 +80,7 @@ def _check_log_file(options: ScreenOptions) -> None:
 def show_result(options: ScreenOptions, result: Result) -> None:
     """Show the summary on standard error.
 
-    :raises RowsRejected: after it, when rows were set aside
+    :raises RowsRejected: rows were rejected; raised after the summary is shown
     """
     summary = result.summary
     if options.logs_json:
@@ -88,7 +92,7 @@ def show_result(options: ScreenOptions, result: Result) -> None:
 
 
 def tell(options: ScreenOptions, lines: Iterable[str], **figures: Any) -> None:
-    """Say what a command did, on standard error: in lines, or in a log of JSON as its figures."""
+    """Show on standard error what a command did: as lines or, if the log there is JSON, as an event with figures."""
     if options.logs_json:
         log_event("summary", **figures)
     elif not options.quiet:
@@ -96,10 +100,11 @@ def tell(options: ScreenOptions, lines: Iterable[str], **figures: Any) -> None:
 
 
 def tell_rejected(count: int, more: str) -> None:
-    """End a command whose work is done, but for bad rows.
+    """End a command whose work is done, with the exit code for rejected rows if there were any.
 
-    :param more: what follows on "3 rows were rejected"
-    :raises RowsRejected: there were any
+    :param count: number of rejected rows
+    :param more: continuation of "3 rows were rejected"
+    :raises RowsRejected: ``count`` is not 0
     """
     if count:
         rows = "1 row was" if count == 1 else f"{count:,} rows were"

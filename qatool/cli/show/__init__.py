@@ -1,1 +1,1 @@
-"""What commands show when they are done, as text for a terminal or a log."""
+"""Results of commands as text for a terminal or a log."""

@@ -1,4 +1,4 @@
-"""The audit of features: what the input holds, and what became of it."""
+"""The audit of features as lines of text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _REASONS_SHOWN = 5
 
 
 def audit_lines(audit: Mapping[str, Any]) -> list[str]:
-    """Return an audit as lines of text: what there is, then what deserves a look and what to do about it.
+    """Return an audit as lines of text: the counts, then what needs attention and what to do about it.
 
-    :param audit: as in ``audit.json``
+    :param audit: content of ``audit.json``
     """
     examples = (
         f"{counted(audit['examples'], 'example')}: {audit['answerable']:,} answerable, "
@@ -73,7 +73,7 @@ def _dropped(audit: Mapping[str, Any]) -> str:
 
 
 def _histogram_lines(bins: list[dict[str, int]]) -> list[str]:
-    """Draw the lengths of windows, without empty bins at either end."""
+    """Return a histogram of window lengths, without empty bins at either end."""
     filled = [number for number, one in enumerate(bins) if one["windows"]]
     if not filled:
         return []

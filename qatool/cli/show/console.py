@@ -1,4 +1,4 @@
-"""The terminal that rich prints on."""
+"""The console on which rich prints."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _NARROWEST = 8
-"""Columns; with fewer, nothing is left between the margins."""
+"""Fewest columns of a terminal; with fewer, there would be no room between the margins."""
 _USUAL_WIDTH = 80
 
 
 def console_on(stream: TextIO) -> Console:
-    """Return what prints on a terminal, also where ``COLUMNS`` leaves no room for anything."""
+    """Return a console for a terminal; one that is too narrow, by ``COLUMNS``, gets the usual width."""
     from rich.console import Console
 
     console = Console(file=stream, highlight=False)

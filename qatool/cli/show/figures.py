@@ -1,4 +1,4 @@
-"""The figures of an evaluation as lines for the screen."""
+"""The figures of an evaluation as lines of text."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _LONGEST_LABEL = 32
 
 
 def table_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return what :func:`~qatool.evaluation.measures.figures.figures` found as lines of text.
+    """Return the figures of an evaluation as lines of text.
 
-    :param found: also with ``compare``, if there was a comparison
+    :param found: result of :func:`~qatool.evaluation.measures.figures.figures`, with ``compare`` if answers were
+        compared, and ``window_recall`` if that was asked for
     """
     return [
         *_counts(found),
@@ -178,7 +179,7 @@ def _short(text: str) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of cells in columns, the first to the left, the others to the right."""
+    """Return rows of cells as lines with aligned columns, the first flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -1,4 +1,4 @@
-"""What a run would take, in words."""
+"""The forecast of a run as lines of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def forecast_lines(told: Mapping[str, Any]) -> list[str]:
-    """Return a forecast in words."""
+    """Return a forecast as lines of text.
+
+    :param told: result of :func:`qatool.commands.extract.forecast`
+    """
     about = "" if told["exact"] else "about "
     lines = [f"{counted(told['examples'], 'example')} in {counted(told['shards'], 'shard')}"]
     if told["done_shards"]:

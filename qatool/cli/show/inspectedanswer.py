@@ -1,4 +1,4 @@
-"""What ``qatool inspect`` shows of an answer."""
+"""An answer as ``qatool inspect`` shows it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _windows(values: Mapping[str, Any]) -> str:
 
 
 def _plain(piece: Piece) -> str:
-    """Return the best candidate in double angle brackets, the others in single ones with their rank."""
+    """Return a piece as text: the best candidate in ``>>`` and ``<<``, others in ``>`` and ``<`` with their rank."""
     text = _flat(piece)
     if piece.rank is None:
         return text

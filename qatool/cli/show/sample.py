@@ -23,7 +23,7 @@ _JOINERS = "\u200d\ufe0e\ufe0f"
 def sample_texts(sample: Sample) -> tuple[Text, Text]:
     """Return the question with score and id, and the answer highlighted in its context.
 
-    Built from parts, never from markup, so nothing in a corpus is taken for a style.
+    The texts are not parsed for markup, so that nothing in a corpus can act as a style.
     """
     from rich.text import Text
 
@@ -37,14 +37,15 @@ def sample_texts(sample: Sample) -> tuple[Text, Text]:
 
 
 def answer_in_context(context: str, start: int, end: int) -> tuple[str, str, str]:
-    """Return the answer ``context[start:end]`` and what stands around it, each on one line and harmless.
+    """Return the text before an answer, the answer ``context[start:end]``, and the text after it.
 
-    Either side is cut at a word boundary, marked ``…``, and keeps at most ``AROUND`` characters.
+    Each is on one line and harmless. The surrounding text is at most ``AROUND`` characters on either side; where it
+    is cut, it ends at a word boundary and with ``…``.
     """
     left, right = max(0, start - AROUND), min(len(context), end + AROUND)
     before, after = context[left:start], context[end:right]
     if left > 0:
-        # The first word may have lost its head: leave it out, unless there is no other.
+        # The first word may be cut off: leave it out, unless it is the only one.
         if not context[left - 1].isspace() and (gap := re.search(r"\s", before)):
             before = before[gap.end() :]
         before = "…" + _without_loose_marks(before)
@@ -56,7 +57,7 @@ def answer_in_context(context: str, start: int, end: int) -> tuple[str, str, str
 
 
 def _without_loose_marks(text: str) -> str:
-    """Drop leading characters that belong to one that was cut off: accents, joiners."""
+    """Return text without leading characters that combine with one that was cut off, such as accents and joiners."""
     for place, char in enumerate(text):
         if not (unicodedata.category(char) in ("Mn", "Me", "Mc") or char in _JOINERS):
             return text[place:].lstrip()

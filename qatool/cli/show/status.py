@@ -1,4 +1,4 @@
-"""How far an extraction is, in words."""
+"""The state of an extraction as lines of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def status_lines(state: Mapping[str, Any]) -> list[str]:
-    """Return the state in words."""
+    """Return the state of an extraction as lines of text.
+
+    :param state: result of :func:`qatool.commands.status.run`
+    """
     count = (
         counted(state["examples"], "example") if state["examples"] is not None else "an unknown number of examples"
     )

@@ -19,10 +19,10 @@ _REASONS_SHOWN = 5
 
 
 def show_summary(summary: Mapping[str, Any], samples: Sequence[Sample], *, stream: TextIO) -> None:
-    """Show ``summary`` on ``stream``: plain lines, or on a terminal colour and the samples as well.
+    """Show ``summary`` on ``stream`` as plain lines; on a terminal, with colours and with samples.
 
     :param summary: counts ``examples``, ``answered``, ``no_answer``, ``odd``, ``rejected``, ``taken_over``,
-        ``windows``, ``windows_read``, and of best answers ``questions`` and ``questions_answered``;
+        ``windows``, ``windows_read``, and with ``--best-per`` ``questions`` and ``questions_answered``;
         ``reject_reasons`` (count by reason); ``seconds``, ``examples_per_second``, ``windows_per_second``;
         ``no_answer_threshold`` (``None``: every question is answered); ``output``, ``rejects`` (path or ``None``);
         ``model``, ``device``, ``backend``, ``precision``
