@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -197,12 +198,38 @@ def test_the_first_of_two_conversions_stays(tiny_model, cache, monkeypatch) -> N
 def test_a_damaged_conversion_is_made_again(tiny_model, cache, caplog, name, backend) -> None:
     path = conversion.converted(str(tiny_model))
     damaged = path.with_name(name)
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    assert loaded(tiny_model, backend=backend).name == "openvino"
+    whole = damaged.read_bytes()
+    flipped = whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:]
+    for content in (whole[:100], flipped):
+        caplog.clear()
+        damaged.write_bytes(content)
+        assert loaded(tiny_model, backend=backend).name == "openvino"
+        assert "a damaged graph is converted again" in caplog.messages
+        assert conversion._is_whole(path.parent)
+        caplog.clear()
+        assert loaded(tiny_model, backend=backend).name == "openvino"
+        assert not caplog.messages
+
+
+def test_a_graph_that_openvino_cannot_read_is_converted_again(tiny_model, cache, monkeypatch, caplog) -> None:
+    """Its files are as they were written; another version may still not know them."""
+    path = conversion.converted(str(tiny_model))
+    path.write_text("<net/>")
+    conversion.write_json(path.with_name("hashes.json"), conversion._hashes(path.parent))
+    assert loaded(tiny_model).name == "openvino"
     assert "a damaged graph is converted again" in caplog.messages
     assert list(cache.iterdir()) == []
-    assert loaded(tiny_model, backend=backend).name == "openvino"
-    assert path.exists()
+
+
+def test_what_a_killed_conversion_left_goes(tiny_model, cache) -> None:
+    path = conversion.converted(str(tiny_model))
+    shutil.rmtree(path.parent)
+    old, new = (cache / f".{path.parent.name}.{number}.tmp" for number in ("01234567", "89abcdef"))
+    for left in (old, new):
+        left.mkdir()
+    os.utime(old, (0, 0))
+    conversion.converted(str(tiny_model))
+    assert sorted(entry.name for entry in cache.iterdir()) == sorted([new.name, path.parent.name])
 
 
 def test_what_was_made_of_a_pickle_serves_only_who_allows_them(tiny_model, cache, tmp_path) -> None:
@@ -218,11 +245,19 @@ def test_what_was_made_of_a_pickle_serves_only_who_allows_them(tiny_model, cache
     assert conversion.converted(str(tiny_model), allow_pickle=True) == plain
 
 
-def test_where_nothing_can_be_kept_it_is_converted_each_time(tiny_model, tmp_path, monkeypatch, caplog) -> None:
+def test_where_nothing_can_be_kept_it_is_converted_each_time(
+    tiny_model, examples, tmp_path, monkeypatch, caplog
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("QATOOL_CACHE", str(tmp_path / "file" / "cache"))
-    assert loaded(tiny_model, backend="auto").name == "openvino"
+    unkept = loaded(tiny_model, backend="auto")
+    assert unkept.name == "openvino"
     assert "the converted model is not kept" in caplog.text
+    monkeypatch.setenv("QATOOL_CACHE", str(tmp_path / "cache"))
+    kept = loaded(tiny_model, backend="auto")
+    for batch in rows_of(examples):
+        for one, other in zip(unkept.logits(batch), kept.logits(batch), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_weights_of_half_precision_are_stored_so(tiny_model, tmp_path) -> None:

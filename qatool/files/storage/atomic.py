@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -66,6 +67,15 @@ def sync_folder(folder: Location) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file survive a power cut.
+
+    :raises OSError: it cannot be opened, or written to the disk
+    """
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 class AtomicFile:
     """A file that is written under a temporary name and takes its final name on :meth:`commit`.
 
@@ -102,6 +112,9 @@ class AtomicFile:
                 self.stream.flush()
                 os.fsync(self.stream.fileno())
                 self.stream.close()
+                # Whoever made the earlier file private wants the next one to be.
+                with suppress(OSError):
+                    shutil.copymode(self.path, self.staging)
                 if self._confirm is not None:
                     self._confirm()
                 self.staging.replace(self.path)

@@ -7,8 +7,13 @@ A graph has fused attention, and takes any number of windows of any length. Its 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
+import logging
 import shutil
+import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,17 +22,21 @@ import torch
 from torch import Tensor, nn
 
 from qatool.errors import EnvironmentUnfitError, OutputError, reason_of
-from qatool.files.storage.atomic import temporary_name
+from qatool.files.storage.atomic import sync_file, sync_folder, temporaries_of, temporary_name, write_json
 from qatool.files.storage.cache import CACHE_VARIABLE, cache_folder
 from qatool.files.storage.writefailures import reporting
+from qatool.logs import log_event
 from qatool.models.identity import EXPORTED_GRAPH, is_exported, model_fingerprint
 from qatool.models.openvino.library import import_extra
 from qatool.models.pytorch.torch_backend import load_weights
 from qatool.models.settings import positions_of
 
+_SEAL_NAME = "hashes.json"
+_LEFT_BEHIND_S = 3_600.0
+"""Age of a temporary folder that a killed process must have left."""
 POSITIONS = ["qatool", "positions"]
 """Key in the runtime info of a graph: how many tokens the model has positions for; empty for any number."""
-_FORMAT = 3
+_FORMAT = 4
 """Increased when the same model converts to another graph than before, or earlier graphs are not to be trusted."""
 
 
@@ -48,14 +57,24 @@ def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool
         raise OutputError(
             f"{error.filename}: cannot be made ({error.strerror}); name another folder with {CACHE_VARIABLE}"
         ) from None
+    if folder.exists() and not _is_whole(folder):
+        log_event("a damaged graph is converted again", level=logging.WARNING, path=str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         graph = convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
         with reporting(folder):
+            for left in temporaries_of(folder):
+                if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
+                    shutil.rmtree(left, ignore_errors=True)
             staging = temporary_name(folder)
             staging.mkdir()
             try:
                 save_graph(graph, staging)
+                write_json(staging / _SEAL_NAME, _hashes(staging))
+                for path in staging.iterdir():
+                    sync_file(path)
                 staging.rename(folder)
+                sync_folder(folder.parent)
             except OSError:
                 # Another process may have just made the same folder.
                 if not folder.exists():
@@ -63,6 +82,40 @@ def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     return folder / EXPORTED_GRAPH
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether the files of a cached graph are those that were written: a few zeroed pages change answers."""
+    try:
+        return bool(json.loads((folder / _SEAL_NAME).read_bytes()) == _hashes(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 (hex) of each file of a graph, by name.
+
+    :raises OSError: a file cannot be read
+    """
+    found = {}
+    for path in (folder / EXPORTED_GRAPH, (folder / EXPORTED_GRAPH).with_suffix(".bin")):
+        with path.open("rb") as stream:
+            found[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def read_back(graph: Any, core: Any) -> Any:
+    """Return a graph as it is read from files: compiled in memory, it gives other last bits of the scores.
+
+    :param core: an ``openvino.Core``
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="qatool-") as folder:
+            save_graph(graph, Path(folder))
+            return core.read_model(Path(folder) / EXPORTED_GRAPH)
+    except (OSError, RuntimeError) as error:
+        log_event("scores may differ in the last bits", level=logging.WARNING, reason=reason_of(error))
+        return graph
 
 
 def convert(model: str, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:

@@ -18,7 +18,7 @@ from qatool.logs import log_event
 from qatool.models.backend import BatchTooLargeError
 from qatool.models.companions import load_config
 from qatool.models.identity import is_exported
-from qatool.models.openvino.conversion import POSITIONS, convert, converted
+from qatool.models.openvino.conversion import POSITIONS, convert, converted, read_back
 from qatool.models.openvino.flatness import FlatLogits, spreads
 from qatool.models.openvino.library import import_extra
 from qatool.models.settings import longest_input
@@ -266,7 +266,8 @@ def _graph(core: Any, model: str, *, allow_pickle: bool, trust_remote_code: bool
         path = converted(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     except OutputError as error:
         log_event("the converted model is not kept", level=logging.WARNING, reason=str(error))
-        return convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        graph = convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        return read_back(graph, core)
     try:
         return core.read_model(path)
     except RuntimeError as error:
@@ -275,4 +276,4 @@ def _graph(core: Any, model: str, *, allow_pickle: bool, trust_remote_code: bool
             raise EnvironmentUnfitError(f"{path}: does not load ({reason}); export it again") from error
     log_event("a damaged graph is converted again", level=logging.WARNING, path=str(path), reason=reason)
     shutil.rmtree(path.parent, ignore_errors=True)
-    return convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    return read_back(convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code), core)
