@@ -26,6 +26,10 @@ class QatoolError(Exception):
 
     exit_code: ClassVar[int] = 1
     meaning: ClassVar[str] = "internal error (a bug: traceback in the log, one line on the screen)"
+    is_failure: ClassVar[bool] = True
+    """Whether somebody should look into it; other ends are ordinary, and the same command continues."""
+    is_logged = False
+    """Whether the log says already how the command ended."""
 
     def __init__(self, *problems: str) -> None:
         self.problems = tuple(redacted(problem) for problem in problems)
@@ -64,6 +68,7 @@ class RowsRejected(QatoolError):
     """Everything was done, but some rows were rejected (``--on-error skip``)."""
 
     exit_code = 5
+    is_failure = False
     meaning = (
         "done, but some rows were rejected (`--on-error skip`; `prep` and `finetune` reject bad labels without it)"
     )
@@ -87,6 +92,7 @@ class OutOfTime(QatoolError):
     """``--max-duration`` was reached; starting the same command again continues."""
 
     exit_code = 8
+    is_failure = False
     meaning = "`--max-duration` reached; the same command continues"
 
 
@@ -108,6 +114,7 @@ class Interrupted(QatoolError):
     """The user pressed Ctrl-C (SIGINT)."""
 
     exit_code = 130
+    is_failure = False
     meaning = "interrupted (SIGINT); the same command continues, or starts over"
 
 
@@ -115,6 +122,7 @@ class Terminated(QatoolError):
     """The process was asked to end (SIGTERM), or its terminal was closed (SIGHUP)."""
 
     exit_code = 143
+    is_failure = False
     meaning = "terminated (SIGTERM, SIGHUP); the same command continues, or starts over"
 
 

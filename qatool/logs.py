@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import OutputError, reason_of
+from qatool.errors import OutputError, QatoolError, reason_of
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
@@ -50,6 +50,18 @@ def log_event(event: str, *, level: int = logging.INFO, routine: bool = False, *
     logger.log(level, event, extra={"fields": fields, "routine": routine})
 
 
+def log_end(error: QatoolError | type[QatoolError], reason: str) -> None:
+    """Log how a command ended, once: as an error, or as information where the same command simply continues.
+
+    :param error: what ended it
+    """
+    if not error.is_logged:
+        level = logging.ERROR if error.is_failure else logging.INFO
+        log_event("stopped", level=level, routine=True, exit_code=error.exit_code, reason=reason)
+    if isinstance(error, QatoolError):
+        error.is_logged = True
+
+
 def log_crash(error: BaseException) -> str | None:
     """Write the traceback of ``error`` to the log file, and return the file's path, ``None`` without a log file."""
     for handler in logger.handlers:
@@ -65,9 +77,6 @@ def setup_logging(options: ScreenOptions) -> None:
 
     :raises OutputError: the log file cannot be written
     """
-    for old in tuple(logger.handlers):
-        logger.removeHandler(old)
-        old.close()
     handler: logging.Handler
     if options.log_file is None:
         handler = _ScreenHandler(logging.ERROR if options.quiet else logging.NOTSET)
@@ -81,6 +90,9 @@ def setup_logging(options: ScreenOptions) -> None:
                 f"--log-file {options.log_file}: cannot be written ({error.strerror}); name another file"
             ) from None
     handler.setFormatter(_JsonFormatter() if options.log_format == "json" else _TextFormatter())
+    for old in tuple(logger.handlers):
+        logger.removeHandler(old)
+        old.close()
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if options.verbose else logging.INFO)
     logger.propagate = False

@@ -27,6 +27,7 @@ import qatool
 from qatool.cli import calibrate, doctor, evaluate, export, extract, finetune, inspect, prep, report, status
 from qatool.cli.command import HELP_WIDTH, parse_problem
 from qatool.cli.streams import prepare_streams
+from qatool.cli.surroundings import NO_WORKING_FOLDER, has_working_folder
 from qatool.errors import (
     EXIT_DONE,
     EnvironmentUnfitError,
@@ -39,7 +40,7 @@ from qatool.errors import (
     reason_of,
 )
 from qatool.jobs.ahead import LEFT_BEHIND
-from qatool.logs import harmless, log_crash, setup_logging
+from qatool.logs import harmless, log_crash, log_end, setup_logging
 from qatool.options import ScreenOptions
 
 if TYPE_CHECKING:
@@ -201,8 +202,8 @@ def run(argv: Sequence[str]) -> int:
         _silence(sys.stdout, sys.stderr)
         return OutputError.exit_code
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not _has_working_folder():
-            return _complain(InputError, "the working folder is gone; change into one that is there")
+        if isinstance(error, FileNotFoundError) and not has_working_folder():
+            return _complain(InputError, NO_WORKING_FOLDER)
         if error.errno == errno.EBADF and _is_closed(sys.stdout):
             _silence(sys.stdout)
             return _complain(OutputError, "standard output: is closed; open it, or name a file")
@@ -211,12 +212,12 @@ def run(argv: Sequence[str]) -> int:
         _silence(sys.stdout)
         where = error.filename or "output"
         return _complain(OutputError, f"{where}: cannot be written ({error.strerror}); make room and start again")
-    except MemoryError as error:
-        log_crash(error)
-        what = f" ({reason_of(error)})" if str(error) else ""
-        remedy = "lower --shard-rows, --batch-tokens or --workers, whichever the command has, or give it more"
-        return _complain(EnvironmentUnfitError, f"out of memory{what}; {remedy}")
     except Exception as error:  # noqa: BLE001 the one place that catches
+        if _lacks_memory(error):
+            log_crash(error)
+            what = f" ({reason_of(error)})" if str(error) else ""
+            remedy = "lower --shard-rows, --batch-tokens or --workers, whichever the command has, or give it more"
+            return _complain(EnvironmentUnfitError, f"out of memory{what}; {remedy}")
         return _crashed(error)
     return code
 
@@ -238,6 +239,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _complain(error: QatoolError | type[QatoolError], *lines: str) -> int:
+    log_end(error, "\n".join(lines))
     with suppress(BrokenPipeError):
         for line in lines:
             click.echo(f"Error: {harmless(line)}", err=True)
@@ -268,6 +270,14 @@ def _write_crash_file(error: Exception) -> str:
     return str(path)
 
 
+def _lacks_memory(error: Exception) -> bool:
+    """Return whether the system refused memory, by whatever exception Python or a library says so."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError)
+        and any(sign in str(error) for sign in ("can't start new thread", "failed to map segment", "cannot allocate"))
+    )
+
+
 def _reader_is_gone() -> bool:
     """Return whether the reader of standard output or standard error is gone; a broken pipe elsewhere is a bug."""
     for stream in (sys.stdout, sys.stderr):
@@ -279,14 +289,6 @@ def _reader_is_gone() -> bool:
         if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
             return True
     return False
-
-
-def _has_working_folder() -> bool:
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _is_closed(stream: TextIO) -> bool:

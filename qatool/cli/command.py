@@ -60,6 +60,8 @@ class OptionsCommand(click.Command):
         self.settings = settings_of(options_class)
         self.overruled: list[tuple[str, str]] = []
         """Pairs of the origin of a value that was left out and the origin of the one that contradicts it."""
+        self.set_elsewhere: list[str] = []
+        """The origins of the values that come from variables or the configuration file."""
         self.run = callback
         config = click.Option(["--config"], type=click.Path(dir_okay=False), help=_CONFIG_HELP)
         super().__init__(
@@ -214,6 +216,7 @@ class OptionsCommand(click.Command):
         Missing values are replaced by placeholders. Problems of a setting that already has one are not collected.
         """
         given = dict(found.given)
+        self.set_elsewhere = [one.origin for one in given.values() if one.source is not Source.FLAG]
         self.overruled.clear()
         while True:
             values = {field: one.value for field, one in given.items()}

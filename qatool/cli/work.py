@@ -11,6 +11,7 @@ import click
 
 from qatool.cli.command import OptionsCommand
 from qatool.cli.show.summary import show_summary
+from qatool.cli.surroundings import check_surroundings
 from qatool.errors import RowsRejected
 from qatool.logs import harmless, log_event, setup_logging
 from qatool.observers import make_observer
@@ -52,12 +53,15 @@ def at_work(options: ScreenOptions) -> Iterator[Observer]:
     """
     _check_log_file(options)
     setup_logging(options)
+    check_surroundings()
     context = click.get_current_context(silent=True)
     if context is not None and isinstance(context.command, OptionsCommand):
         for name, near in context.command.mistaken_variables():
             log_event("variable sets nothing", level=logging.WARNING, variable=name, did_you_mean=near)
         for weaker, stronger in context.command.overruled:
             log_event("an option is left out", routine=True, option=weaker, contradicted_by=stronger)
+        if context.command.set_elsewhere:
+            log_event("options set elsewhere", routine=True, options=", ".join(context.command.set_elsewhere))
     observer = make_observer(options, sys.stderr)
     try:
         yield observer

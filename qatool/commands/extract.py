@@ -25,7 +25,7 @@ from qatool.jobs.runfolder.folder import RunFolder
 from qatool.jobs.runfolder.plan import Plan
 from qatool.jobs.runfolder.runlog import log_handler
 from qatool.jobs.stopping import Stop
-from qatool.logs import log_event, logging_also_to
+from qatool.logs import log_end, log_event, logging_also_to
 from qatool.names import REJECTS_SUFFIX, SUMMARY_SUFFIX
 from qatool.observers import SilentObserver
 
@@ -53,7 +53,7 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
         try:
             return ExtractionRun(options, target, folder, stop, observer or SilentObserver()).run()
         except QatoolError as error:
-            log_event("stopped", routine=True, exit_code=error.exit_code, reason=str(error))
+            log_end(error, str(error))
             raise
         except Exception as error:
             trace = "".join(traceback.format_exception(error))

@@ -318,7 +318,7 @@ class ExtractOptions(WindowOptions):
             for label, (path, others) in named.items()
             if path not in {None, "-"}
             and (
-                any(same_place(str(path), other) for other in others)
+                any(same_place(str(path), other) for other in (*others, f"{bare}{RUN_FOLDER_SUFFIX}"))
                 or any(lies_in(str(path), folder) for folder in (bare, f"{bare}{RUN_FOLDER_SUFFIX}"))
             )
         ]

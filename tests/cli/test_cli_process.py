@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -177,6 +178,58 @@ def in_shell(command: str, **environment: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user, whose processes can be limited")
+@pytest.mark.parametrize("most", [2, 6, 12])
+def test_too_few_threads_are_told(tmp_path, most) -> None:
+    """Libraries that cannot start theirs interrupt the process, end it, or fail in words of their own."""
+    code = (
+        "import os, resource, sys\n"
+        "import qatool.cli\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(54321)\n"
+        f"resource.setrlimit(resource.RLIMIT_NPROC, ({most}, {most}))\n"
+        "sys.exit(qatool.cli.run(['extract', 'in.jsonl', '-o', '/tmp/none/out.jsonl']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd="/tmp")
+    assert done.returncode == 4, done.stderr
+    assert re.fullmatch(r"Error: \d+ threads cannot be started; raise the limit of processes .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ('RuntimeError("can\'t start new thread")', 4),
+        ("ImportError('libx.so: failed to map segment from shared object')", 4),
+        ("MemoryError()", 4),
+        ("RuntimeError('something else')", 1),
+    ],
+)
+def test_memory_is_refused_in_many_words(error, code) -> None:
+    done = run_stub(f"raise {error}", "extract", "in", "-o", "out")
+    assert done.returncode == code
+    assert done.stderr.startswith("Error: out of memory" if code == 4 else "Error: internal error")
+
+
+def test_a_working_folder_that_is_gone_is_told_before_anything_is_imported(tmp_path) -> None:
+    code = (
+        "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "from qatool.cli import run; sys.exit(run(['extract', '/tmp/none.jsonl', '-o', '/tmp/none/out.jsonl']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr == "Error: the working folder is gone; change into one that is there\n"
+
+
+def test_the_log_tells_which_options_come_from_elsewhere(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "qatool.toml").write_text("[extract]\nlimit = 2\n")
+    (tmp_path / "in.jsonl").write_text('{"question": "Who?", "context": "Anna."}\n')
+    line = "qatool extract in.jsonl -o out.jsonl --backend constant --log-file log"
+    assert in_shell(line, QATOOL_EXTRACT_TOP_K="3")[0] == 0
+    told = next(line for line in (tmp_path / "log").read_text().splitlines() if "set elsewhere" in line)
+    assert "QATOOL_EXTRACT_TOP_K" in told
+    assert "limit" in told
+
+
 @pytest.fixture
 def one_row(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -200,7 +253,7 @@ def test_streams_that_are_closed_or_full_do_not_end_the_work(tmp_path, end) -> N
     ("command", "told"),
     [
         ("qatool --help >&-", "is closed; open it, or name a file"),
-        (f"{EXTRACT} -q --summary - >&-", "is closed; open it, or name a file"),
+        (f"{EXTRACT} -q --summary - >&-", "cannot be written: it is closed; open it, or name a file"),
         (
             f"{EXTRACT} -q >&-".replace("out.jsonl", "-"),
             "cannot be written: it is closed; open it, or name a file",

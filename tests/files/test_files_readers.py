@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -261,3 +262,30 @@ def test_missing_and_forbidden_files(tmp_path):
     with pytest.raises(InputError) as caught:
         list(open_reader(source).rows())
     assert str(caught.value) == f"{path}: no such file; check the path"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+def test_a_file_that_is_written_to_while_it_is_read_is_told_of(tmp_path, caplog, name) -> None:
+    text = 'question,context\n"a","b"\n"c","d"\n' if ".csv" in name else '{"a": 1}\n{"a": 2}\n'
+    path = write(tmp_path / name, gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    (source,) = resolve([str(path)])
+    assert len(list(open_reader(source).rows())) == 2
+    assert not caplog.records
+    rows = open_reader(source).rows()
+    next(rows)
+    with path.open("ab") as stream:
+        stream.write(b"\n")
+    os.utime(path, ns=(0, 0))
+    with suppress(InputError):
+        list(rows)
+    assert name.endswith(".gz") or "was written to while it was read" in caplog.text
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_as_it_was(tmp_path, caplog) -> None:
+    path = write(tmp_path / "a.jsonl", b'{"a": 1}\n{"a": 2}\n')
+    (source,) = resolve([str(path)])
+    rows = open_reader(source).rows()
+    next(rows)
+    write(tmp_path / "b.jsonl", b'{"a": 3}\n').replace(path)
+    assert [row.values for row in rows] == [{"a": 2}]
+    assert not caplog.records

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from jobs_tools import rows, write_rows
@@ -74,6 +75,45 @@ def test_the_best_answers_of_many_documents_are_not_reused(runner) -> None:
     runner.done(*asked, "--reuse", "all.parquet")
     assert runner.summary()["taken_over"] == 20
     assert runner.output.read_bytes() == best
+
+
+def _altered(runner, change) -> None:
+    """Write the output again, its metadata as it was, with a change of its table."""
+    table = change(pq.read_table(runner.output))
+    pq.write_table(table, runner.folder / "altered.parquet")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.drop_columns(["candidates"]),
+        lambda table: table.set_column(
+            table.column_names.index("fingerprint"), "fingerprint", pa.array([b"1234567"] * len(table))
+        ),
+    ],
+)
+def test_reuse_of_an_output_that_lacks_something(runner, change) -> None:
+    runner.done("in.jsonl")
+    _altered(runner, change)
+    process = runner.run("in.jsonl", "--reuse", "altered.parquet", output="new.parquet")
+    assert process.wait() == 3
+    assert process.error.startswith("Error: altered.parquet: no answers can be taken from it (")
+
+
+def test_an_earlier_answer_that_does_not_stand_there_is_found_again(runner) -> None:
+    runner.done("in.jsonl", "--always-answer")
+    whole = runner.output.read_bytes()
+
+    def moved(table: pa.Table) -> pa.Table:
+        starts = table["answer_start"].to_pylist()
+        starts[3] += 1
+        place = table.column_names.index("answer_start")
+        return table.set_column(place, "answer_start", pa.array(starts, pa.int64()))
+
+    _altered(runner, moved)
+    runner.done("in.jsonl", "--always-answer", "--reuse", "altered.parquet")
+    assert runner.summary()["taken_over"] == 199
+    assert runner.output.read_bytes() == whole
 
 
 def test_reuse_of_what_is_no_output(runner) -> None:

@@ -118,6 +118,30 @@ def test_a_summary_goes_into_a_pipe_and_no_output_does(runner) -> None:
     assert pipe.is_fifo()
 
 
+def test_a_summary_that_nobody_reads_is_told(runner) -> None:
+    pipe = runner.folder / "pipe"
+    os.mkfifo(pipe)
+    process = runner.start("in.jsonl", "--summary", "-", stdout=str(pipe))
+    pipe.open().close()
+    assert process.wait() == 9
+    assert process.err == (
+        "Error: standard output: cannot be written: the reader has gone; nothing more can be written\n"
+    )
+    assert runner.log()[-1]["exit_code"] == 9
+
+
+def test_every_failure_is_an_error_in_the_log(runner) -> None:
+    process = runner.held("in.jsonl", shards=1)
+    second = runner.run("in.jsonl", "--log-file", "log.jsonl", "--log-format", "json")
+    assert second.wait() == 7
+    told = [json.loads(line) for line in (runner.folder / "log.jsonl").read_text().splitlines()]
+    assert [(one["level"], one["event"], one["exit_code"]) for one in told] == [("ERROR", "stopped", 7)]
+    assert f"Error: {told[0]['reason']}\n" == second.error
+    process.send(signal.SIGTERM)
+    assert process.wait() == 143
+    assert [one["level"] for one in runner.log() if one["event"] == "stopped"] == ["INFO"]
+
+
 def test_max_duration_drops_the_shard_in_hand(runner) -> None:
     setting = {"patch": "jobs_patches:hold", "environment": {"HOLD": "1"}}
     assert runner.code("in.jsonl", "--max-duration", "1s", **setting) == 8

@@ -83,7 +83,10 @@ class Extractor:
 
         :param previous: earlier answers to take over instead of computing them
         """
-        taken = np.full(len(shard.examples), -1) if previous is None else previous.rows.copy()
+        if previous is None:
+            taken = np.full(len(shard.examples), -1)
+        else:
+            taken = previous.rows_that_fit([example.context for example in shard.examples])
         pairs: dict[tuple[str, str], int] = {}
         first: list[int] = []
         pair = np.full(len(shard.examples), -1, dtype=np.int64)

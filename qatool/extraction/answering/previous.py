@@ -38,6 +38,19 @@ class TakenAnswers:
     table: pa.Table
     """The answers, with the columns of :func:`qatool.extraction.answering.answers.pair_table`."""
 
+    def rows_that_fit(self, contexts: Sequence[str | None]) -> NDArray[np.int64]:
+        """Return :attr:`rows` without the answers that do not stand where they say, as in a file that was altered.
+
+        :param contexts: of the ``n`` examples
+        """
+        answers, starts, ends = (self.table[name].to_pylist() for name in ("answer", "answer_start", "answer_end"))
+        rows = self.rows.copy()
+        for place in np.flatnonzero(rows >= 0).tolist():
+            row = rows[place]
+            if answers[row] is not None and (contexts[place] or "")[starts[row] : ends[row]] != answers[row]:
+                rows[place] = -1
+        return rows
+
 
 BLOCK_BYTES = 64 << 20
 """Size of a block of the copy, and so of the memory used to make it. Where rows are in random order, a shard takes a
@@ -74,7 +87,7 @@ class PreviousAnswers:
                         places.append(np.stack([np.full(len(row), len(self._groups)), row], axis=1))
                         self._groups.append((number, group))
                         starts.append(starts[-1] + table.num_rows)
-            except (OSError, pa.ArrowException, KeyError) as error:
+            except (OSError, pa.ArrowException, KeyError, ValueError) as error:
                 raise InputError(f"{path}: no answers can be taken from it ({reason_of(error)})") from error
         key = np.concatenate(keys) if keys else np.empty((0, 2), np.uint64)
         place = np.concatenate(places) if places else np.empty((0, 2), np.int64)
@@ -150,6 +163,8 @@ class PreviousAnswers:
             if _version(path) == self._versions[place]:
                 return table
             why = "it was replaced"
+        except KeyError as error:
+            raise InputError(f"{path}: no answers can be taken from it ({reason_of(error)})") from error
         except (OSError, pa.ArrowException) as error:
             why = reason_of(error)
         raise InputError(

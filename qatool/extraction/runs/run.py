@@ -325,7 +325,9 @@ class ExtractionRun:
     def _give_summary(self, told: Mapping[str, Any]) -> None:
         """Write the summary where ``--summary`` says."""
         if self._options.summary == "-":
-            sys.stdout.write(json.dumps(told, indent=2) + "\n")
+            with reporting("standard output"):
+                sys.stdout.write(json.dumps(told, indent=2) + "\n")
+                sys.stdout.flush()
         elif self._options.summary is not None:
             write_json(location(self._options.summary), told)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +13,7 @@ import pyarrow as pa
 from qatool.errors import InputError
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.stores import ChangedError, no_access
+from qatool.logs import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,15 +34,36 @@ def open_bytes(source: Source) -> Iterator[BinaryIO]:
     """
     with reading(source):
         if source.compression is None:
-            with _opened(source.path) as stream:
+            with _opened(source.path) as stream, _telling_of_changes(source, stream):
                 yield stream
             return
         # Arrow rather than gzip or zstandard, because its stream detects a truncated archive in both formats.
-        with source.path.open("rb") as raw:
+        with source.path.open("rb") as raw, _telling_of_changes(source, raw):
             if not source.path.stat().st_size:
                 raise InputError(f"{source.path}: is empty, not even an empty archive; fetch it again")
             unpacked = pa.CompressedInputStream(raw, source.compression)
             yield cast("BinaryIO", io.BufferedReader(unpacked, BUFFER_BYTES))
+
+
+@contextmanager
+def _telling_of_changes(source: Source, stream: BinaryIO) -> Iterator[None]:
+    """Warn when a file was written to while it was read to its end; one that was replaced is read as it was."""
+    if isinstance(source.path, ObjectPath) or source.is_stdin:
+        yield
+        return
+    before = _state(stream)
+    yield
+    if _state(stream) != before:
+        log_event(
+            f"{source.path}: was written to while it was read, so rows may be of the old and of the new content; "
+            "start the same command again, and let files be replaced by renaming",
+            level=logging.WARNING,
+        )
+
+
+def _state(stream: BinaryIO) -> tuple[int, int]:
+    told = os.fstat(stream.fileno())
+    return told.st_size, told.st_mtime_ns
 
 
 def _opened(path: Location) -> BinaryIO:
