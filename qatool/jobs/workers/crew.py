@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -27,6 +28,8 @@ Q = TypeVar("Q")
 
 IN_HAND = 2
 """Tasks that a worker of a single process holds: while one is finished, the next is prepared."""
+POLL_S = 0.1
+"""How long a crew waits for an event before it looks whether the run is to stop."""
 STARTS = 3
 """How often a worker is started, at most, if it dies before it is ready."""
 
@@ -274,6 +277,33 @@ class Roster(Generic[K]):
         """Record that a worker no longer holds a task."""
         self._held[worker].discard(index)
         self._alone.discard(worker)
+
+
+class RosteredCrew(ABC, Generic[K]):
+    """The part of a crew that is the same wherever its workers are."""
+
+    _roster: Roster[K]
+
+    @property
+    def size(self) -> int:
+        """How many workers are ready."""
+        return len(self._roster)
+
+    @property
+    def hands(self) -> int:
+        """How many tasks the workers can hold in all."""
+        return self._roster.hands
+
+    def about(self, check: Callable[[], None]) -> Any:
+        """Return the ``about`` of the first worker that is ready; see :class:`Crew`."""
+        while not len(self._roster):
+            check()
+            self.events(POLL_S)
+        return self._roster.about
+
+    @abstractmethod
+    def events(self, timeout: float) -> list[Event]:
+        """Return the events since the last call; see :class:`Crew`."""
 
 
 def log_through(tell: Callable[[Logged], None]) -> None:

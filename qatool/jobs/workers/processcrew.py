@@ -22,6 +22,7 @@ from qatool.jobs.workers.crew import (
     Lost,
     Returned,
     Roster,
+    RosteredCrew,
     Station,
     leave_out,
     log_through,
@@ -29,14 +30,13 @@ from qatool.jobs.workers.crew import (
 from qatool.jobs.workers.processes import leave_ending_to_the_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from qatool.jobs.workers.crew import Event, Maker
 
 Q = TypeVar("Q")
 
-POLL_S = 0.1
 _TELL_EVERY_S = 0.5
 """How often a worker reports its progress."""
 _END_S = 5.0
@@ -59,7 +59,7 @@ class _Process:
     """Processes started for this place since a worker there was last ready, including this one."""
 
 
-class ProcessCrew(Generic[Q]):
+class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
     """Workers in processes, which are not forked from this one, as a fork would not survive its threads.
 
     :param maker: makes the worker in each process
@@ -88,23 +88,6 @@ class ProcessCrew(Generic[Q]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
-
-    @property
-    def size(self) -> int:
-        """How many workers are ready."""
-        return len(self._roster)
-
-    @property
-    def hands(self) -> int:
-        """How many tasks the workers can hold in all."""
-        return self._roster.hands
-
-    def about(self, check: Callable[[], None]) -> Any:
-        """Return the ``about`` of the first worker that is ready; see :class:`~qatool.jobs.workers.crew.Crew`."""
-        while not len(self._roster):
-            check()
-            self.events(POLL_S)
-        return self._roster.about
 
     def give(self, index: int, task: Q, *, alone: bool) -> bool:
         """Hand out a task; see :class:`~qatool.jobs.workers.crew.Crew`."""

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 from qatool.errors import EnvironmentUnfitError
 from qatool.jobs.workers.crew import (
     IN_HAND,
+    POLL_S,
     STARTS,
     Failure,
     Logged,
     Lost,
     Returned,
     Roster,
+    RosteredCrew,
     Station,
     leave_out,
     log_through,
@@ -24,14 +26,12 @@ from qatool.jobs.workers.rayconnection import Connection, import_ray
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from qatool.jobs.workers.crew import Event, Maker
 
 Q = TypeVar("Q")
 
-POLL_S = 0.1
 FOLLOW_S = 5.0
 """How often the size of the crew is adapted to the cluster."""
 PATIENCE_S = 30.0
@@ -76,7 +76,7 @@ class _Member:
     """References to the answers that the actor has not given yet."""
 
 
-class RayCrew(Generic[Q]):
+class RayCrew(RosteredCrew["_Member"], Generic[Q]):
     """Actors that hold one worker each.
 
     Ray is told to restart and retry nothing. Instead, as with every crew, the tasks of a lost worker are reported,
@@ -124,23 +124,6 @@ class RayCrew(Generic[Q]):
         self._pending.clear()
         self._members.clear()
         self._connection.close()
-
-    @property
-    def size(self) -> int:
-        """How many workers are ready."""
-        return len(self._roster)
-
-    @property
-    def hands(self) -> int:
-        """How many tasks the workers can hold in all."""
-        return self._roster.hands
-
-    def about(self, check: Callable[[], None]) -> Any:
-        """Return the ``about`` of the first worker that is ready; see :class:`~qatool.jobs.workers.crew.Crew`."""
-        while not len(self._roster):
-            check()
-            self.events(POLL_S)
-        return self._roster.about
 
     def give(self, index: int, task: Q, *, alone: bool) -> bool:
         """Hand out a task; see :class:`~qatool.jobs.workers.crew.Crew`."""
