@@ -6,6 +6,7 @@ them. A message says what happened, where (``path:line`` or row) and what to do.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 from qatool.redaction import redacted
@@ -124,6 +125,35 @@ class Terminated(QatoolError):
     exit_code = 143
     is_failure = False
     meaning = "terminated (SIGTERM, SIGHUP); the same command continues, or starts over"
+
+
+def failure_behind(error: BaseException) -> QatoolError | None:
+    """Return the failure that an exception of a library stands for, ``None`` for one that is a bug.
+
+    A signal or a time limit may be hidden behind what goes wrong while everything ends, such as a bar that draws on a
+    terminal that was closed.
+    """
+    hidden = error.__context__
+    while hidden is not None:
+        if isinstance(hidden, Interrupted | Terminated | OutOfTime):
+            return hidden
+        hidden = hidden.__context__
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in _NO_MEMORY)
+    ):
+        what = f" ({reason_of(error)})" if str(error) else ""
+        return EnvironmentUnfitError(
+            f"out of memory{what}; lower --shard-rows, --batch-tokens or --workers, whichever the command has, or "
+            "give it more"
+        )
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = error.filename or "output"
+        return OutputError(f"{where}: cannot be written ({error.strerror}); make room and start again")
+    return None
+
+
+_NO_MEMORY = ("can't start new thread", "failed to map segment", "cannot allocate")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def exit_code_table() -> list[tuple[int, str]]:

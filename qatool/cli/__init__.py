@@ -30,14 +30,13 @@ from qatool.cli.streams import prepare_streams
 from qatool.cli.surroundings import NO_WORKING_FOLDER, has_working_folder
 from qatool.errors import (
     EXIT_DONE,
-    EnvironmentUnfitError,
     InputError,
     Interrupted,
     OutputError,
     QatoolError,
     Terminated,
     UsageError,
-    reason_of,
+    failure_behind,
 )
 from qatool.jobs.ahead import LEFT_BEHIND
 from qatool.logs import harmless, log_crash, log_end, setup_logging
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "qatool"
 _COMPLETE_VARIABLE = "_QATOOL_COMPLETE"
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 class _Commands(click.Group):
@@ -207,18 +205,10 @@ def run(argv: Sequence[str]) -> int:
         if error.errno == errno.EBADF and _is_closed(sys.stdout):
             _silence(sys.stdout)
             return _complain(OutputError, "standard output: is closed; open it, or name a file")
-        if error.errno not in _NO_ROOM:
-            return _crashed(error)
         _silence(sys.stdout)
-        where = error.filename or "output"
-        return _complain(OutputError, f"{where}: cannot be written ({error.strerror}); make room and start again")
+        return _failed(error)
     except Exception as error:  # noqa: BLE001 the one place that catches
-        if _lacks_memory(error):
-            log_crash(error)
-            what = f" ({reason_of(error)})" if str(error) else ""
-            remedy = "lower --shard-rows, --batch-tokens or --workers, whichever the command has, or give it more"
-            return _complain(EnvironmentUnfitError, f"out of memory{what}; {remedy}")
-        return _crashed(error)
+        return _failed(error)
     return code
 
 
@@ -240,16 +230,26 @@ def _dispatch(argv: list[str]) -> int:
 
 def _complain(error: QatoolError | type[QatoolError], *lines: str) -> int:
     log_end(error, "\n".join(lines))
+    return _said(error, *lines)
+
+
+def _said(error: QatoolError | type[QatoolError], *lines: str) -> int:
     with suppress(BrokenPipeError):
         for line in lines:
             click.echo(f"Error: {harmless(line)}", err=True)
     return error.exit_code
 
 
+def _failed(error: Exception) -> int:
+    """End with the failure that an exception of a library stands for, or as a bug."""
+    failure = failure_behind(error)
+    return _crashed(error) if failure is None else _complain(failure, *failure.lines())
+
+
 def _crashed(error: Exception) -> int:
     what = f"{type(error).__name__}: {error}"
     log = log_crash(error) or _write_crash_file(error)
-    return _complain(QatoolError, f"internal error: {what} (a bug; traceback in {log})")
+    return _said(QatoolError, f"internal error: {what} (a bug; traceback in {log})")
 
 
 def _write_crash_file(error: Exception) -> str:
@@ -268,14 +268,6 @@ def _write_crash_file(error: Exception) -> str:
     except OSError as problem:
         return f"no file: {problem.strerror}"
     return str(path)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Return whether the system refused memory, by whatever exception Python or a library says so."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | ImportError)
-        and any(sign in str(error) for sign in ("can't start new thread", "failed to map segment", "cannot allocate"))
-    )
 
 
 def _reader_is_gone() -> bool:

@@ -23,8 +23,8 @@ def check_surroundings() -> None:
     """
     if not has_working_folder():
         raise InputError(NO_WORKING_FOLDER)
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    wanted = _SPARE_THREADS + (int(given) if given.isdecimal() else usable_cores())
+    given, cores = os.environ.get("OMP_NUM_THREADS", ""), usable_cores()
+    wanted = _SPARE_THREADS + (min(int(given), cores) if given.isdecimal() else cores)
     if not _can_start(wanted):
         raise EnvironmentUnfitError(
             f"{wanted} threads cannot be started; raise the limit of processes (ulimit -u, or TasksMax of a "

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import QatoolError, UsageError
+from qatool.errors import QatoolError, UsageError, failure_behind
 from qatool.extraction.answering.setup import as_planned, load_setup
 from qatool.extraction.runs.inputs import open_input
 from qatool.extraction.runs.output import recover, workplace
@@ -56,6 +56,9 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
             log_end(error, str(error))
             raise
         except Exception as error:
+            if (failure := failure_behind(error)) is not None:
+                log_end(failure, str(failure))
+                raise failure from error
             trace = "".join(traceback.format_exception(error))
             log_event("stopped", level=logging.ERROR, routine=True, exit_code=1, traceback=trace)
             raise
@@ -98,12 +101,13 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Ma
         resumes = folder is not None and not options.restart
         if folder is not None:
             folder.identity = setup.answer_fingerprint
-        aside = folder.previous_parts() if folder is not None and resumes else []
+        # Where the input has changed, the run takes finished rows over from its own parts, too.
+        own = [*folder.previous_parts(), *folder.finished_parts()] if folder is not None and resumes else []
         told = forecast_of(
             setup,
             source.corpus,
             folder=folder if resumes else None,
-            earlier=[*aside, *reusable_files(options, setup)],
+            earlier=[*own, *reusable_files(options, setup)],
         )
         return spread(
             told,

@@ -70,6 +70,8 @@ def settle(options: Any) -> None:
             value = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
+        elif kind.holds(value) and kind.kind in {int, float}:
+            value = kind.kind(value)  # numpy's numbers are not JSON
         object.__setattr__(options, one.name, value)  # as the dataclass is frozen
         if not (kind.holds(value) or value is None is one.default):
             problems.append(f"{_label(one)} {value!r}: {kind.must}")
@@ -100,6 +102,8 @@ class ValueKind(NamedTuple):
     @property
     def must(self) -> str:
         """The end of a message about a value that does not fit: ``must be …``."""
+        if self.repeatable:
+            return 'must be texts, like ("a", "b")'
         if self.choices:
             return f"must be {'one of ' if len(self.choices) > 1 else ''}{', '.join(self.choices)}"
         return _MUST[self.kind]
@@ -109,7 +113,7 @@ class ValueKind(NamedTuple):
         if self.repeatable:
             return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
         if self.choices:
-            return value in self.choices
+            return isinstance(value, str) and value in self.choices
         if self.kind is bool or isinstance(value, bool):
             return self.kind is bool and isinstance(value, bool)
         return isinstance(value, Real if self.kind is float else Integral if self.kind is int else self.kind)

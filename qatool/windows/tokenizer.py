@@ -110,10 +110,11 @@ class PairTokenizer:
 
         :raises EnvironmentUnfitError: the tokenizer does not load
         """
-        if (found := load_light(Path(model))) is not None:
+        is_plain = not (trust_remote_code and _has_own_code(Path(model)))
+        if is_plain and (found := load_light(Path(model))) is not None:
             return cls(found, name=model)
         try:
-            loader = _named_class(Path(model))
+            loader = _named_class(Path(model)) if is_plain else None
             if loader is None:
                 from transformers import AutoTokenizer
 
@@ -213,6 +214,14 @@ def _probe(backend: Tokenizer, *, cls_token_id: int | None, name: str) -> PairTe
         context_type_id=types[3][0],
         null_in_suffix=cls_token_id is not None and cls_token_id in suffix and cls_token_id not in prefix,
     )
+
+
+def _has_own_code(folder: Path) -> bool:
+    """Return whether a folder names a class for its tokenizer that comes with it, whatever other class it names."""
+    try:
+        return "AutoTokenizer" in json.loads((folder / "tokenizer_config.json").read_bytes())["auto_map"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def _named_class(folder: Path) -> Any | None:

@@ -184,7 +184,8 @@ def test_too_few_threads_are_told(tmp_path, most) -> None:
     """Libraries that cannot start theirs interrupt the process, end it, or fail in words of their own."""
     code = (
         "import os, resource, sys\n"
-        "import qatool.cli\n"
+        "import qatool.cli, qatool.cli.surroundings\n"
+        "qatool.cli.surroundings.check_surroundings()\n"  # what it imports may be out of the other user's reach
         "os.setgroups([]); os.setgid(65534); os.setuid(54321)\n"
         f"resource.setrlimit(resource.RLIMIT_NPROC, ({most}, {most}))\n"
         "sys.exit(qatool.cli.run(['extract', 'in.jsonl', '-o', '/tmp/none/out.jsonl']))"

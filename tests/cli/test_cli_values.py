@@ -246,8 +246,8 @@ def test_paths_and_single_texts_from_python() -> None:
         ({"max_documents": "3"}, ["--max-documents '3': must be a whole number"]),
         ({"top_k": True}, ["--top-k True: must be a whole number"]),
         ({"top_k": None}, ["--top-k None: must be a whole number"]),
-        ({"keep": 3}, ['--keep 3: must be a text, like "a"']),
-        ({"inputs": (1,)}, ['INPUT (1,): must be a text, like "a"']),
+        ({"keep": 3}, ['--keep 3: must be texts, like ("a", "b")']),
+        ({"inputs": (1,)}, ['INPUT (1,): must be texts, like ("a", "b")']),
         (
             {"decode": "natve", "always_answer": 1, "no_answer_threshold": "0.5"},
             [
@@ -266,4 +266,4 @@ def test_values_of_other_types_from_python(given, problems) -> None:
 
 def test_numbers_of_numpy_are_numbers() -> None:
     options = ExtractOptions(inputs="in", output="out", top_k=np.int64(3), cpus_per_worker=1)
-    assert (options.top_k, options.cpus_per_worker) == (3, 1)
+    assert [type(one) for one in (options.top_k, options.cpus_per_worker)] == [int, float]

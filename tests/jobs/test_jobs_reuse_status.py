@@ -310,6 +310,18 @@ def test_dry_run_tells_and_changes_nothing(runner) -> None:
     assert left < summary["windows"]
 
 
+def test_dry_run_of_an_input_that_has_changed(runner) -> None:
+    runner.interrupted("in.jsonl", shards=3)
+    done = 20 * runner.markers()
+    path = runner.folder / "in.jsonl"
+    first = json.dumps({"id": "new", "question": "Who?", "context": "Nobody at all."})
+    path.write_text(f"{first}\n{path.read_text()}")
+    told = json.loads(runner.run("in.jsonl", "--dry-run", "--summary", "-").out)
+    assert (told["examples"], told["done_examples"], told["taken_over"]) == (201, 0, done)
+    runner.done("in.jsonl")
+    assert runner.summary()["taken_over"] == done
+
+
 def test_dry_run_tells_what_is_taken_over(runner) -> None:
     runner.done("in.jsonl")
     told = json.loads(runner.run("in.jsonl", "--dry-run", "--summary", "-", output="new.parquet").out)

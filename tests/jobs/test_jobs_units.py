@@ -20,7 +20,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatool.errors import InputError, Interrupted, LockedError, OutOfTime, OutputError, ResumeRefusedError, Terminated
+from qatool.errors import (
+    EnvironmentUnfitError,
+    InputError,
+    Interrupted,
+    LockedError,
+    OutOfTime,
+    OutputError,
+    ResumeRefusedError,
+    Terminated,
+    failure_behind,
+)
 from qatool.extraction.answering.previous import PreviousAnswers
 from qatool.jobs.ahead import ahead, ahead_if_ready
 from qatool.jobs.runfolder.claim import locked_folder
@@ -485,3 +495,18 @@ def test_earlier_answers_that_are_replaced_meanwhile_are_not_taken(tmp_path) -> 
         InputError, match=r"a\.parquet: has changed while answers were taken from it \(it was replaced\)"
     ):
         previous.take(found, ["fingerprint"])
+
+
+def test_a_stop_hides_behind_what_fails_while_all_ends() -> None:
+    def ending() -> None:
+        try:
+            raise Terminated("terminated; the same command continues")
+        finally:
+            raise OSError(5, "Input/output error")  # a bar that draws on a terminal that was closed
+
+    with pytest.raises(OSError, match="Input/output error") as raised:
+        ending()
+    assert isinstance(failure_behind(raised.value), Terminated)
+    assert failure_behind(OSError(5, "Input/output error")) is None
+    assert isinstance(failure_behind(OSError(28, "No space left on device", "f")), OutputError)
+    assert isinstance(failure_behind(MemoryError()), EnvironmentUnfitError)

@@ -211,6 +211,23 @@ def test_a_damaged_conversion_is_made_again(tiny_model, cache, caplog, name, bac
         assert not caplog.messages
 
 
+def test_a_damaged_conversion_that_cannot_be_removed_is_not_used(tiny_model, cache, monkeypatch, caplog) -> None:
+    path = conversion.converted(str(tiny_model))
+    damaged = path.with_suffix(".bin")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(conversion.shutil, "rmtree", refuse)
+    asked: list[Path] = []
+    save = conversion.save_graph
+    monkeypatch.setattr(conversion, "save_graph", lambda graph, folder: asked.append(folder) or save(graph, folder))
+    assert loaded(tiny_model).name == "openvino"
+    assert [folder.parent == cache for folder in asked] == [False]
+    assert "the converted model is not kept" in caplog.messages
+
+
 def test_a_graph_that_openvino_cannot_read_is_converted_again(tiny_model, cache, monkeypatch, caplog) -> None:
     """Its files are as they were written; another version may still not know them."""
     path = conversion.converted(str(tiny_model))

@@ -267,15 +267,23 @@ class RunFolder:
     def previous_parts(self) -> list[Location]:
         """Return the parts that were set aside, except those that are damaged or have another identity."""
         if self._previous_parts is None:
-            whole = []
+            self._previous_parts = []
             for path in self._there(self.previous, "*.parquet"):
-                marker = read_marker(path.with_suffix(".json"))
-                if marker is None or marker.identity != self.identity or hash_of(path) != marker.part_hash:
-                    log_event("passing over a damaged part", level=logging.WARNING, part=str(path))
+                if self._is_ours(path, path.with_suffix(".json")):
+                    self._previous_parts.append(path)
                 else:
-                    whole.append(path)
-            self._previous_parts = whole
+                    log_event("passing over a damaged part", level=logging.WARNING, part=str(path))
         return self._previous_parts
+
+    def finished_parts(self) -> list[Location]:
+        """Return the parts of earlier starts that are not set aside, except damaged ones; changes nothing."""
+        found = self._there(self.parts, "part-*.parquet")
+        return [path for path in found if self._is_ours(path, self.done / f"{path.stem}.json")]
+
+    def _is_ours(self, part: Location, marker_path: Location) -> bool:
+        """Return whether a part is as its marker says, and of our identity."""
+        marker = read_marker(marker_path)
+        return marker is not None and marker.identity == self.identity and hash_of(part) == marker.part_hash
 
     def _set_aside(self, first: int) -> None:
         """Move the parts from ``first`` on to ``previous/``, so that their finished rows can be taken over.

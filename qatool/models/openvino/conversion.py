@@ -59,7 +59,8 @@ def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool
         ) from None
     if folder.exists() and not _is_whole(folder):
         log_event("a damaged graph is converted again", level=logging.WARNING, path=str(folder))
-        shutil.rmtree(folder, ignore_errors=True)
+        with reporting(folder):
+            shutil.rmtree(folder)
     if not folder.exists():
         graph = convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
         with reporting(folder):
