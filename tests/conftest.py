@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from support import FIXTURES, needs_shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["needs_shared"]
 
@@ -27,6 +32,17 @@ os.environ["QATOOL_CACHE"] = _CACHE.name
 settings.register_profile("same", derandomize=True, database=None)
 settings.register_profile("explore")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_left() -> Iterator[None]:
+    """What a command set up for its log is gone, and pytest sees what the next test logs."""
+    yield
+    logger = logging.getLogger("qatool")
+    for handler in tuple(logger.handlers):
+        logger.removeHandler(handler)
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

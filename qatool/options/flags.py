@@ -70,8 +70,8 @@ def settle(options: Any) -> None:
             value = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
         elif isinstance(value, os.PathLike):
             value = os.fspath(value)
-        elif kind.holds(value) and kind.kind in {int, float}:
-            value = kind.kind(value)  # numpy's numbers are not JSON
+        elif kind.kind in {int, float} and not isinstance(value, int | float) and kind.holds(value):
+            value = kind.kind(value)  # numpy's numbers cannot be written as JSON
         object.__setattr__(options, one.name, value)  # as the dataclass is frozen
         if not (kind.holds(value) or value is None is one.default):
             problems.append(f"{_label(one)} {value!r}: {kind.must}")

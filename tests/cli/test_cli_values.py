@@ -265,5 +265,5 @@ def test_values_of_other_types_from_python(given, problems) -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    options = ExtractOptions(inputs="in", output="out", top_k=np.int64(3), cpus_per_worker=1)
-    assert [type(one) for one in (options.top_k, options.cpus_per_worker)] == [int, float]
+    options = ExtractOptions(inputs="in", output="out", top_k=np.int64(3), no_answer_threshold=np.float32(0.5))
+    assert [type(one) for one in (options.top_k, options.no_answer_threshold)] == [int, float]

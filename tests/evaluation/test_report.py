@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import logging
 import re
 import shutil
 from html.parser import HTMLParser
@@ -43,15 +42,6 @@ class Page(HTMLParser):
 
 
 CANDIDATE = {"answer": "cat", "score": 0.5, "answer_start": 0, "answer_end": 3}
-
-
-@pytest.fixture(autouse=True)
-def _no_handlers_left():
-    yield
-    logger = logging.getLogger("qatool")
-    for handler in tuple(logger.handlers):
-        logger.removeHandler(handler)
-    logger.propagate = True
 
 
 @pytest.fixture(scope="module")
