@@ -41,6 +41,7 @@ def _no_handlers_left() -> Iterator[None]:
     logger = logging.getLogger("qatool")
     for handler in tuple(logger.handlers):
         logger.removeHandler(handler)
+        handler.close()
     logger.propagate = True
     logger.setLevel(logging.NOTSET)
 
