@@ -50,14 +50,16 @@ def log_event(event: str, *, level: int = logging.INFO, routine: bool = False, *
     logger.log(level, event, extra={"fields": fields, "routine": routine})
 
 
-def log_end(error: QatoolError | type[QatoolError], reason: str) -> None:
+def log_end(error: QatoolError | type[QatoolError], reason: str, *, cause: BaseException | None = None) -> None:
     """Log how a command ended, once: as an error, or as information where the same command simply continues.
 
     :param error: what ended it
+    :param cause: the exception of a library behind it, whose traceback is logged
     """
     if not error.is_logged:
         level = logging.ERROR if error.is_failure else logging.INFO
-        log_event("stopped", level=level, routine=True, exit_code=error.exit_code, reason=reason)
+        trace = {} if cause is None else {"traceback": "".join(traceback.format_exception(cause))}
+        log_event("stopped", level=level, routine=True, exit_code=error.exit_code, reason=reason, **trace)
     if isinstance(error, QatoolError):
         error.is_logged = True
 

@@ -205,7 +205,6 @@ def run(argv: Sequence[str]) -> int:
         if error.errno == errno.EBADF and _is_closed(sys.stdout):
             _silence(sys.stdout)
             return _complain(OutputError, "standard output: is closed; open it, or name a file")
-        _silence(sys.stdout)
         return _failed(error)
     except Exception as error:  # noqa: BLE001 the one place that catches
         return _failed(error)
@@ -243,7 +242,12 @@ def _said(error: QatoolError | type[QatoolError], *lines: str) -> int:
 def _failed(error: Exception) -> int:
     """End with the failure that an exception of a library stands for, or as a bug."""
     failure = failure_behind(error)
-    return _crashed(error) if failure is None else _complain(failure, *failure.lines())
+    if failure is None:
+        return _crashed(error)
+    if isinstance(failure, OutputError):
+        _silence(sys.stdout)
+    log_end(failure, str(failure), cause=error)
+    return _said(failure, *failure.lines())
 
 
 def _crashed(error: Exception) -> int:

@@ -57,7 +57,7 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
             raise
         except Exception as error:
             if (failure := failure_behind(error)) is not None:
-                log_end(failure, str(failure))
+                log_end(failure, str(failure), cause=error)
                 raise failure from error
             trace = "".join(traceback.format_exception(error))
             log_event("stopped", level=logging.ERROR, routine=True, exit_code=1, traceback=trace)

@@ -60,14 +60,7 @@ class Engine(Protocol):
         """The devices that answer, in words."""
         ...
 
-    def run(
-        self,
-        job: ExtractionJob,
-        store: Store,
-        course: Course,
-        *,
-        in_order: bool,
-    ) -> None:
+    def run(self, job: ExtractionJob, store: Store, course: Course, *, in_order: bool) -> None:
         """Answer all shards; see :func:`qatool.jobs.engines.distributed.run_distributed`."""
         ...
 
@@ -192,14 +185,7 @@ class _Here:
         self.devices = setup.device
         self._workers = options.workers or default_workers()
 
-    def run(
-        self,
-        job: ExtractionJob,
-        store: Store,
-        course: Course,
-        *,
-        in_order: bool,
-    ) -> None:
+    def run(self, job: ExtractionJob, store: Store, course: Course, *, in_order: bool) -> None:
         """Answer all shards, one after the other; on a card, several at once in different stages.
 
         :param in_order: whether parts are streamed to a reader; they are committed in order either way
@@ -228,13 +214,6 @@ class _Crew:
         """The kind of device and the current number of them, in words."""
         return f"{self.resolved.limits['device_kind']} x {self._count or self._crew.size}"
 
-    def run(
-        self,
-        job: ExtractionJob,
-        store: Store,
-        course: Course,
-        *,
-        in_order: bool,
-    ) -> None:
+    def run(self, job: ExtractionJob, store: Store, course: Course, *, in_order: bool) -> None:
         """Answer all shards, as many at once as there are workers."""
         run_distributed(job, self._crew, store, course, in_order=in_order)

@@ -276,7 +276,12 @@ class RunFolder:
         return self._previous_parts
 
     def finished_parts(self) -> list[Location]:
-        """Return the parts of earlier starts that are not set aside, except damaged ones; changes nothing."""
+        """Return the parts of earlier starts that are not set aside, except damaged ones; changes nothing.
+
+        In a store, where all of them would be fetched to be looked at, none.
+        """
+        if isinstance(self.path, ObjectPath):
+            return []
         found = self._there(self.parts, "part-*.parquet")
         return [path for path in found if self._is_ours(path, self.done / f"{path.stem}.json")]
 

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,7 @@ def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool
     if not folder.exists():
         graph = convert(model, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
         with reporting(folder):
-            for left in temporaries_of(folder):
-                if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
-                    shutil.rmtree(left, ignore_errors=True)
+            _sweep(folder)
             staging = temporary_name(folder)
             staging.mkdir()
             try:
@@ -83,6 +82,14 @@ def converted(model: str, *, allow_pickle: bool = False, trust_remote_code: bool
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     return folder / EXPORTED_GRAPH
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what conversions to a folder left under temporary names when they were killed."""
+    for left in temporaries_of(folder):
+        with suppress(FileNotFoundError):  # another process may sweep, too
+            if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_whole(folder: Path) -> bool:
