@@ -7,9 +7,13 @@ them. A message says what happened, where (``path:line`` or row) and what to do.
 from __future__ import annotations
 
 import errno
-from typing import ClassVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
 
 from qatool.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXIT_DONE = 0
 
@@ -150,6 +154,22 @@ def failure_behind(error: BaseException) -> QatoolError | None:
         where = error.filename or "output"
         return OutputError(f"{where}: cannot be written ({error.strerror}); make room and start again")
     return None
+
+
+@contextmanager
+def naming_failures() -> Iterator[None]:
+    """Raise the failure that an exception of the block stands for, see :func:`failure_behind`; pass on a bug.
+
+    :raises QatoolError: a library failed
+    """
+    try:
+        yield
+    except QatoolError:
+        raise
+    except Exception as error:
+        if (failure := failure_behind(error)) is None:
+            raise
+        raise failure from error
 
 
 _NO_MEMORY = ("can't start new thread", "failed to map segment", "cannot allocate")

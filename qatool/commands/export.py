@@ -97,7 +97,7 @@ def run(options: ExportOptions, *, observer: Observer | None = None) -> ExportRe
     if is_exported(options.model):
         raise EnvironmentUnfitError(f"{options.model}: is exported already; name the model it was made from")
     folder = run_folder(output)
-    with locked_folder(folder, command="export"):
+    with locked_folder(folder, command="export", also=[_STAGING]):
         restore(output)
         staging = folder / _STAGING
         # A run that was killed may have left it.

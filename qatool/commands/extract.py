@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import QatoolError, UsageError, failure_behind
+from qatool.errors import QatoolError, UsageError, naming_failures
 from qatool.extraction.answering.setup import as_planned, load_setup
 from qatool.extraction.runs.inputs import open_input
 from qatool.extraction.runs.output import recover, workplace
@@ -51,14 +51,12 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
         recover(target)
         stack.enter_context(logging_also_to(log_handler(folder.log, is_over=lambda: folder.is_removed)))
         try:
-            return ExtractionRun(options, target, folder, stop, observer or SilentObserver()).run()
+            with naming_failures():
+                return ExtractionRun(options, target, folder, stop, observer or SilentObserver()).run()
         except QatoolError as error:
-            log_end(error, str(error))
+            log_end(error, str(error), cause=error.__cause__)
             raise
         except Exception as error:
-            if (failure := failure_behind(error)) is not None:
-                log_end(failure, str(failure), cause=error)
-                raise failure from error
             trace = "".join(traceback.format_exception(error))
             log_event("stopped", level=logging.ERROR, routine=True, exit_code=1, traceback=trace)
             raise
@@ -77,7 +75,7 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Ma
     target = _checked_target(options)
     # Speed is measured on the first device of this machine, also for a run on a cluster.
     places = local_places(options) if options.engine == "local" else [options.device]
-    options = replace(options, device=places[0])
+    options = replace(options, device=places[0], devices=None)
     stop = _stop(options, target)
     with stop.listening(), stop.at_once(), ExitStack() as stack:
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qatool-")))

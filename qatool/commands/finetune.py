@@ -27,7 +27,7 @@ from qatool.files.storage.atomic import temporaries_in
 from qatool.files.storage.cache import cache_folder
 from qatool.files.storage.locations import on_disk
 from qatool.jobs.runfolder.claim import locked_folder
-from qatool.jobs.runfolder.leftovers import restore
+from qatool.jobs.runfolder.leftovers import remove_folder, restore
 from qatool.jobs.runfolder.plan import PLAN_NAME, Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import log_event
@@ -104,7 +104,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
             stack.enter_context(launch.joined(on_card=resolve_accelerator(options.accelerator) == "cuda"))
         with launch.together():
             if launch.is_main:
-                stack.enter_context(locked_folder(folder, command=_COMMAND))
+                stack.enter_context(locked_folder(folder, command=_COMMAND, also=_OWN))
                 restore(output)
                 stack.callback(_forget_unbegun, folder)
         with launch.together():
@@ -115,7 +115,7 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
         if fitted.is_main:
             training.save(fitted)
             publish(folder / _STAGING, output, holds="model")
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder, also=_OWN)
     if options.min_f1 is not None and best is not None and (best.f1 or 0.0) < options.min_f1:
         raise QualityGateError(f"F1 {best.f1:.2f} is below --min-f1 {options.min_f1:g}; the model is in {output}")
     return FinetuneResult(
@@ -132,6 +132,8 @@ def run(options: FinetuneOptions, *, observer: Observer | None = None, bar: bool
 
 _COMMAND = "finetune"
 _STAGING = "model"
+_OWN = ("features", _STAGING, "metrics.csv", "last.ckpt", "best.ckpt")
+"""What a training run puts into its folder."""
 
 
 def _forget_unbegun(folder: Path) -> None:

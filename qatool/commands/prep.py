@@ -32,7 +32,7 @@ from qatool.files.storage.atomic import write_bytes, write_json
 from qatool.files.storage.locations import on_disk
 from qatool.files.storage.writefailures import reporting
 from qatool.jobs.runfolder.claim import locked_folder
-from qatool.jobs.runfolder.leftovers import restore
+from qatool.jobs.runfolder.leftovers import remove_folder, restore
 from qatool.jobs.runfolder.lock import LOCK_NAME
 from qatool.jobs.runfolder.plan import PLAN_NAME
 from qatool.jobs.stopping import Stop
@@ -121,7 +121,7 @@ def _workplace(output: Path) -> Iterator[tuple[Path, Lock]]:
     :raises ResumeRefusedError: the folder holds unfinished work of another command
     """
     folder = run_folder(output)
-    with locked_folder(folder, command="prep") as lock:
+    with locked_folder(folder, command="prep", also=[_STAGING_NAME]) as lock:
         if (folder / PLAN_NAME).exists():
             raise ResumeRefusedError(
                 f"{folder}: holds unfinished work of another command (its plan.json cannot be read to say which); "
@@ -134,7 +134,7 @@ def _workplace(output: Path) -> Iterator[tuple[Path, Lock]]:
         finally:
             _clear(folder, spare=REJECTS_NAME)
             if not (folder / REJECTS_NAME).exists():
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder, also=[_STAGING_NAME])
 
 
 def _clear(folder: Path, *, spare: str = "") -> None:

@@ -36,8 +36,9 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     if target.kind == "stdout":
         raise UsageError("OUTPUT -: standard output has no state; name the output of an extraction")
     path = target.path
-    written = bool(path.name) and is_there(path)
     state = read_state(run_folder(path)) if path.name else None
+    # Looked for afterwards: a run that ends meanwhile has written its output by the time its folder is gone.
+    written = bool(path.name) and is_there(path)
     is_open = state is not None and bool(state.shards) and not state.finished
     if state is not None and (state.running or is_open or not written):
         if state.command not in {None, _COMMAND}:

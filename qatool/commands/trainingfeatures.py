@@ -13,6 +13,7 @@ from qatool.commands import prep
 from qatool.errors import LockedError, OutputError, UsageError
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
+from qatool.features.writer import input_hashes
 from qatool.files.output.own import without_own
 from qatool.files.sources.paths import resolve
 from qatool.files.storage.cache import CACHE_VARIABLE, cache_folder
@@ -75,11 +76,9 @@ def features_of(
 
 def _key(name: str, options: FinetuneOptions, tokenizer: PairTokenizer, size: WindowSize) -> str:
     """Return a name for the cache: a hash of everything that determines the features."""
-    content = []
     # A folder of inputs may also hold the model of an earlier run.
-    for source in without_own(resolve([name]), [name], written=[options.output], log_file=options.log_file):
-        with source.path.open("rb") as stream:
-            content.append([source.name, hashlib.file_digest(stream, "sha256").hexdigest()])
+    sources = without_own(resolve([name]), [name], written=[options.output], log_file=options.log_file)
+    content = [[one["name"], one["sha256"]] for one in input_hashes(sources)]
     made_of = {
         "format": _FORMAT,
         "tokenizer": tokenizer.fingerprint,

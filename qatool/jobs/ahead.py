@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LEFT_BEHIND = "qatool-ahead"
-"""Name of the thread, which may be left behind when the context is left."""
+LEFT_BEHIND = "qatool-left-behind"
+"""Name of threads that may still be at work when their context is left, and that an exit must not wait for."""
 POLL_S = 0.1
 """How often ``poll`` is called while the consumer waits."""
 MOMENT_S = 0.005

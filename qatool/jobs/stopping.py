@@ -99,6 +99,7 @@ class Stop:
         :raises Interrupted: SIGINT was received
         :raises Terminated: SIGTERM or SIGHUP was received
         """
+        before = self._at_once
         try:
             self._at_once = True
             self.check(may_run_out=False)
@@ -107,7 +108,7 @@ class Stop:
             self.check()
             raise
         finally:
-            self._at_once = False
+            self._at_once = before
 
     def _received(self, number: int, _frame: object) -> None:
         if self._signal is not None:

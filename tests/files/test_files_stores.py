@@ -19,8 +19,8 @@ from qatool.errors import InputError, UsageError
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.output.targets import parse_target
 from qatool.files.sources.paths import resolve
-from qatool.files.storage.atomic import replacing, whole_file, write_bytes
-from qatool.files.storage.locations import contents, location, move, on_disk
+from qatool.files.storage.atomic import move, replacing, whole_file, write_bytes
+from qatool.files.storage.locations import contents, location, on_disk
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.patterns import key_pattern
 from qatool.places import lies_in, same_place

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
 from jobs_tools import flip_byte, rows, write_rows
 
+from qatool.commands.extract import run as run_extract
+from qatool.errors import OutputError, QatoolError
 from qatool.files.storage.atomic import temporary_name
+from qatool.options import ExtractOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_a_full_disk(runner, whole) -> None:
@@ -37,6 +47,38 @@ def test_a_file_size_limit(runner, whole) -> None:
     runner.done("in.jsonl")
     assert runner.output.read_bytes() == whole
     assert runner.summary()["resumed_shards"] == 10
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected", "words"),
+    [
+        (MemoryError("8 GiB"), 4, "out of memory (8 GiB)"),
+        (OSError(errno.ENOSPC, "No space left on device", "scratch"), 9, "scratch: cannot be written"),
+    ],
+)
+def test_a_failure_of_a_library_is_in_the_summary(tmp_path, monkeypatch, failure, expected, words) -> None:
+    write_rows(tmp_path / "in.jsonl", [{"id": "bad", "question": None, "context": "A text."}, *rows(4)])
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    options = ExtractOptions(
+        inputs=(str(tmp_path / "in.jsonl"),),
+        output=str(tmp_path / "out.parquet"),
+        backend="constant",
+        on_error="skip",
+        shard_rows=2,
+        summary=str(tmp_path / "how.json"),
+    )
+    monkeypatch.setattr("qatool.extraction.runs.summary.SpeedLog.add", fail)
+    with pytest.raises(QatoolError):
+        run_extract(options)
+    told = json.loads((tmp_path / "how.json").read_text())
+    assert (told["exit_code"], told["examples"]) == (expected, 2)
+    assert words in told["stopped"]
+    assert "bad" in (tmp_path / "out.parquet.qatool" / "rejects.jsonl").read_text()
+    events = [json.loads(line) for line in (tmp_path / "out.parquet.qatool" / "log.jsonl").read_text().splitlines()]
+    assert [type(failure).__name__ in event.get("traceback", "") for event in events].count(True) == 1
 
 
 @pytest.mark.slow
@@ -281,6 +323,57 @@ def test_a_run_folder_that_leads_to_another_disk(runner) -> None:
         names = {path.name for path in runner.folder.iterdir()}
         assert "answers.parquet.qatool" in names
         assert not any(name.endswith(".tmp") for name in names)
+
+
+@pytest.mark.parametrize("output", ["answers.parquet", "answers.jsonl.gz", "answers/"])
+def test_a_run_folder_on_another_disk(runner, another_disk, output) -> None:
+    """No rename leads from there to the output: both outputs are the same, and nothing is left on either disk."""
+    write_rows(runner.folder / "in.jsonl", [*rows(4), {"id": "bad", "question": None, "context": "A text."}])
+    name = output.rstrip("/")
+    arguments = ("in.jsonl", "--on-error", "skip")
+    assert runner.run(*arguments, output=output).wait() == 5
+    expected = _contents(runner.folder / name)
+    (runner.folder / f"{name}.qatool").symlink_to(another_disk)
+    assert runner.run(*arguments, output=output).wait() == 5
+    assert _contents(runner.folder / name) == expected
+    assert '"bad"' in (runner.folder / f"{name}.rejects.jsonl").read_text()
+    assert not list(another_disk.iterdir())
+    assert not list(runner.folder.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("output", ["answers.parquet", "answers/"])
+def test_too_little_room_for_the_copy_from_another_disk(runner, another_disk, output, monkeypatch) -> None:
+    options = ExtractOptions(
+        inputs=(str(runner.folder / "in.jsonl"),), output=f"{runner.folder}/{output}", backend="constant"
+    )
+    write_rows(runner.folder / "in.jsonl", rows(4))
+    (runner.folder / f"{output.rstrip('/')}.qatool").symlink_to(another_disk)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("qatool.files.storage.atomic.sync_file", full)
+        with pytest.raises(OutputError, match="the disk is full"):
+            run_extract(options)
+    assert not list(runner.folder.glob(".*.tmp"))
+    assert not (runner.folder / output).exists()
+    run_extract(options)
+    assert (runner.folder / output).exists()
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    return {one.name: one.read_bytes() for one in files}
+
+
+@pytest.fixture
+def another_disk(tmp_path) -> Iterator[Path]:
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        yield Path(folder)
 
 
 @pytest.mark.parametrize("suffix", [".summary.json", ".rejects.jsonl"])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +18,12 @@ import pytest
 from jobs_tools import rows, write_rows
 from processes import qatool
 
+from qatool.commands.extract import forecast
+from qatool.commands.status import run as status
 from qatool.extraction.runs.forecast import spread
 from qatool.files.output.targets import SUPPORTED
+from qatool.jobs.runfolder.lock import Lock
+from qatool.options import ExtractOptions, StatusOptions
 
 NO_FORMAT = (
     f"its suffix says no format that can be written; supported are {SUPPORTED} (end the name of a folder with /)"
@@ -365,6 +372,38 @@ def test_dry_run_tells_of_all_devices_and_starts_no_worker(runner, words, worker
     process = runner.run("in.jsonl", "--dry-run", *words)
     assert process.wait() == 0, process.err
     assert process.out.splitlines()[2].endswith(last)
+
+
+def test_dry_run_on_several_cards(tmp_path, monkeypatch) -> None:
+    write_rows(tmp_path / "in.jsonl", rows(4))
+    monkeypatch.setattr("qatool.extraction.engines.engine.local_places", lambda _: ["cuda:0", "cuda:1"])
+    asked = ExtractOptions(
+        inputs=(str(tmp_path / "in.jsonl"),), output=str(tmp_path / "out.parquet"), backend="constant", devices="all"
+    )
+    assert forecast(asked)["workers"] == 2
+
+
+def test_the_state_of_a_run_that_ends_while_it_is_read(runner, whole, monkeypatch) -> None:
+    """It is not told to have been killed, and its output is found."""
+    runner.done("in.jsonl", "--keep-run")
+    runner.output.unlink()
+    held = ExitStack()
+
+    def end(_log: Path) -> list[dict[str, object]]:
+        held.close()
+        return []
+
+    monkeypatch.setattr("qatool.jobs.runfolder.state.last_events", end)
+    with held:
+        held.enter_context(Lock(runner.run_folder / "lock", command="extract"))
+        assert status(StatusOptions(output=str(runner.output)))["state"] == "running"
+
+    def finish(path: Path) -> None:
+        shutil.rmtree(path)
+        runner.output.write_bytes(whole)
+
+    monkeypatch.setattr("qatool.commands.status.read_state", finish)
+    assert status(StatusOptions(output=str(runner.output)))["state"] == "done"
 
 
 def test_seconds_are_shared_by_cards_and_not_by_processes_of_one_cpu() -> None:

@@ -231,6 +231,16 @@ def test_a_signal_at_once_passes_code_that_catches_everything() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_a_signal_still_counts_at_once_after_an_inner_block() -> None:
+    stop, told = Stop(), []
+    with suppress(Terminated), stop.listening(), stop.at_once():
+        with stop.at_once():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        told.append("went on")
+    assert not told
+
+
 def test_outside_the_main_thread_nothing_listens() -> None:
     before = signal.getsignal(signal.SIGINT)
     seen = []

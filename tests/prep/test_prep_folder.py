@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,6 +242,7 @@ def test_torch_stays_out(tmp_path, tiny_model) -> None:
     write_rows(tmp_path / "in.jsonl", [example(1)])
     code = f"""
 import sys
+import tempfile
 from qatool import cli
 print(cli.run(["prep", "in.jsonl", "-o", "f", "-q", "--model", {str(tiny_model)!r}]), "torch" in sys.modules)
 """
@@ -285,3 +288,19 @@ def test_no_total_is_told_where_examples_are_made(qatool, rows, words) -> None:
     told = qatool(*[word for word in words if word != "-q"], "--progress", "plain", "--cut-contexts", 1).err
     assert "examples, " in told
     assert " of " not in told.splitlines()[0]
+
+
+def test_a_run_folder_on_another_disk(qatool, tmp_path) -> None:
+    """No rename leads from there to the output; nothing of the run is left in it, and the link stays."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system at /dev/shm")
+    write_rows(tmp_path / "in.jsonl", [{"id": "a", "question": "What is this?", "context": "This is a text."}])
+    with tempfile.TemporaryDirectory(dir=shared) as elsewhere:
+        (tmp_path / "out.qatool").symlink_to(elsewhere)
+        for _ in range(2):
+            assert qatool("prep", "in.jsonl", "-o", "out").code == 0
+            assert (tmp_path / "out" / "manifest.json").is_file()
+            assert not list(Path(elsewhere).iterdir())
+        assert (tmp_path / "out.qatool").is_symlink()
+        assert not list(tmp_path.glob(".*.tmp"))

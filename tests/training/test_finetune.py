@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -456,6 +458,15 @@ def test_features_that_were_made_without_negatives(options, labelled, tiny_model
     for cut, heard in ((0.5, []), (0.0, []), (0.2, ["features stay as they were made"])):
         run(options(inputs=(str(tmp_path / "f"),), output=str(tmp_path / str(cut)), cut_contexts=cut))
         assert said == heard
+
+
+def test_an_input_that_cannot_be_read(options, labelled, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(labelled))
+
+    monkeypatch.setattr(hashlib, "file_digest", refuse)
+    with pytest.raises(InputError, match=re.escape(f"{labelled}: ")):
+        run(options())
 
 
 def test_features_of_another_tokenizer(options, tmp_path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from qatool.errors import reason_of
 from qatool.files.values.kept import conform, unify
+from qatool.jobs.ahead import LEFT_BEHIND
 from qatool.logs import log_event
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class EarlyOutput:
         self._is_left = False
         self.rows = 0
         """Rows written so far."""
-        self._thread = threading.Thread(target=self._write, name="qatool-output", daemon=True)
+        self._thread = threading.Thread(target=self._write, name=LEFT_BEHIND, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import EXIT_DONE, QatoolError, ResumeRefusedError, RowsRejected
+from qatool.errors import EXIT_DONE, QatoolError, ResumeRefusedError, RowsRejected, naming_failures
 from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.setup import as_planned
 from qatool.extraction.engines.engine import open_engine
@@ -28,8 +28,8 @@ from qatool.extraction.runs.summary import SpeedLog, reasons, summary
 from qatool.files.output.targets import beside
 from qatool.files.sources.rows import bad_row, too_many_bad
 from qatool.files.sources.stdin import STDIN
-from qatool.files.storage.atomic import replacing, write_json
-from qatool.files.storage.locations import location, move
+from qatool.files.storage.atomic import move, replacing, write_json
+from qatool.files.storage.locations import location
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
 from qatool.jobs.engines.course import Course, Totals
@@ -236,7 +236,8 @@ class ExtractionRun:
         store = StreamingStore(self._folder, self._target) if self._streams else self._folder
         try:
             course = Course(stop=self._stop, tick=progress.tick, done=done, totals=totals)
-            engine.run(job, store, course, in_order=self._streams)
+            with naming_failures():
+                engine.run(job, store, course, in_order=self._streams)
         except QatoolError:
             with suppress(QatoolError):
                 self._write_rejects(totals)
@@ -316,7 +317,8 @@ class ExtractionRun:
         :param tell: returns the summary for an exit code
         """
         try:
-            yield
+            with naming_failures():
+                yield
         except QatoolError as error:
             with suppress(QatoolError, OSError):
                 self._give_summary({**tell(error.exit_code), "stopped": str(error)})

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow.parquet as pq
 
 from qatool.files.output.targets import check_replaceable
-from qatool.files.storage.atomic import replacing, sync_folder, temporary_name, write_json
+from qatool.files.storage.atomic import (
+    on_one_disk,
+    remove_path,
+    replacing,
+    sync_folder,
+    temporary_name,
+    write_json,
+)
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
 from qatool.names import SUCCESS_NAME, UNFINISHED_NAME
@@ -195,21 +202,19 @@ def publish(
     :raises OutputError: ``path`` is something else than such a folder, or a rename fails, which is then undone
     """
     check_replaceable(path, holds)
-    with reporting(path):
-        sync_folder(staging)
+    with reporting(path), on_one_disk(staging, path) as whole:
+        sync_folder(whole)
         if confirm is not None:
             confirm()
         old = temporary_name(path) if path.exists() else None
         if old is not None:
             path.rename(old)
         try:
-            staging.rename(path)
+            whole.rename(path)
         except BaseException:
             if old is not None:
                 old.rename(path)
             raise
         sync_folder(path.parent)
-    if old is not None and old.is_symlink():
-        old.unlink(missing_ok=True)
-    elif old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+    if old is not None:
+        remove_path(old)

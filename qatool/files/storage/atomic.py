@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -76,11 +77,85 @@ def sync_file(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
+def move(source: Location, target: Location) -> None:
+    """Move a file, replacing an existing target.
+
+    :param target: new path, on any disk, or in the store of ``source``
+    :raises OSError: the file cannot be moved
+    :raises TypeError: one path is on a disk and the other in a store
+    """
+    if isinstance(source, ObjectPath) and isinstance(target, ObjectPath):
+        source.replace(target)
+        return
+    if isinstance(source, ObjectPath) or isinstance(target, ObjectPath):
+        raise TypeError(f"{source} and {target} are not in one place")
+    with on_one_disk(source, target) as there:
+        there.replace(target)
+
+
+@contextmanager
+def on_one_disk(source: Path, target: Path) -> Iterator[Path]:
+    """Yield a path that can be renamed to ``target``: ``source`` or, if that is on another disk, a copy of it.
+
+    A copy is in a folder with a temporary name of ``target``. If the block succeeds, ``source`` is removed.
+
+    :param source: a file or folder
+    :raises OSError: it cannot be copied
+    """
+    if source.parent == target.parent or _is_one_disk(source.parent, target):
+        yield source
+        return
+    # It is made inside a folder: what a kill leaves of it must not look like an earlier output that stepped aside.
+    folder = temporary_name(target)
+    try:
+        folder.mkdir()
+        yield _copied(source, folder / source.name)
+        remove_path(source)
+    finally:
+        remove_path(folder)
+
+
+def _is_one_disk(folder: Path, target: Path) -> bool:
+    """Return whether a rename leads from a folder to ``target``; numbers of devices do not tell that of mounts."""
+    probe, renamed = temporary_name(folder / "probe"), temporary_name(target)
+    probe.touch()
+    try:
+        probe.rename(renamed)
+    except OSError as error:
+        probe.unlink()
+        if error.errno == errno.EXDEV:
+            return False
+        raise
+    renamed.unlink()
+    return True
+
+
+def _copied(source: Path, copy: Path) -> Path:
+    """Copy a file or folder, sync the copy, and return its path."""
+    if source.is_dir():
+        shutil.copytree(source, copy, symlinks=True)
+    else:
+        shutil.copy(source, copy)
+    for path in [copy, *copy.rglob("*")]:
+        if path.is_file() and not path.is_symlink():
+            sync_file(path)
+    return copy
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, as far as possible."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
 class AtomicFile:
     """A file that is written under a temporary name and takes its final name on :meth:`commit`.
 
     :param path: the final name; an existing file of that name is replaced
-    :param staging: the temporary name, on the same file system; default: a hidden one in the same folder
+    :param staging: the name to write it under; default: a temporary one in the same folder
     :param confirm: called directly before the rename; if it raises, the rename does not happen
     :param sync_name: whether the rename itself must survive a power cut; the content always does
     :raises OutputError: the temporary file cannot be created
@@ -115,9 +190,10 @@ class AtomicFile:
                 # Whoever made the earlier file private wants the next one to be.
                 with suppress(OSError):
                     shutil.copymode(self.path, self.staging)
-                if self._confirm is not None:
-                    self._confirm()
-                self.staging.replace(self.path)
+                with on_one_disk(self.staging, self.path) as staging:
+                    if self._confirm is not None:
+                        self._confirm()
+                    staging.replace(self.path)
                 if self._sync_name:
                     sync_folder(self.path.parent)
         except BaseException:

@@ -54,21 +54,6 @@ def matching(folder: Location, pattern: str) -> list[Location]:
     return sorted(found, key=str)
 
 
-def move(source: Location, target: Location) -> None:
-    """Move a file, replacing an existing target.
-
-    :param target: new path, on the same disk or in the same store
-    :raises OSError: the file cannot be moved
-    :raises TypeError: one path is on a disk and the other in a store
-    """
-    if isinstance(source, ObjectPath) and isinstance(target, ObjectPath):
-        source.replace(target)
-        return
-    if isinstance(source, ObjectPath) or isinstance(target, ObjectPath):
-        raise TypeError(f"{source} and {target} are not in one place")
-    source.replace(target)
-
-
 def is_there(path: Location) -> bool:
     """Return whether a file, folder, object or prefix exists.
 

@@ -13,7 +13,7 @@ from qatool.jobs.runfolder.lock import LOCK_NAME, Lock
 from qatool.jobs.runfolder.plan import PLAN_NAME, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from qatool.files.storage.locations import Location
     from qatool.jobs.runfolder.lock import LOCK_NAME, OwnedLock
@@ -24,20 +24,19 @@ _OURS = re.compile(
     r"plan\.json|parts|done|previous|rejects\.jsonl|stdin\.jsonl|log(\.jsonl)?|lock(\..*)?|\..*\.[0-9a-f]{8}\.tmp|\.nfs.*"
 )
 """Names that a run gives to files in its folder, even a run that was ended while it was setting up or tidying."""
-_OURS_IN_TRAINING = re.compile(rf"{_OURS.pattern}|features|model|metrics\.csv|(last|best)\.ckpt")
-"""The same for commands whose output is a folder."""
 
 
 @contextmanager
-def locked_folder(folder: Path, *, command: str) -> Iterator[Lock]:
+def locked_folder(folder: Path, *, command: str, also: Collection[str] = ()) -> Iterator[Lock]:
     """Hold the lock of a run folder on a disk; afterwards, remove the folder if nothing but the lock is left in it.
 
     :param folder: the run folder, made when it is missing
+    :param also: names that this command gives to files in its folder, besides those of every run
     :raises LockedError: another live run holds the lock
     :raises ResumeRefusedError: the folder holds unfinished work of another command
     :raises OutputError: the folder cannot be made, or holds files that qatool did not write
     """
-    refuse_foreign(folder, ours=_OURS_IN_TRAINING)
+    refuse_foreign(folder, also=also)
     with Lock(folder / LOCK_NAME, command=command) as lock:
         try:
             refuse_others(folder, lock, command=command)
@@ -64,15 +63,18 @@ def refuse_others(folder: Location, lock: OwnedLock, *, command: str) -> None:
     )
 
 
-def is_ours(name: str) -> bool:
-    """Return whether a run may have put a file or folder of this name into its folder."""
-    return _OURS.fullmatch(name) is not None
+def is_ours(name: str, *, also: Collection[str] = ()) -> bool:
+    """Return whether a run may have put a file or folder of this name into its folder.
+
+    :param also: names that the run's command gives to files there, besides those of every run
+    """
+    return name in also or _OURS.fullmatch(name) is not None
 
 
-def refuse_foreign(folder: Location, *, ours: re.Pattern[str] = _OURS) -> None:
+def refuse_foreign(folder: Location, *, also: Collection[str] = ()) -> None:
     """Make sure that a folder that will be swept and removed belongs to a run: the user may have one of that name.
 
-    :param ours: matches the names of files that a run may have written
+    :param also: see :func:`is_ours`
     :raises OutputError: the folder is on a disk and holds other files, but neither the plan nor the lock of a run
     """
     if not isinstance(folder, Path):
@@ -80,7 +82,7 @@ def refuse_foreign(folder: Location, *, ours: re.Pattern[str] = _OURS) -> None:
     with reporting(folder):
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
         is_run = any((folder / name).is_file() for name in _MARKS)
-    foreign = sorted(name for name in names if not ours.fullmatch(name))
+    foreign = sorted(name for name in names if not is_ours(name, also=also))
     if foreign and not is_run:
         raise OutputError(
             f"{folder}: is the name of the run's folder, and holds {foreign[0]!a}, which qatool did not write; move "

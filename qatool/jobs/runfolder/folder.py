@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Self
@@ -20,13 +19,13 @@ import pyarrow.parquet as pq
 from qatool.errors import EnvironmentUnfitError, InputError, OutputError, ResumeRefusedError, UsageError, reason_of
 from qatool.files.formats.parquet import open_parquet
 from qatool.files.sources.stdin import SPOOL_NAME
-from qatool.files.storage.atomic import sync_folder, temporary_name, write_bytes
-from qatool.files.storage.locations import Location, matching, move, remove_tree
+from qatool.files.storage.atomic import move, sync_folder, temporary_name, write_bytes
+from qatool.files.storage.locations import Location, matching, remove_tree
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
 from qatool.files.values.kept import conform, unify
 from qatool.jobs.runfolder.claim import refuse_foreign, refuse_others
-from qatool.jobs.runfolder.leftovers import empty_folder, sweep_folder
+from qatool.jobs.runfolder.leftovers import remove_folder, sweep_folder
 from qatool.jobs.runfolder.lock import LOCK_NAME, Lock
 from qatool.jobs.runfolder.markers import Marker, read_marker, read_markers
 from qatool.jobs.runfolder.objectlock import ObjectLock
@@ -383,26 +382,14 @@ class RunFolder:
         self._previous_parts = None
 
     def remove(self) -> None:
-        """Remove the whole folder; failing to do so is no error, as a folder that is left behind does no harm.
-
-        The folder is first renamed as a whole: a run that is just starting must not find half of it.
-        """
+        """Remove the whole folder; failing to do so is no error, as a folder that is left behind does no harm."""
         if not self.lock.is_ours():
             return
         self.is_removed = True
         if isinstance(self.path, ObjectPath):
             self._remove_objects()
-            return
-        if self.path.is_symlink():
-            # The user made the folder a link, perhaps to another disk; the link stays for the next run.
-            with suppress(OSError):
-                # Markers first: there must never be one without its part.
-                empty_folder(self.path, first=self.path / "done", last=self.path / LOCK_NAME)
-            return
-        gone = temporary_name(self.path)
-        with suppress(OSError):
-            self.path.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            remove_folder(self.path)
 
     def _remove_objects(self) -> None:
         """Remove the objects, markers first; the lock is removed when it is released."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qatool.files.output.targets import is_sealed
-from qatool.files.storage.atomic import temporaries_in, temporaries_of
+from qatool.files.storage.atomic import remove_path, temporaries_in, temporaries_of, temporary_name
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
 from qatool.jobs.runfolder.claim import is_ours
 from qatool.jobs.runfolder.lock import LOCK_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from qatool.files.storage.locations import Location
@@ -27,7 +27,7 @@ def sweep_folder(folder: Location) -> None:
     spared = temporaries_of(folder / LOCK_NAME)
     for path in temporaries_in(folder):
         if path not in spared:
-            _remove(path)
+            remove_path(path)
 
 
 def restore(folder: Path) -> None:
@@ -51,24 +51,24 @@ def sweep(*paths: Path) -> None:
     """Remove what killed runs left beside ``paths`` under temporary names; call it only while the lock is held."""
     for path in paths:
         for left in temporaries_of(path):
-            _remove(left)
+            remove_path(left)
 
 
-def empty_folder(folder: Path, *, first: Path, last: Path) -> None:
-    """Remove what a run put into a folder on a disk, as far as possible.
+def remove_folder(folder: Path, *, also: Collection[str] = ()) -> None:
+    """Remove the folder of a run that is done; failing to do so is no error, as a folder left behind does no harm.
 
-    :param first: the path to remove before all others
-    :param last: the path to remove after all others
-    :raises OSError: the folder cannot be read
+    It is first renamed as a whole: a run that is just starting must not find half of it. Where the user made it a
+    link, perhaps to another disk, what the run put there is removed, and the link stays for the next run.
+
+    :param also: see :func:`qatool.jobs.runfolder.claim.is_ours`
     """
-    for path in sorted(folder.iterdir(), key=lambda path: (path != first, path == last)):
-        if is_ours(path.name):
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
     with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+        if folder.is_symlink():
+            # Markers first: there must never be one without its part.
+            for path in sorted(folder.iterdir(), key=lambda path: (path.name != "done", path.name == LOCK_NAME)):
+                if is_ours(path.name, also=also):
+                    remove_path(path)
         else:
-            path.unlink()
+            gone = temporary_name(folder)
+            folder.rename(gone)
+            remove_path(gone)

@@ -69,6 +69,8 @@ def _read_state(path: Location) -> RunState | None:
         return None
     for place in (path, folder.done, folder.log, folder.plan, folder.lock.path):
         check_readable(place)
+    # Asked first: a run that ends meanwhile is then still told to be running, not to have been killed.
+    running = folder.lock.is_held()
     whole = [marker for marker in read_markers(matching(folder.done, "*.json")) if marker is not None]
     counts: Counter[str] = Counter()
     for marker in whole:
@@ -78,7 +80,7 @@ def _read_state(path: Location) -> RunState | None:
     owner = folder.lock.owner()
     examples, windows, seconds = (sum(shard.get(key, 0) for shard in shards) for key in _SUMMED)
     return RunState(
-        running=folder.lock.is_held(),
+        running=running,
         owner={key: value for key, value in owner.items() if key in ("pid", "host", "since")},
         shards=len(whole),
         command=plan.command if plan is not None else str(owner.get("command") or "") or None,
