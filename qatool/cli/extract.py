@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,8 @@ from qatool.options import ExtractOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qatool.extraction.runs.forecast import Forecast
+
 
 def extract(options: ExtractOptions) -> None:
     """Answer the input and show a summary or, with ``--dry-run``, print what the work will take.
@@ -26,9 +29,9 @@ def extract(options: ExtractOptions) -> None:
         if options.dry_run:
             from qatool.commands.extract import forecast
 
-            told = forecast(options, observer=observer)
-            show_forecast(options, told)
-            refuse_bad_rows(options, told)
+            found = forecast(options, observer=observer)
+            show_forecast(options, found)
+            refuse_bad_rows(options, found)
             return
         from qatool.commands.extract import run
 
@@ -36,7 +39,7 @@ def extract(options: ExtractOptions) -> None:
     show_result(options, result)
 
 
-def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
+def show_forecast(options: ExtractOptions, found: Forecast) -> None:
     """Print a forecast as text or, with ``--summary``, write it as JSON.
 
     :raises OutputError: the file of ``--summary`` cannot be written
@@ -44,10 +47,10 @@ def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
     from qatool.cli.show.forecast import forecast_lines
 
     if options.summary is None:
-        for line in forecast_lines(told):
+        for line in forecast_lines(found):
             click.echo(harmless(line))
         return
-    text = json.dumps(told, indent=2)
+    text = json.dumps(asdict(found), indent=2)
     if options.summary == "-":
         click.echo(text)
     else:
@@ -57,17 +60,17 @@ def show_forecast(options: ExtractOptions, told: Mapping[str, Any]) -> None:
         write_bytes(location(options.summary), (text + "\n").encode())
 
 
-def refuse_bad_rows(options: ExtractOptions, told: Mapping[str, Any]) -> None:
+def refuse_bad_rows(options: ExtractOptions, found: Forecast) -> None:
     """Fail if the run would fail because of bad rows.
 
     :raises InputError: there is a bad row (``--on-error fail``), or more than ``--max-errors``
     """
     from qatool.files.sources.rows import bad_row, too_many_bad
 
-    if told["rejected"] and options.on_error == "fail":
-        raise bad_row(told["first_reject"])
-    if options.max_errors is not None and told["rejected"] > options.max_errors:
-        raise too_many_bad(told["rejected"], options.max_errors)
+    if found.rejected and options.on_error == "fail":
+        raise bad_row(found.first_reject or "")
+    if options.max_errors is not None and found.rejected > options.max_errors:
+        raise too_many_bad(found.rejected, options.max_errors)
 
 
 def late_problems(values: Mapping[str, Any]) -> list[str]:

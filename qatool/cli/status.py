@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import click
 
@@ -21,7 +22,7 @@ def status(options: StatusOptions) -> None:
 
     state = run(options)
     if options.json:
-        click.echo(json.dumps(state))
+        click.echo(json.dumps(asdict(state)))
         return
     for line in status_lines(state):
         click.echo(harmless(line))

@@ -83,8 +83,8 @@ def run(options: CalibrateOptions, *, observer: Observer | None = None) -> Calib
     settings = ModelSettings.load(options.model)
     examples, left_out = read_questions(options.on, options, flag="--on")
     expected = expected_answers(map(accepted, examples), "squad2.0")
-    setup = load_setup(_extraction(options), planned={}, kept={})
-    model = _Model(setup.extractor, examples, cut_shards(examples, setup.shard_limits), observer)
+    setup = load_setup(_extraction(options))
+    model = _Model(setup.extractor, examples, cut_shards(examples, setup.resolved.shard_limits), observer)
     # The model never reads a blank context, so these examples say nothing about it.
     read = np.array([not example.is_odd for example in examples])
     has_answer = np.array([right.has_answer for right in expected])

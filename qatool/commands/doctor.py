@@ -142,8 +142,6 @@ def _loaded(options: DoctorOptions, *, backend: str, precision: str) -> tuple[Se
     asked: Any = {"backend": backend, "precision": precision}
     setup = load_setup(
         ExtractOptions(inputs=("-",), output="-", model=options.model, device=options.device, **asked),
-        planned={},
-        kept={},
     )
     return setup, time.perf_counter() - began
 
@@ -152,7 +150,7 @@ def _about(setup: Setup, name: str, seconds: float) -> dict[str, Any]:
     extractor = setup.extractor
     return {
         "name": name,
-        "fingerprint": setup.model_fingerprint,
+        "fingerprint": setup.resolved.identity.model,
         "backend": extractor.backend.name,
         "device": extractor.backend.device,
         "precision": extractor.backend.precision,

@@ -113,7 +113,7 @@ def _export(options: ExportOptions, output: Path, staging: Path, observer: Obser
     from qatool.models.openvino.conversion import convert, save_graph
 
     for_ranges, asked, on, left_out = _questions(options)
-    setup = load_setup(_reading(options), planned={}, kept={})
+    setup = load_setup(_reading(options))
     observer.message("converting")
     graph = convert(options.model, allow_pickle=options.allow_pickle, trust_remote_code=options.trust_remote_code)
     if options.int8:
@@ -169,7 +169,7 @@ def _calibration_batches(setup: Setup, examples: Sequence[Example]) -> list[Wind
     """Return an evenly spread selection of the questions' windows, each as a batch of its own."""
     from qatool.models.openvino.quantization import CALIBRATION_WINDOWS
 
-    shards = [setup.extractor.prepare(shard).examples for shard in cut_shards(examples, setup.shard_limits)]
+    shards = [setup.extractor.prepare(shard).examples for shard in cut_shards(examples, setup.resolved.shard_limits)]
     places = [(shard, window) for shard in shards for window in range(len(shard.windows))]
     chosen = np.linspace(0, len(places) - 1, min(len(places), CALIBRATION_WINDOWS)).round().astype(int).tolist()
     return [shard.assemble(np.array([window])) for shard, window in map(places.__getitem__, chosen)]
@@ -186,7 +186,7 @@ def _compare(setup: Setup, exported: Path, asked: Sequence[Example], on: str, ob
     backend = load_backend(
         str(exported), backend="openvino", device="cpu", precision="auto", tokenizer_limit=tokenizer.model_max_length
     )
-    shards = [setup.extractor.prepare(shard) for shard in cut_shards(asked, setup.shard_limits)]
+    shards = [setup.extractor.prepare(shard) for shard in cut_shards(asked, setup.resolved.shard_limits)]
     observer.started(2 * len(asked), "comparing")
 
     def texts(extractor: Extractor) -> list[str | None]:
@@ -231,7 +231,7 @@ def _save_account(options: ExportOptions, folder: Path, setup: Setup, precision:
     }
     values |= {
         "qatool": qatool.__version__,
-        "exported": {"precision": precision, "made_from": setup.model_fingerprint, "comparison": told},
+        "exported": {"precision": precision, "made_from": setup.resolved.identity.model, "comparison": told},
     }
     name = Path(options.model).name if Path(options.model).is_dir() else options.model
     card = _CARD.format(base=name, version=qatool.__version__, precision=precision, c=comparison)

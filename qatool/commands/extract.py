@@ -8,12 +8,13 @@ import traceback
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qatool.errors import QatoolError, UsageError, naming_failures
 from qatool.extraction.answering.setup import as_planned, load_setup
 from qatool.extraction.runs.inputs import open_input
 from qatool.extraction.runs.output import recover, workplace
+from qatool.extraction.runs.resuming import continue_only_same, plan_of, values_of
 from qatool.extraction.runs.reuse import reusable_files
 from qatool.extraction.runs.run import COMMAND, ExtractionRun, ExtractResult
 from qatool.files.output.targets import Target, beside, check_target, parse_target, run_folder
@@ -22,7 +23,6 @@ from qatool.files.sources.stdin import STDIN, copy_spool
 from qatool.files.storage.atomic import is_device
 from qatool.files.storage.locations import location
 from qatool.jobs.runfolder.folder import RunFolder
-from qatool.jobs.runfolder.plan import Plan
 from qatool.jobs.runfolder.runlog import log_handler
 from qatool.jobs.stopping import Stop
 from qatool.logs import log_end, log_event, logging_also_to
@@ -30,8 +30,7 @@ from qatool.names import REJECTS_SUFFIX, SUMMARY_SUFFIX
 from qatool.observers import SilentObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from qatool.extraction.runs.forecast import Forecast
     from qatool.observers import Observer
     from qatool.options import ExtractOptions
 
@@ -62,14 +61,14 @@ def run(options: ExtractOptions, *, observer: Observer | None = None) -> Extract
             raise
 
 
-def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Mapping[str, Any]:
+def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Forecast:
     """Return how much work there is and how long it will take (``--dry-run``); change nothing.
 
     :param observer: progress display, for the ranking of documents
     :raises QatoolError: for the same reasons for which the run would not start
     """
     from qatool.extraction.engines.engine import local_places
-    from qatool.extraction.runs.forecast import forecast_of, spread
+    from qatool.extraction.runs.forecast import forecast_of
 
     observer = observer or SilentObserver()
     target = _checked_target(options)
@@ -86,29 +85,22 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Ma
         folder = None if target.kind == "stdout" else RunFolder(run_folder(target.path), command=COMMAND)
         if folder is not None:
             folder.refuse_others()
-        plan = None if folder is None or options.restart else Plan.load(folder.plan)
-        options = as_planned(options, plan)
-        setup = load_setup(
-            options,
-            planned=plan.limits if plan else {},
-            kept=source.corpus.kept_fields(),
-            features=source.features,
-        )
-        if plan is not None and folder is not None:
-            plan.check_same_work(setup.identity, folder=folder.path)
-        resumes = folder is not None and not options.restart
+        plan = None if folder is None else plan_of(folder, restart=options.restart)
+        planned = values_of(plan)
+        setup = load_setup(as_planned(options, planned), planned=planned, features=source.features)
         if folder is not None:
-            folder.identity = setup.answer_fingerprint
+            continue_only_same(folder, plan, setup.resolved.identity, restart=options.restart)
+        continued = None if options.restart else folder
         # Where the input has changed, the run takes finished rows over from its own parts, too.
-        own = [*folder.previous_parts(), *folder.finished_parts()] if folder is not None and resumes else []
+        own = [] if continued is None else [*continued.previous_parts(), *continued.finished_parts()]
+        columns = replace(setup.extractor.columns, kept=source.corpus.kept_fields())
         told = forecast_of(
-            setup,
+            replace(setup, extractor=replace(setup.extractor, columns=columns)),
             source.corpus,
-            folder=folder if resumes else None,
-            earlier=[*own, *reusable_files(options, setup)],
+            folder=continued,
+            earlier=[*own, *reusable_files(options, setup.resolved.identity)],
         )
-        return spread(
-            told,
+        return told.spread(
             workers=len(places) if options.engine == "local" else None,
             before=source.ranking.seconds if source.ranking else 0.0,
         )

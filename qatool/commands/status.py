@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from qatool.errors import InputError, UsageError
 from qatool.files.output.targets import beside, parse_target, run_folder
@@ -21,13 +22,33 @@ if TYPE_CHECKING:
 _COMMAND = "extract"
 
 
-def run(options: StatusOptions) -> Mapping[str, Any]:
-    """Return the state of the extraction into ``options.output``.
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How far an extraction is; what is not known is ``None``."""
 
-    Keys: ``output``; ``state``: ``running``, ``stopped`` or ``done``; ``examples`` (done), ``total``, ``share``,
-    ``answered``, ``rejected``, ``shards``; ``examples_per_second``, ``windows_per_second``, ``seconds_left``;
-    ``process``, ``host``, ``since``; ``exit_code`` and ``reason`` of the last run that ended. Unknown values are
-    ``None``.
+    output: str
+    state: Literal["running", "stopped", "done"]
+    examples: int | None
+    """Examples that are done."""
+    total: int | None
+    share: float | None
+    answered: int | None
+    rejected: int | None
+    shards: int | None
+    examples_per_second: float | None
+    windows_per_second: float | None
+    seconds_left: float | None
+    process: int | None = None
+    host: str | None = None
+    since: str | None = None
+    exit_code: int | None = None
+    """Exit code of the last run that ended."""
+    reason: str | None = None
+    """Why it ended."""
+
+
+def run(options: StatusOptions) -> Status:
+    """Return the state of the extraction into ``options.output``.
 
     :raises UsageError: the output is standard output, for which no state is kept
     :raises InputError: there is no such extraction, or its files cannot be read
@@ -53,27 +74,27 @@ def run(options: StatusOptions) -> Mapping[str, Any]:
     return _done(options.output, summary)
 
 
-def _unfinished(output: str, state: RunState) -> dict[str, Any]:
+def _unfinished(output: str, state: RunState) -> Status:
     examples = state.counts.get("examples", 0)
     ended = {} if state.running or state.ended is None else state.ended
-    return {
-        "output": output,
-        "state": "running" if state.running else "stopped",
-        "examples": examples,
-        "total": state.total,
-        "share": round(examples / state.total, 4) if state.total else None,
-        "answered": state.counts.get("answered", 0),
-        "rejected": state.counts.get("rejected", 0),
-        "shards": state.shards,
-        "examples_per_second": _rounded(state.examples_per_second),
-        "windows_per_second": _rounded(state.windows_per_second),
-        "seconds_left": _rounded(state.seconds_left),
-        "process": state.owner.get("pid"),
-        "host": state.owner.get("host"),
-        "since": state.owner.get("since"),
-        "exit_code": ended.get("exit_code"),
-        "reason": ended.get("reason"),
-    }
+    return Status(
+        output=output,
+        state="running" if state.running else "stopped",
+        examples=examples,
+        total=state.total,
+        share=round(examples / state.total, 4) if state.total else None,
+        answered=state.counts.get("answered", 0),
+        rejected=state.counts.get("rejected", 0),
+        shards=state.shards,
+        examples_per_second=_rounded(state.examples_per_second),
+        windows_per_second=_rounded(state.windows_per_second),
+        seconds_left=_rounded(state.seconds_left),
+        process=state.owner.get("pid"),
+        host=state.owner.get("host"),
+        since=state.owner.get("since"),
+        exit_code=ended.get("exit_code"),
+        reason=ended.get("reason"),
+    )
 
 
 def _summary(path: Location) -> dict[str, Any] | None:
@@ -89,20 +110,19 @@ def _summary(path: Location) -> dict[str, Any] | None:
     return summary if isinstance(summary, dict) and "answer_fingerprint" in summary else None
 
 
-def _done(output: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _done(output: str, summary: Mapping[str, Any]) -> Status:
     """Return the state of a finished extraction, from its summary."""
     examples = summary.get("examples")
     same = ("answered", "rejected", "shards", "examples_per_second", "windows_per_second", "exit_code")
-    return {
-        "output": output,
-        "state": "done",
-        "examples": examples,
-        "total": examples,
-        "share": 1.0,
+    return Status(
+        output=output,
+        state="done",
+        examples=examples,
+        total=examples,
+        share=1.0,
+        seconds_left=0.0,
         **{key: summary.get(key) for key in same},
-        "seconds_left": 0.0,
-        **dict.fromkeys(("process", "host", "since", "reason")),
-    }
+    )
 
 
 def _rounded(value: float | None) -> float | None:

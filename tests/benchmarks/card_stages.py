@@ -99,9 +99,7 @@ def stage_rates(
     setup = load_setup(
         ExtractOptions(
             inputs=("-",), output="-", model=str(model), precision=precision, device=str(device), backend="torch"
-        ),
-        planned={},
-        kept={},
+        )
     )
     extractor = setup.extractor
     backend = device_backend(extractor.backend)

@@ -76,9 +76,7 @@ def main() -> None:
 
     sample = random.Random(3).sample(everything, options.examples)
     setup = load_setup(
-        ExtractOptions(inputs=("-",), output="-", model=str(options.model), precision="fp32", device="cpu"),
-        planned={},
-        kept={},
+        ExtractOptions(inputs=("-",), output="-", model=str(options.model), precision="fp32", device="cpu")
     )
     rows = [Example(one.id, one.question, one.context, one.id) for one in sample]
 

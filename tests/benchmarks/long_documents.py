@@ -205,7 +205,7 @@ def main() -> None:
     def extractor(**chosen: Any) -> Extractor:
         chosen = {"backend": options.backend, "precision": options.precision, "always_answer": True, **chosen}
         asked = ExtractOptions(inputs=("-",), output="-", model=str(options.model), **chosen)
-        return load_setup(asked, planned={}, kept={}).extractor
+        return load_setup(asked).extractor
 
     backend = RememberingBackend(extractor().backend)
     f1: dict[str, np.ndarray] = {}

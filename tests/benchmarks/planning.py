@@ -183,7 +183,7 @@ def read(folder: Path, sample: int, shard_rows: int, rows: float) -> list[Part]:
             assert shard.content_hash
     line("hashing", clock, scale=scale, per="row", count=sample)
     with clock():
-        packed = sum(len(pickle.dumps(Task(shard=shard, taken=None, kept={}))) for shard in shards)
+        packed = sum(len(pickle.dumps(Task(shard=shard, taken=None, columns=COLUMNS))) for shard in shards)
     note = f"{packed / sample:,.0f} bytes a row"
     line("packing for the workers", clock, scale=scale, per="row", count=sample, note=note)
     return [COLUMNS.refused(shard, "made up") for shard in shards]

@@ -38,11 +38,11 @@ class HeldBack(ArithmeticBackend):
 def answerer(backend: ArithmeticBackend) -> Answerer:
     """One that has each window read by itself, and whose backend is past its first batch."""
     one = extractor(backend=backend, batch_tokens=1)
-    return Answerer(SimpleNamespace(resolved=lambda: None, extractor=one))  # type: ignore[arg-type]
+    return Answerer(SimpleNamespace(resolved=None, extractor=one))  # type: ignore[arg-type]
 
 
 def prepared(one: Answerer, shard: Any) -> Begun:
-    return one.prepare(Task(shard=shard, taken=None, kept={}))
+    return one.prepare(Task(shard=shard, taken=None, columns=one.extractor.columns))
 
 
 def nothing(_: int) -> None:

@@ -50,7 +50,7 @@ def test_answers_of_passages_stand_in_their_windows(family: str) -> None:
 
 def test_other_rules_are_other_work(tiny_model, monkeypatch) -> None:
     options = ExtractOptions(inputs=("-",), output="-", model=str(tiny_model), backend="constant")
-    before = setup.load_setup(options, planned={}, kept={})
-    assert setup.load_setup(options, planned={}, kept={}).identity == before.identity
+    before = setup.load_setup(options)
+    assert setup.load_setup(options).resolved.identity == before.resolved.identity
     monkeypatch.setattr(setup, "RULES", setup.RULES + 1)
-    assert setup.load_setup(options, planned={}, kept={}).identity != before.identity
+    assert setup.load_setup(options).resolved.identity != before.resolved.identity

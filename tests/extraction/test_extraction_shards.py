@@ -10,7 +10,8 @@ from extractionhelpers import example
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatool.extraction.answering.setup import _limits
+from qatool.extraction.answering.resolved import Numerics
+from qatool.extraction.answering.setup import _numerics
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.options import ExtractOptions
 from qatool.schema import Example, fingerprint
@@ -57,8 +58,15 @@ def test_shards_grow_where_the_first_ones_are_to_be_small() -> None:
 )
 def test_shards_are_as_planned_and_grow_on_a_card(device, asked, planned, expected) -> None:
     backend = SimpleNamespace(name="torch", device=device, precision="bf16", batch_tokens=1_024)
-    limits = _limits(ExtractOptions(inputs=("x",), output="y", shard_rows=asked), backend, planned)
-    assert (limits["shard_rows"], limits.get("first_shard_rows")) == expected
+    others = {"shard_bytes": 1, "batch_tokens": 2_048, "backend": "torch", "device_kind": "cuda", "precision": "fp32"}
+    numerics = _numerics(
+        ExtractOptions(inputs=("x",), output="y", shard_rows=asked),
+        backend,
+        Numerics(**planned, **others) if planned else None,
+    )
+    assert (numerics.shard_rows, numerics.first_shard_rows) == expected
+    assert numerics.batch_tokens == (2_048 if planned else 1_024)
+    assert (numerics.precision, numerics.device_kind) == ("bf16", device.partition(":")[0])
 
 
 def test_a_huge_example_stands_alone() -> None:

@@ -56,7 +56,7 @@ def job_of(one: Extractor, *, rows: int = 4, corpus: Any = None) -> ExtractionJo
 
 
 def answerer_of(one: Extractor) -> Answerer:
-    return Answerer(SimpleNamespace(resolved=lambda: None, extractor=one))
+    return Answerer(SimpleNamespace(resolved=None, extractor=one))
 
 
 def staged_of(one: Extractor, *, workers: int = 1, **options: Any) -> StagedExtraction:
@@ -296,7 +296,7 @@ def test_processes_are_begun_before_the_model_is_loaded(monkeypatch, there, opti
     monkeypatch.setattr(engine, "begin_early", lambda _: begun.append("processes"))
     monkeypatch.setattr(engine, "load_setup", load)
     with pytest.raises(LookupError):
-        engine._Here(ExtractOptions(inputs=("-",), output="-", **options), planned={}, features=None)
+        engine._Here(ExtractOptions(inputs=("-",), output="-", **options), planned=None, features=None)
     assert begun == (["processes", "model"] if expected else ["model"])
 
 

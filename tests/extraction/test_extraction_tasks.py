@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from extractionhelpers import answers, example, extractor, shard_of
 
 from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.part import Answerer, Task
 from qatool.extraction.answering.previous import TakenAnswers
-from qatool.extraction.answering.setup import Resolved
+from qatool.extraction.answering.resolved import AnswerIdentity, Numerics, Resolved
+from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.engines.workers import AnswererMaker
 from qatool.options import ExtractOptions
+from qatool.spans.calibration import Calibration
 
 CONTEXT = "Ada wrote the first program for a machine that was never built."
 
@@ -22,19 +27,23 @@ CONTEXT = "Ada wrote the first program for a machine that was never built."
 def test_a_task_arrives_as_it_was() -> None:
     bad = example(None, CONTEXT, 1, error="question is null")
     shard = shard_of([example("who", CONTEXT), bad, example("what", CONTEXT, 2, kept={"tag": ["a"]})])
-    sent = Task(shard=shard, taken=None, kept={"tag": None, "n": pa.int16()})
+    sent = Task(
+        shard=shard,
+        taken=None,
+        columns=AnswerColumns(documents=False, snippet=None, kept={"tag": None, "n": pa.int16()}),
+    )
     got = pickle.loads(pickle.dumps(sent))
     assert got.shard == shard
     assert got.shard.content_hash == shard.content_hash
-    assert got.kept == sent.kept
+    assert got.columns == sent.columns
 
 
 def test_a_part_is_the_same_wherever_it_is_made() -> None:
     one = extractor(snippet=3, kept={"tag": None})
     shard = shard_of([example("who", CONTEXT, kept={"tag": 1}), example("", CONTEXT, 1)])
     here = one.answer(one.prepare(shard))
-    worker = Answerer(SimpleNamespace(resolved=lambda: None, extractor=extractor(snippet=3)))
-    task = pickle.loads(pickle.dumps(Task(shard=shard, taken=None, kept={"tag": None})))
+    worker = Answerer(SimpleNamespace(resolved=None, extractor=extractor(snippet=3)))
+    task = pickle.loads(pickle.dumps(Task(shard=shard, taken=None, columns=replace(one.columns, kept={"tag": None}))))
     there = pickle.loads(pickle.dumps(worker.finish(worker.prepare(task), lambda _: None)))
     assert there.table.equals(here.table)
     assert (there.counts, there.rejects) == (here.counts, here.rejects)
@@ -66,6 +75,63 @@ def test_what_stands_for_a_shard_that_is_given_up() -> None:
     assert [reject["row"] for reject in part.rejects] == [0, 1]
 
 
+IDENTITY = AnswerIdentity(
+    model="m",
+    tokenizer="t",
+    max_length=384,
+    stride=128,
+    max_question_length=64,
+    max_windows="auto",
+    rules_of_windows=1,
+    max_answer_length=30,
+    decode="native",
+    top_k=1,
+    calibration=Calibration(),
+    always_answer=False,
+    no_answer_threshold=0.5,
+)
+NUMERICS = Numerics(
+    shard_rows=8,
+    first_shard_rows=2,
+    shard_bytes=100,
+    batch_tokens=1_000,
+    backend="torch",
+    device_kind="cuda",
+    precision="bf16",
+    compile=False,
+    way="packed",
+)
+
+
+def test_identities_are_told_by_every_value() -> None:
+    """Run folders of other versions hold this hash."""
+    assert IDENTITY.fingerprint == "bd41cef320dc0204981764ee44489faec6e34a42aa090f5ef37eb9c085cf695d"
+    others = [
+        replace(IDENTITY, calibration=Calibration(answerable_bias=0.1)),
+        replace(IDENTITY, top_k=2),
+        replace(IDENTITY, max_windows="all"),
+    ]
+    assert len({IDENTITY.fingerprint, *(one.fingerprint for one in others)}) == 4
+
+
+@pytest.mark.parametrize("numerics", [NUMERICS, replace(NUMERICS, device_kind="cpu", first_shard_rows=None)])
+def test_what_a_plan_holds_is_read_back(numerics) -> None:
+    limits = json.loads(json.dumps(numerics.as_json()))
+    assert ("way" in limits) is numerics.is_on_card
+    assert ("first_shard_rows" in limits) is numerics.is_on_card
+    again = Numerics.of_plan({**limits, "of a later version": 1})
+    assert again is not None
+    assert again.as_json() == limits
+    del limits["device_kind"]
+    assert Numerics.of_plan(limits) is None
+
+
+def test_a_whole_number_makes_no_other_identity() -> None:
+    asked = {"inputs": ("-",), "output": "-", "backend": "constant"}
+    whole, floating = (load_setup(ExtractOptions(**asked, no_answer_threshold=value)) for value in (0, 0.0))
+    assert whole.resolved.identity.fingerprint == floating.resolved.identity.fingerprint
+
+
 def test_the_columns_that_a_model_fills_in() -> None:
     one = extractor()
     assert one.columns.answers == [
@@ -78,13 +144,17 @@ def test_the_columns_that_a_model_fills_in() -> None:
 
 def test_workers_that_would_answer_otherwise_are_told_apart() -> None:
     asked = ExtractOptions(inputs=("in.jsonl",), output="out.parquet")
-    maker = AnswererMaker(options=asked, planned={}, features=None)
-    common = {"model_fingerprint": "m", "backend": "torch", "precision": "bf16"}
-    first = Resolved(identity={"model": "m"}, limits={"precision": "bf16"}, device="cuda:0", **common)
-    other = Resolved(identity={"model": "m"}, limits={"precision": "bf16"}, device="cuda:1", **common)
+    maker = AnswererMaker(options=asked, planned=None, features=None)
+    first = Resolved(identity=IDENTITY, numerics=NUMERICS, device="cuda:0")
+    other = replace(first, device="cuda:1")
     assert maker.difference(first, other) is None
-    weaker = Resolved(identity={"model": "n"}, limits={"precision": "fp16"}, device="cuda:0", version="0", **common)
+    weaker = replace(
+        first,
+        identity=replace(IDENTITY, model="n", calibration=Calibration(temperature=2.0)),
+        numerics=replace(NUMERICS, precision="fp16"),
+        version="0",
+    )
     told = maker.difference(first, weaker)
     assert told is not None
-    assert "model 'm' and 'n', precision 'bf16' and 'fp16'" in told
+    assert "model 'm' and 'n', temperature 1.0 and 2.0, precision 'bf16' and 'fp16'" in told
     assert "qatool " in told

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from processes import qatool
 
 from qatool.commands.extract import forecast
 from qatool.commands.status import run as status
-from qatool.extraction.runs.forecast import spread
+from qatool.extraction.runs.forecast import Forecast
 from qatool.files.output.targets import SUPPORTED
 from qatool.jobs.runfolder.lock import Lock
 from qatool.options import ExtractOptions, StatusOptions
@@ -380,7 +381,7 @@ def test_dry_run_on_several_cards(tmp_path, monkeypatch) -> None:
     asked = ExtractOptions(
         inputs=(str(tmp_path / "in.jsonl"),), output=str(tmp_path / "out.parquet"), backend="constant", devices="all"
     )
-    assert forecast(asked)["workers"] == 2
+    assert forecast(asked).workers == 2
 
 
 def test_the_state_of_a_run_that_ends_while_it_is_read(runner, whole, monkeypatch) -> None:
@@ -396,21 +397,38 @@ def test_the_state_of_a_run_that_ends_while_it_is_read(runner, whole, monkeypatc
     monkeypatch.setattr("qatool.jobs.runfolder.state.last_events", end)
     with held:
         held.enter_context(Lock(runner.run_folder / "lock", command="extract"))
-        assert status(StatusOptions(output=str(runner.output)))["state"] == "running"
+        assert status(StatusOptions(output=str(runner.output))).state == "running"
 
     def finish(path: Path) -> None:
         shutil.rmtree(path)
         runner.output.write_bytes(whole)
 
     monkeypatch.setattr("qatool.commands.status.read_state", finish)
-    assert status(StatusOptions(output=str(runner.output)))["state"] == "done"
+    assert status(StatusOptions(output=str(runner.output))).state == "done"
 
 
 def test_seconds_are_shared_by_cards_and_not_by_processes_of_one_cpu() -> None:
-    assert spread({"seconds": 90.0, "device": "cuda"}, workers=4)["seconds"] == 22.5
-    assert spread({"seconds": 90.0, "device": "cpu"}, workers=2)["seconds"] == 90.0
-    assert spread({"seconds": None, "device": "cuda"}, workers=2, before=3.0)["seconds"] is None
-    assert spread({"seconds": 90.0, "device": "cuda"}, workers=4, before=3.0)["seconds"] == 25.5
+    counts = dict.fromkeys(
+        ("examples", "rejected", "shards", "done_examples", "done_shards", "taken_over", "windows", "tokens"), 0
+    )
+    nothing = {"first_reject": None, "unseen_columns": (), "memory_bytes": 0, "disk_bytes": None}
+    of_one = Forecast(**counts, **nothing, exact=True, seconds=90.0, device="cuda")
+    assert of_one.spread(workers=4).seconds == 22.5
+    assert replace(of_one, device="cpu").spread(workers=2).seconds == 90.0
+    assert replace(of_one, seconds=None).spread(workers=2, before=3.0).seconds is None
+    assert of_one.spread(workers=4, before=3.0).seconds == 25.5
+
+
+def test_dry_run_refuses_what_the_run_refuses(runner, whole) -> None:
+    """Also where the plan cannot be read."""
+    process = runner.run("in.jsonl", patch="jobs_patches:full_disk")
+    assert process.wait() == 9
+    (runner.run_folder / "plan.json").write_text("{")
+    for more in ([], ["--dry-run"]):
+        process = runner.run("in.jsonl", "--top-k", "2", *more)
+        assert process.wait() == 6
+        assert "holds unfinished work of another model or other options" in process.error
+    assert runner.code("in.jsonl", "--dry-run") == 0
 
 
 def test_dry_run_names_bad_rows(runner) -> None:

@@ -51,9 +51,7 @@ def card() -> Iterator[None]:
 
 def extractor_of(model: Path, **options: Any) -> Extractor:
     given: dict[str, Any] = {"device": "cuda", "always_answer": True, "top_k": 3} | options
-    return load_setup(
-        ExtractOptions(inputs=("-",), output="-", model=str(model), **given), planned={}, kept={}
-    ).extractor
+    return load_setup(ExtractOptions(inputs=("-",), output="-", model=str(model), **given)).extractor
 
 
 def shard_of_pairs() -> Any:

@@ -9,14 +9,14 @@ from qatool.extraction.answering.oncard import device_backend
 from qatool.jobs.workers.crew import IN_HAND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    import pyarrow as pa
-
+    from qatool.extraction.answering.columns import AnswerColumns
     from qatool.extraction.answering.extractor import Extractor, PreparedShard
     from qatool.extraction.answering.previous import TakenAnswers
     from qatool.extraction.answering.reading import LaunchedWindows, WindowReader
-    from qatool.extraction.answering.setup import Resolved, Setup
+    from qatool.extraction.answering.resolved import Resolved
+    from qatool.extraction.answering.setup import Setup
     from qatool.extraction.answering.shards import Shard
     from qatool.jobs.work import Part
 
@@ -28,8 +28,8 @@ class Task:
     shard: Shard
     taken: TakenAnswers | None
     """Earlier answers to examples of the shard."""
-    kept: Mapping[str, pa.DataType | None]
-    """The ``--keep`` columns and their declared types; with standard input, they are known only once it is read."""
+    columns: AnswerColumns
+    """The columns of the part."""
 
 
 class Begun(NamedTuple):
@@ -46,7 +46,7 @@ class Answerer:
     hands = IN_HAND
 
     def __init__(self, setup: Setup) -> None:
-        self.about: Resolved = setup.resolved()
+        self.about: Resolved = setup.resolved
         """The resolved options; they must be the same in all workers of a run."""
         self.extractor: Extractor = setup.extractor
         self._reader: WindowReader | None = None
@@ -56,10 +56,9 @@ class Answerer:
 
         :raises InputError: its features cannot be read
         """
-        # Kept columns are the same for all shards of a run, but unknown when the model is loaded: standard input is
-        # read later.
-        if task.kept != self.extractor.columns.kept:
-            self.extractor = replace(self.extractor, columns=replace(self.extractor.columns, kept=task.kept))
+        # They are the same for all shards of a run, but unknown when the model is loaded.
+        if task.columns != self.extractor.columns:
+            self.extractor = replace(self.extractor, columns=task.columns)
         return self.extractor.prepare(task.shard, task.taken)
 
     def prepare(self, task: Task) -> Begun:

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import qatool
 from qatool.extraction.answering.answers import Decision
 from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.extractor import Extractor
+from qatool.extraction.answering.resolved import AnswerIdentity, Numerics, Resolved
 from qatool.extraction.answering.shards import ShardLimits
 from qatool.extraction.answering.stored import FeatureWindows
 from qatool.models.loading import load_backend
 from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
 from qatool.models.sizes import resolve_size
-from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD, ExtractOptions
-from qatool.spans.calibration import Calibration
+from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD
 from qatool.spans.decode import decoder
-from qatool.spans.joint import JointScores
 from qatool.windows.choose import RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pyarrow as pa
-
     from qatool.features.reader import FeaturesFolder
-    from qatool.jobs.runfolder.plan import Plan
     from qatool.models.backend import Backend
+    from qatool.options import ExtractOptions
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
@@ -41,66 +33,24 @@ CUDA_SHARD = ShardLimits(rows=8_192, context_bytes=16 << 20, first_rows=1_024)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """The options of an extraction, resolved on the machine that does the work; small enough to send to a process."""
+class Setup:
+    """The resolved options of an extraction, and the extractor that was made from them."""
 
-    identity: Mapping[str, Any]
-    """Everything that decides the answers: a run with another identity cannot continue this one."""
-    limits: Mapping[str, Any]
-    """Everything that decides the floating-point bits of the scores, such as batch size, device and precision."""
-    model_fingerprint: str
-    backend: str
-    device: str
-    precision: str
-    version: str = qatool.__version__
-
-    @property
-    def answer_fingerprint(self) -> str:
-        """SHA-256 (hex) of :attr:`identity`."""
-        return hashlib.sha256(json.dumps(dict(self.identity), sort_keys=True).encode()).hexdigest()
-
-    @property
-    def joint_scores(self) -> JointScores | None:
-        """How to turn the scores of many documents into one distribution; ``None`` where the decoder or the model's
-        calibration does not allow it."""
-        calibration = Calibration(**{one.name: self.identity[one.name] for one in fields(Calibration)})
-        if self.identity["decode"] != "native" or not calibration.answerable_slope:
-            return None
-        return JointScores(calibration=calibration)
-
-    @property
-    def shard_limits(self) -> ShardLimits:
-        """The limits at which a shard ends."""
-        return ShardLimits(
-            rows=self.limits["shard_rows"],
-            context_bytes=self.limits["shard_bytes"],
-            first_rows=self.limits.get("first_shard_rows"),
-            each_row_counts=self.identity["max_windows"] == "all",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup(Resolved):
-    """The resolved options together with the extractor that was made from them."""
-
+    resolved: Resolved
     extractor: Extractor
-
-    def resolved(self) -> Resolved:
-        """Return the resolved options without the extractor."""
-        return Resolved(**{field.name: getattr(self, field.name) for field in fields(Resolved)})
 
 
 def load_setup(
     options: ExtractOptions,
     *,
-    planned: Mapping[str, Any],
-    kept: Mapping[str, pa.DataType | None],
+    planned: Numerics | None = None,
     features: FeaturesFolder | None = None,
 ) -> Setup:
     """Load tokenizer and model and resolve every option the user left open.
 
-    :param planned: limits of the plan that is being continued, empty for a new one
-    :param kept: the ``--keep`` columns and their declared types
+    The extractor has no ``--keep`` columns yet: those of standard input are known only once it is read.
+
+    :param planned: the values of the plan that is being continued, ``None`` for a new one
     :param features: the folder that holds the windows, ``None`` where they are cut from the texts
     :raises EnvironmentUnfitError: the model does not load
     :raises InputError: the features were made for another model
@@ -130,57 +80,44 @@ def load_setup(
         stored.check_limit(backend.max_length)
         size = stored.size
     decision = _decision(options, settings)
-    fingerprint = backend.name if backend.name == "constant" else model_fingerprint(name)
-    identity = {
-        "model": fingerprint,
-        "tokenizer": tokenizer.fingerprint,
-        **_identity_of(options, settings, size, decision),
-    }
-    limits = _limits(options, backend, planned)
-    extractor = Extractor(
-        tokenizer=tokenizer,
-        backend=backend,
-        decoder=decoder(
-            options.decode,
-            top_k=options.top_k,
-            max_answer_length=options.answer_length,
-            calibration=settings.calibration,
-        ),
-        decision=decision,
-        size=size,
-        stored=stored,
-        max_windows=options.window_limit,
-        batch_tokens=limits["batch_tokens"],
-        columns=AnswerColumns(documents=options.asks_documents, snippet=options.snippet, kept=kept),
-    )
+    numerics = _numerics(options, backend, planned)
     return Setup(
-        extractor=extractor,
-        identity=identity,
-        limits=limits,
-        model_fingerprint=fingerprint,
-        backend=backend.name,
-        device=backend.device,
-        precision=backend.precision,
+        resolved=Resolved(
+            identity=AnswerIdentity(
+                model=backend.name if backend.name == "constant" else model_fingerprint(name),
+                tokenizer=tokenizer.fingerprint,
+                max_length=size.max_length,
+                stride=size.stride,
+                max_question_length=size.question_budget,
+                max_windows=options.window_limit,
+                rules_of_windows=RULES,
+                max_answer_length=options.answer_length,
+                decode=options.decode,
+                top_k=options.top_k,
+                calibration=settings.calibration,
+                always_answer=decision.always_answer,
+                no_answer_threshold=decision.no_answer_threshold,
+            ),
+            numerics=numerics,
+            device=backend.device,
+        ),
+        extractor=Extractor(
+            tokenizer=tokenizer,
+            backend=backend,
+            decoder=decoder(
+                options.decode,
+                top_k=options.top_k,
+                max_answer_length=options.answer_length,
+                calibration=settings.calibration,
+            ),
+            decision=decision,
+            size=size,
+            stored=stored,
+            max_windows=options.window_limit,
+            batch_tokens=numerics.batch_tokens,
+            columns=AnswerColumns(documents=options.asks_documents, snippet=options.snippet, kept={}),
+        ),
     )
-
-
-def _identity_of(
-    options: ExtractOptions, settings: ModelSettings, size: WindowSize, decision: Decision
-) -> dict[str, Any]:
-    """Return the options that, besides the model and its tokenizer, decide the answers."""
-    return {
-        "max_length": size.max_length,
-        "stride": size.stride,
-        "max_question_length": size.question_budget,
-        "max_windows": options.window_limit,
-        "rules_of_windows": RULES,
-        "max_answer_length": options.answer_length,
-        "decode": options.decode,
-        "top_k": options.top_k,
-        **asdict(settings.calibration),
-        "always_answer": decision.always_answer,
-        "no_answer_threshold": decision.no_answer_threshold,
-    }
 
 
 def _decision(options: ExtractOptions, settings: ModelSettings) -> Decision:
@@ -190,20 +127,18 @@ def _decision(options: ExtractOptions, settings: ModelSettings) -> Decision:
         threshold = settings.no_answer_threshold
     return Decision(
         always_answer=options.answers_always or (threshold is None and not settings.knows_no_answer),
-        no_answer_threshold=DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold,
+        # A whole number, which Python code may give, would have another fingerprint than on the command line.
+        no_answer_threshold=float(DEFAULT_NO_ANSWER_THRESHOLD if threshold is None else threshold),
     )
 
 
-def as_planned(options: ExtractOptions, plan: Plan | None) -> ExtractOptions:
+def as_planned(options: ExtractOptions, planned: Numerics | None) -> ExtractOptions:
     """Return the options with backend, device and precision of the plan where the user chose none."""
-    if plan is None:
+    if planned is None or options.backend != "auto" or options.device != "auto":
         return options
-    limits = plan.limits
-    changes: dict[str, Any] = {}
-    if options.backend == "auto" and options.device == "auto":
-        changes = {"backend": limits["backend"], "device": limits["device_kind"]}
-        if options.precision == "auto":
-            changes["precision"] = limits["precision"]
+    changes: dict[str, Any] = {"backend": planned.backend, "device": planned.device_kind}
+    if options.precision == "auto":
+        changes["precision"] = planned.precision
     return replace(options, **changes)
 
 
@@ -224,22 +159,20 @@ def window_size(
     )
 
 
-def _limits(options: ExtractOptions, backend: Backend, planned: Mapping[str, Any]) -> dict[str, Any]:
-    """Resolve the limits, each as the options ask, else as planned, else as suits the device."""
+def _numerics(options: ExtractOptions, backend: Backend, planned: Numerics | None) -> Numerics:
+    """Resolve each value as the options ask, else as planned, else as suits the device."""
     on_card = backend.device.startswith("cuda")
-    shard = CUDA_SHARD if on_card else CPU_SHARD
+    usual = CUDA_SHARD if on_card else CPU_SHARD
     # All shards are of one size with --shard-rows, and in plans made before shards began to grow.
-    as_usual = {"first_shard_rows": shard.first_rows}
-    first_rows = None if options.shard_rows else (planned or as_usual).get("first_shard_rows")
-    return {
-        "shard_rows": options.shard_rows or planned.get("shard_rows") or shard.rows,
-        **({"first_shard_rows": first_rows} if first_rows else {}),
-        "shard_bytes": planned.get("shard_bytes") or shard.context_bytes,
-        "batch_tokens": options.batch_tokens or planned.get("batch_tokens") or backend.batch_tokens,
-        "backend": backend.name,
-        "device_kind": backend.device.partition(":")[0],
-        "precision": backend.precision,
-        # Threads of each batch; how many batches are read at once changes no bit.
-        "threads": 1,
-        **({"compile": options.compile, "way": getattr(backend, "way", None)} if on_card else {}),
-    }
+    first_rows = planned.first_shard_rows if planned else usual.first_rows
+    return Numerics(
+        shard_rows=options.shard_rows or (planned.shard_rows if planned else usual.rows),
+        first_shard_rows=None if options.shard_rows else first_rows,
+        shard_bytes=planned.shard_bytes if planned else usual.context_bytes,
+        batch_tokens=options.batch_tokens or (planned.batch_tokens if planned else backend.batch_tokens),
+        backend=backend.name,
+        device_kind=backend.device.partition(":")[0],
+        precision=backend.precision,
+        compile=options.compile if on_card else None,
+        way=getattr(backend, "way", None) if on_card else None,
+    )

@@ -27,11 +27,11 @@ from qatool.models.named import model_name
 from qatool.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from contextlib import ExitStack
 
     from qatool.extraction.answering.part import Task
-    from qatool.extraction.answering.setup import Resolved
+    from qatool.extraction.answering.resolved import Numerics, Resolved
     from qatool.extraction.engines.job import ExtractionJob
     from qatool.features.reader import FeaturesFolder
     from qatool.jobs.engines.course import Course
@@ -68,14 +68,14 @@ class Engine(Protocol):
 def open_engine(
     options: ExtractOptions,
     *,
-    planned: Mapping[str, Any],
+    planned: Numerics | None,
     features: FeaturesFolder | None,
     stop: Stop,
     stack: ExitStack,
 ) -> Engine:
     """Return the engine that the options ask for, once it has loaded a model.
 
-    :param planned: limits of the plan that is being continued, empty for a new one
+    :param planned: the values of the plan that is being continued, ``None`` for a new one
     :param features: the folder that holds the windows, ``None`` where they are cut from the texts
     :param stack: ends the workers when it is closed
     :raises EnvironmentUnfitError: a device is absent, Ray cannot be used, or the model does not load
@@ -173,16 +173,14 @@ def _is_for_card(options: ExtractOptions) -> bool:
 class _Here:
     """The engine that answers in this process, on one device."""
 
-    def __init__(
-        self, options: ExtractOptions, *, planned: Mapping[str, Any], features: FeaturesFolder | None
-    ) -> None:
+    def __init__(self, options: ExtractOptions, *, planned: Numerics | None, features: FeaturesFolder | None) -> None:
         if _is_for_card(options):
             # These imports take seconds; they run while the model loads.
             begin_early(PRELOAD)
-        setup = load_setup(options, planned=planned, kept={}, features=features)
+        setup = load_setup(options, planned=planned, features=features)
         self._answerer = Answerer(setup)
         self.resolved: Resolved = self._answerer.about
-        self.devices = setup.device
+        self.devices = setup.resolved.device
         self._workers = options.workers or default_workers()
 
     def run(self, job: ExtractionJob, store: Store, course: Course, *, in_order: bool) -> None:
@@ -212,7 +210,7 @@ class _Crew:
     @property
     def devices(self) -> str:
         """The kind of device and the current number of them, in words."""
-        return f"{self.resolved.limits['device_kind']} x {self._count or self._crew.size}"
+        return f"{self.resolved.numerics.device_kind} x {self._count or self._crew.size}"
 
     def run(self, job: ExtractionJob, store: Store, course: Course, *, in_order: bool) -> None:
         """Answer all shards, as many at once as there are workers."""

@@ -84,7 +84,7 @@ class ExtractionJob:
             self._previous = paths, PreviousAnswers(paths, self._spool)
         previous = self._previous[1]
         taken = None if previous is None else previous.taken(unit.fingerprints, self._columns.answers)
-        return Task(shard=unit, taken=taken, kept=self._columns.kept)
+        return Task(shard=unit, taken=taken, columns=self._columns)
 
     @property
     def wants_samples(self) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qatool.extraction.answering.part import Task
-    from qatool.extraction.answering.setup import Resolved
+    from qatool.extraction.answering.resolved import Numerics, Resolved
     from qatool.extraction.engines.keeper import Prepared
     from qatool.jobs.work import Part
     from qatool.options import ExtractOptions
@@ -103,8 +103,8 @@ class AnswererMaker:
     """Makes a worker in another process; see :class:`qatool.jobs.workers.crew.Maker`."""
 
     options: ExtractOptions
-    planned: Mapping[str, Any]
-    """Limits of the plan that is being continued, empty for a new one."""
+    planned: Numerics | None
+    """The values of the plan that is being continued, ``None`` for a new one."""
     features: Path | None
     """The folder of features that ``qatool prep`` made, ``None`` where windows are cut from the texts."""
     beside: int = 0
@@ -126,7 +126,7 @@ class AnswererMaker:
             begin_early(PRELOAD)
         options = replace(self.options, device=place)
         features = None if self.features is None else FeaturesFolder(self.features)
-        answerer = Answerer(load_setup(options, planned=self.planned, kept={}, features=features))
+        answerer = Answerer(load_setup(options, planned=self.planned, features=features))
         if not self.beside or device_backend(answerer.extractor.backend) is None:
             return answerer
         return CardWorker(answerer, workers=self.beside)
@@ -135,8 +135,12 @@ class AnswererMaker:
         """Return in words what a worker resolved differently from the first one, ``None`` where nothing differs."""
         pairs = {
             "qatool": (first.version, other.version),
-            **{name: (value, other.identity.get(name)) for name, value in first.identity.items()},
-            **{name: (value, other.limits.get(name)) for name, value in first.limits.items()},
+            **_pairs(first.identity.as_json(), other.identity.as_json()),
+            **_pairs(first.numerics.as_json(), other.numerics.as_json()),
         }
         differing = [f"{name} {ours!r} and {theirs!r}" for name, (ours, theirs) in pairs.items() if ours != theirs]
         return f"would not answer as the others do ({', '.join(differing)})" if differing else None
+
+
+def _pairs(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {name: (value, other.get(name)) for name, value in first.items()}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from qatool.extraction.answering.resolved import AnswerIdentity
     from qatool.extraction.answering.sample import Sample
-    from qatool.extraction.answering.setup import Resolved
     from qatool.extraction.best.ranking import Ranking
     from qatool.extraction.runs.earlyoutput import EarlyOutput
     from qatool.files.output.answers import AnswerWriter
@@ -36,13 +36,19 @@ class Assembly:
     """
 
     def __init__(
-        self, options: ExtractOptions, target: Target, folder: RunFolder, stop: Stop, setup: Resolved, totals: Totals
+        self,
+        options: ExtractOptions,
+        target: Target,
+        folder: RunFolder,
+        stop: Stop,
+        identity: AnswerIdentity,
+        totals: Totals,
     ) -> None:
         self._options = options
         self._target = target
         self._folder = folder
         self._stop = stop
-        self._setup = setup
+        self._identity = identity
         self._totals = totals
         self.rows = 0
         """Rows written so far."""
@@ -84,7 +90,7 @@ class Assembly:
             self._target,
             schema,
             lambda: metadata(
-                self._setup, self._totals.counts, best_per=options.best_per, max_documents=options.max_documents
+                self._identity, self._totals.counts, best_per=options.best_per, max_documents=options.max_documents
             ),
             staging=None if self._target.kind == "stdout" else self._folder.staging(),
             confirm=self._folder.lock.check,
@@ -99,7 +105,7 @@ class Assembly:
         options = self._options
         if options.best_per is None:
             return tables()
-        joint = self._setup.joint_scores
+        joint = self._identity.joint_scores
         best = best_per_question(tables, top_k=options.top_k, joint=joint, ranking=ranking)
         self.of_questions = {"questions": best.questions, "questions_answered": best.answered}
         return self._sampled(self._stoppable(best.tables))

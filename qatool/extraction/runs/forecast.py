@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,17 +49,56 @@ class _Counts:
     """Examples that are still to be answered; the sample is drawn from these."""
 
 
-def forecast_of(
-    setup: Setup, corpus: Corpus, *, folder: RunFolder | None, earlier: Sequence[Location]
-) -> dict[str, Any]:
-    """Return a forecast: count the input, and measure the work on a sample of it.
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """How much work a run is, and what it will take."""
+
+    examples: int
+    rejected: int
+    """Bad rows among them."""
+    first_reject: str | None
+    """The first bad row and what is wrong with it, ``None`` where there is none."""
+    unseen_columns: Sequence[str]
+    """``--keep`` columns that no row has."""
+    shards: int
+    done_examples: int
+    """Examples in shards that an earlier start has done."""
+    done_shards: int
+    taken_over: int
+    """Examples whose answers are taken over."""
+    windows: int
+    """Windows still to be read."""
+    tokens: int
+    exact: bool
+    """Whether windows and tokens were counted; else they are estimated from a sample."""
+    seconds: float | None
+    """Time for the rest, ``None`` where there is nothing to measure it on."""
+    memory_bytes: int
+    disk_bytes: int | None
+    """Disk space needed while running; half of it remains. ``None`` where nothing was measured."""
+    device: str
+    workers: int | None = 1
+    """Devices of this machine that share the work, ``None`` where the size of a cluster is not known yet."""
+
+    def spread(self, *, workers: int | None, before: float = 0.0) -> Forecast:
+        """Return this forecast for one device, adjusted for all the devices that will share the work.
+
+        :param workers: see :attr:`workers`
+        :param before: seconds of the work that is done only once, before answering begins
+        """
+        seconds = self.seconds
+        if seconds is not None:
+            # Processes that share the cores of a CPU are no faster together than one alone.
+            shares = 1 if workers is None or self.device == "cpu" else workers
+            seconds = round(seconds / shares + before, 1)
+        return replace(self, seconds=seconds, workers=workers)
+
+
+def forecast_of(setup: Setup, corpus: Corpus, *, folder: RunFolder | None, earlier: Sequence[Location]) -> Forecast:
+    """Return a forecast for one device: count the input, and measure the work on a sample of it.
 
     :param folder: the folder of an unfinished run that would be continued; it is only read
     :param earlier: Parquet files that answers may be taken over from
-    :returns: ``examples``, ``rejected`` and ``first_reject``; ``unseen_columns`` (``--keep`` columns that no row
-        has); ``shards``; of these ``done_examples`` and ``done_shards``; ``taken_over``; ``windows``, ``tokens`` and
-        ``seconds`` for the rest, estimated from the sample unless ``exact``; ``memory_bytes`` and ``disk_bytes``;
-        ``device``
     :raises InputError: an earlier file cannot be read
     """
     counts = _count(setup, corpus, folder, PreviousAnswers(earlier))
@@ -69,38 +108,24 @@ def forecast_of(
     lengths = extractor.prepare(_shard(counts.sample)).examples.lengths
     seconds_each, bytes_each = _probe(extractor, counts.sample)
     bytes_held = _SHARDS_HELD * _BYTES_A_CONTEXT_BYTE * counts.largest_shard
-    return {
-        "examples": counts.examples,
-        "rejected": counts.rejected,
-        "first_reject": counts.first_reject,
-        "unseen_columns": corpus.unseen_columns() if counts.examples else [],
-        "shards": counts.shards,
-        "done_examples": counts.done_examples,
-        "done_shards": counts.done_shards,
-        "taken_over": counts.taken_over,
-        "windows": round(len(lengths) * scale),
-        "tokens": round(int(lengths.sum()) * scale),
-        "exact": len(counts.sample) == counts.left,
-        "seconds": None if seconds_each is None else round(seconds_each * len(lengths) * scale, 1),
-        "memory_bytes": peak_memory_bytes() + bytes_held,
+    return Forecast(
+        examples=counts.examples,
+        rejected=counts.rejected,
+        first_reject=counts.first_reject,
+        unseen_columns=corpus.unseen_columns() if counts.examples else [],
+        shards=counts.shards,
+        done_examples=counts.done_examples,
+        done_shards=counts.done_shards,
+        taken_over=counts.taken_over,
+        windows=round(len(lengths) * scale),
+        tokens=round(int(lengths.sum()) * scale),
+        exact=len(counts.sample) == counts.left,
+        seconds=None if seconds_each is None else round(seconds_each * len(lengths) * scale, 1),
+        memory_bytes=peak_memory_bytes() + bytes_held,
         # Parts and the output exist side by side until the run folder is removed.
-        "disk_bytes": None if bytes_each is None else round(2 * bytes_each * counts.examples),
-        "device": setup.extractor.backend.device,
-    }
-
-
-def spread(told: dict[str, Any], *, workers: int | None, before: float = 0.0) -> dict[str, Any]:
-    """Return the forecast ``told`` for one device, adjusted for all the devices that will share the work.
-
-    :param workers: devices of this machine, ``None`` where the size of a cluster is not known yet
-    :param before: seconds of the work that is done only once, before answering begins
-    """
-    seconds = told["seconds"]
-    if seconds is not None:
-        # Processes that share the cores of a CPU are no faster together than one alone.
-        shares = 1 if workers is None or told["device"] == "cpu" else workers
-        seconds = round(seconds / shares + before, 1)
-    return {**told, "seconds": seconds, "workers": workers}
+        disk_bytes=None if bytes_each is None else round(2 * bytes_each * counts.examples),
+        device=setup.extractor.backend.device,
+    )
 
 
 def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None, previous: PreviousAnswers) -> _Counts:
@@ -108,7 +133,7 @@ def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None, previous: Pre
     counts = _Counts()
     draw = random.Random(0)  # noqa: S311 (a sample, not a secret)
     for shard in cut_shards(
-        corpus.examples(), setup.shard_limits, columns_signature=setup.extractor.columns.signature
+        corpus.examples(), setup.resolved.shard_limits, columns_signature=setup.extractor.columns.signature
     ):
         counts.shards += 1
         counts.examples += len(shard.examples)

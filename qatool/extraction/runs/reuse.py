@@ -11,12 +11,12 @@ from qatool.logs import log_event
 from qatool.places import same_place
 
 if TYPE_CHECKING:
-    from qatool.extraction.answering.setup import Resolved
+    from qatool.extraction.answering.resolved import AnswerIdentity
     from qatool.files.storage.locations import Location
     from qatool.options import ExtractOptions
 
 
-def reusable_files(options: ExtractOptions, setup: Resolved) -> list[Location]:
+def reusable_files(options: ExtractOptions, identity: AnswerIdentity) -> list[Location]:
     """Return the Parquet files of the earlier output whose answers may be taken over.
 
     There are none, and a warning is logged, where the answers were made by another model or with other options.
@@ -29,7 +29,7 @@ def reusable_files(options: ExtractOptions, setup: Resolved) -> list[Location]:
     if same_place(options.reuse, options.output) and not is_whole(path):
         return []  # the first of many runs that each reuse the output of the run before
     earlier = made_by(path)
-    if earlier == (setup.answer_fingerprint, None):
+    if earlier == (identity.fingerprint, None):
         return parquet_files(path)
     why = (
         "the earlier output holds the best answers of --best-per only, with scores over all documents"

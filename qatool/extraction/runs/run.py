@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qatool.errors import EXIT_DONE, QatoolError, ResumeRefusedError, RowsRejected, naming_failures
+from qatool.errors import EXIT_DONE, QatoolError, RowsRejected, naming_failures
 from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.setup import as_planned
 from qatool.extraction.engines.engine import open_engine
@@ -23,6 +23,7 @@ from qatool.extraction.runs.earlyoutput import EarlyOutput
 from qatool.extraction.runs.inputs import open_input
 from qatool.extraction.runs.output import StreamingStore
 from qatool.extraction.runs.progress import RunProgress
+from qatool.extraction.runs.resuming import continue_only_same, plan_of, values_of
 from qatool.extraction.runs.reuse import reusable_files
 from qatool.extraction.runs.summary import SpeedLog, reasons, summary
 from qatool.files.output.targets import beside
@@ -42,8 +43,8 @@ from qatool.redaction import redacted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from qatool.extraction.answering.resolved import Resolved
     from qatool.extraction.answering.sample import Sample
-    from qatool.extraction.answering.setup import Resolved
     from qatool.extraction.engines.engine import Engine
     from qatool.extraction.runs.inputs import ExtractionInput
     from qatool.files.output.targets import Target
@@ -97,17 +98,17 @@ class ExtractionRun:
         with ExitStack() as stack:
             with self._stop.at_once():
                 source, engine = self._set_up(stack)
-                setup = engine.resolved
-                reusable = reusable_files(self._options, setup)
+                resolved = engine.resolved
+                reusable = reusable_files(self._options, resolved.identity)
                 total = source.corpus.total()
             if self._options.restart:
                 self._folder.start_over()
-            self._save_plan(setup, total)
+            self._save_plan(resolved, total)
             columns = self._columns(source)
             job = ExtractionJob(
                 source.corpus,
                 columns,
-                setup.shard_limits,
+                resolved.shard_limits,
                 earlier=lambda: [*self._folder.previous_parts(), *reusable],
                 spool=self._folder.staging,
                 skip_errors=self._options.on_error == "skip",
@@ -118,9 +119,9 @@ class ExtractionRun:
                 load_seconds -= source.ranking.seconds
             log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
             speed = SpeedLog()
-            assembly = Assembly(self._options, self._target, self._folder, self._stop, setup, totals)
-            tell = partial(self._told, setup, totals, speed, assembly, load_seconds)
-            early = self._early_output(setup, assembly)
+            assembly = Assembly(self._options, self._target, self._folder, self._stop, resolved.identity, totals)
+            tell = partial(self._told, resolved, totals, speed, assembly, load_seconds)
+            early = self._early_output(resolved, assembly)
             if early is not None:
                 outputs.enter_context(early)
             with self._telling_of_a_stop(lambda code: tell(engine.devices, code)):
@@ -154,52 +155,41 @@ class ExtractionRun:
         folder = self._folder
         # Opening standard input overwrites the copy that an earlier start made of it. Only the same work may do so,
         # which is checked first.
-        source = (
-            None
-            if STDIN in self._options.inputs
-            else open_input(self._options, self._target, folder.path, self._observer)
-        )
-        plan = None if self._options.restart else Plan.load(folder.plan)
+        source = None if STDIN in self._options.inputs else self._open_input()
+        plan = plan_of(folder, restart=self._options.restart)
+        planned = values_of(plan)
         engine = open_engine(
-            as_planned(self._options, plan),
-            planned=plan.limits if plan else {},
+            as_planned(self._options, planned),
+            planned=planned,
             features=source.features if source else None,
             stop=self._stop,
             stack=stack,
         )
-        setup = engine.resolved
-        folder.identity = setup.answer_fingerprint
-        if plan is not None:
-            plan.check_same_work(setup.identity, folder=folder.path)
-            if changes := plan.overridden(setup.limits):
-                log_event(
-                    f"limits changed: {_what_differs(plan.limits, setup.limits)} from those of an uninterrupted run",
-                    level=logging.WARNING,
-                    changes=", ".join(changes),
-                )
-        elif not self._options.restart and folder.other_identity():
-            raise ResumeRefusedError(
-                f"{folder.path}: holds unfinished work of another model or other options (its plan.json cannot be "
-                "read to say which); start the earlier command again, or start over with --restart"
+        resolved = engine.resolved
+        continue_only_same(folder, plan, resolved.identity, restart=self._options.restart)
+        limits = resolved.numerics.as_json()
+        if plan is not None and (changes := plan.overridden(limits)):
+            log_event(
+                f"limits changed: {_what_differs(plan.limits, limits)} from those of an uninterrupted run",
+                level=logging.WARNING,
+                changes=", ".join(changes),
             )
-        if source is None:
-            source = self._open_input()
-        return source, engine
+        return source or self._open_input(), engine
 
     def _open_input(self) -> ExtractionInput:
         return open_input(self._options, self._target, self._folder.path, self._observer)
 
-    def _save_plan(self, setup: Resolved, total: int | None) -> None:
+    def _save_plan(self, resolved: Resolved, total: int | None) -> None:
         plan = Plan(
-            identity=setup.identity,
-            limits=setup.limits,
+            identity=resolved.identity.as_json(),
+            limits=resolved.numerics.as_json(),
             output=self._target.path.name,
             examples=total,
             command=COMMAND,
         )
         plan.save(self._folder.plan, confirm=self._folder.lock.check)
 
-    def _early_output(self, setup: Resolved, assembly: Assembly) -> EarlyOutput | None:
+    def _early_output(self, resolved: Resolved, assembly: Assembly) -> EarlyOutput | None:
         """Return a writer of the output that works while parts are made, ``None`` where it would gain nothing.
 
         Without a card, it would take as much time from the cores that read as it saves in the end.
@@ -207,7 +197,7 @@ class ExtractionRun:
         target = self._target
         if target.kind != "parquet" or isinstance(target.path, ObjectPath):
             return None
-        if self._options.best_per is not None or not _has_a_card(setup):
+        if self._options.best_per is not None or not resolved.numerics.is_on_card:
             return None
         return EarlyOutput(self._folder.table, assembly.writer, folder=target.path.parent)
 
@@ -273,7 +263,7 @@ class ExtractionRun:
 
     def _told(
         self,
-        setup: Resolved,
+        resolved: Resolved,
         totals: Totals,
         speed: SpeedLog,
         assembly: Assembly,
@@ -284,7 +274,7 @@ class ExtractionRun:
         """Return the summary, still without the path of the list of rejected rows."""
         rejected = totals.counts["rejected"]
         return summary(
-            setup=setup,
+            resolved=resolved,
             model=model_name(self._options.model),
             totals=totals,
             speed=speed,
@@ -351,7 +341,3 @@ def _what_differs(planned: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if planned.get("precision") == now["precision"]:
         return "the same answers, but their scores may differ in the last bits"
     return "the same rows, but their scores differ in the third digit, and an answer in a hundred may, too,"
-
-
-def _has_a_card(setup: Resolved) -> bool:
-    return bool(setup.limits["device_kind"] != "cpu")

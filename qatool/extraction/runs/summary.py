@@ -13,7 +13,7 @@ from qatool.files.sources.rows import reason_kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from qatool.extraction.answering.setup import Resolved
+    from qatool.extraction.answering.resolved import AnswerIdentity, Resolved
     from qatool.jobs.engines.course import Totals
     from qatool.jobs.runfolder.markers import Marker
 
@@ -56,7 +56,7 @@ class SpeedLog:
 
 
 def metadata(
-    setup: Resolved, counts: Mapping[str, int], *, best_per: str | None, max_documents: int | None
+    identity: AnswerIdentity, counts: Mapping[str, int], *, best_per: str | None, max_documents: int | None
 ) -> dict[bytes, bytes]:
     """Return the file metadata: what decided the answers, but not when, where or how fast they were made.
 
@@ -65,10 +65,10 @@ def metadata(
     """
     about = {
         "version": __version__,
-        "model": setup.identity["model"],
-        "tokenizer": setup.identity["tokenizer"],
-        "options": {k: v for k, v in setup.identity.items() if k not in {"model", "tokenizer"}},
-        "answer_fingerprint": setup.answer_fingerprint,
+        "model": identity.model,
+        "tokenizer": identity.tokenizer,
+        "options": identity.options,
+        "answer_fingerprint": identity.fingerprint,
         "counts": {name: counts.get(name, 0) for name in IN_METADATA},
         **({"best_per": best_per} if best_per else {}),
         **({"max_documents": max_documents} if max_documents else {}),
@@ -78,7 +78,7 @@ def metadata(
 
 def summary(
     *,
-    setup: Resolved,
+    resolved: Resolved,
     model: str,
     totals: Totals,
     speed: SpeedLog,
@@ -97,7 +97,7 @@ def summary(
     :param of_questions: ``questions`` and ``questions_answered`` where only the best answers to each question are
         kept, else empty
     """
-    counts, identity = totals.counts, setup.identity
+    counts, identity, numerics = totals.counts, resolved.identity, resolved.numerics
     new = counts["examples"] - totals.resumed["examples"]
     read = counts["windows_read"] - totals.resumed["windows_read"]
     seconds = speed.seconds
@@ -121,12 +121,12 @@ def summary(
         "stages_seconds": {name: round(spent, 3) for name, spent in sorted(totals.stages.items())},
         "speed": speed.entries(),
         "model": model,
-        "backend": setup.backend,
+        "backend": numerics.backend,
         "device": devices,
-        "precision": setup.precision,
-        "no_answer_threshold": None if identity["always_answer"] else identity["no_answer_threshold"],
-        "limits": dict(setup.limits),
-        "answer_fingerprint": setup.answer_fingerprint,
+        "precision": numerics.precision,
+        "no_answer_threshold": None if identity.always_answer else identity.no_answer_threshold,
+        "limits": numerics.as_json(),
+        "answer_fingerprint": identity.fingerprint,
     }
 
 
