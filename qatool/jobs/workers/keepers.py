@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from qatool.jobs.workers.crew import Failure
+from qatool.jobs.workers.crew import Failure, pickled
 from qatool.jobs.workers.processes import died, leave_ending_to_the_parent
 
 if TYPE_CHECKING:
@@ -194,11 +194,7 @@ def _serve(pipe: Connection) -> None:
             unmade = Failure.of(error)
         while True:
             task, args = pipe.recv()
-            answer = unmade or _done(task, state, args)
-            try:
-                pipe.send(answer)
-            except (pickle.PicklingError, TypeError, AttributeError) as error:  # nothing was sent yet
-                pipe.send(Failure(RuntimeError(f"{error}: {answer}")))
+            pipe.send_bytes(pickled(unmade or _done(task, state, args)))
 
 
 def _done(task: Callable[..., Any], state: Any, args: tuple[Any, ...]) -> Any:

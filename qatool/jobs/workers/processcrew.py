@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -26,6 +27,7 @@ from qatool.jobs.workers.crew import (
     Station,
     leave_out,
     log_through,
+    pickled,
 )
 from qatool.jobs.workers.processes import leave_ending_to_the_parent
 
@@ -191,7 +193,7 @@ def _serve(pipe: connection.Connection, maker: Maker[Any], place: str) -> None:
         worker = maker(place)
         line.send(_Ready(worker.about, worker.hands))
     except Exception as error:  # noqa: BLE001 (handed to the run)
-        line.send(Failure.of(error))
+        line.send_pickled(pickled(Failure.of(error)))
         return
     station: Station[Any, Any] = Station(worker)
     with ThreadPoolExecutor(worker.hands) as pool:
@@ -211,13 +213,9 @@ class _Line:
         self._lock = threading.Lock()
 
     def send(self, message: object) -> None:
-        try:
-            data = pickle.dumps(message)
-        except Exception as error:  # the message cannot be pickled: send a failure that can
-            if not isinstance(message, Failure | Returned):
-                raise
-            failure = Failure(RuntimeError(f"{error}: {message}"))
-            data = pickle.dumps(failure if isinstance(message, Failure) else Returned(message.index, failure))
+        self.send_pickled(pickle.dumps(message))
+
+    def send_pickled(self, data: bytes) -> None:
         with self._lock, suppress(OSError):
             self._pipe.send_bytes(data)
 
@@ -232,4 +230,4 @@ class _Line:
                 self.send(Advanced(index, told))
                 told, since = 0, now
 
-        self.send(Returned(index, station.do(task, tick)))
+        self.send_pickled(pickled(station.do(task, tick), partial(Returned, index)))
