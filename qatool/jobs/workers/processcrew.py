@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
@@ -15,6 +14,7 @@ from functools import partial
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from qatool.jobs.workers import forkserver
 from qatool.jobs.workers.crew import (
     STARTS,
     Advanced,
@@ -72,8 +72,7 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
     def __init__(self, maker: Maker[Q], places: Sequence[str], *, preload: Sequence[str] = ()) -> None:
         self._maker = maker
         self._places = places
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._context = forkserver.context(preload)
         self._members: list[_Process] = []
         self._roster: Roster[_Process] = Roster(maker.difference)
 
@@ -138,7 +137,7 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
         ours, theirs = self._context.Pipe()
         # No daemon: a worker may have processes of its own.
         process = self._context.Process(target=_serve, args=(theirs, self._maker, place), name=f"qatool {place}")
-        process.start()
+        forkserver.start(process)
         theirs.close()
         self._members.append(_Process(place, process, ours, starts))
 
