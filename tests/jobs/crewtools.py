@@ -128,9 +128,9 @@ class NumberJob:
         if unit.index not in self.done_before:
             return None
         counts = {"examples": 1}
-        return Marker(identity="", content_hash="", part_hash="", counts=counts, rejects=(), seconds=0.0)
+        return Marker(identity="", content_hash="", part_hash="", counts=counts, rejects=())
 
-    def commit(self, unit: Numbered, part: Part, *, seconds: float) -> None:
+    def commit(self, unit: Numbered, part: Part) -> None:
         assert part.table["index"][0].as_py() in {unit.index, -unit.index}
         self.written.append(part.table["index"][0].as_py())
 

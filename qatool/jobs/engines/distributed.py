@@ -100,7 +100,6 @@ class _Run(Generic[U, Q]):
         self._next = 0
         """With parts in order: index of the first unit whose part is not written."""
         self._problems: list[str] = []
-        self._began = time.monotonic()
 
     def go(self) -> None:
         unreadable: QatoolError | None = None
@@ -212,6 +211,6 @@ class _Run(Generic[U, Q]):
 
     def _commit(self, unit: U, part: Part) -> None:
         began = time.monotonic()
-        self._store.commit(unit, part, seconds=began - self._began)
+        self._store.commit(unit, part)
         self._course.totals.stages["write"] += time.monotonic() - began
         self._course.committed(unit.index, part)

@@ -115,7 +115,6 @@ class _Writer:
         self._store, self._course = store, course
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="qatool-writer") if beside else None
         self._writing: deque[tuple[FinishedUnit, Future[float]]] = deque()
-        self._began = time.monotonic()
         self._has_failed = False
 
     def __enter__(self) -> Self:
@@ -166,7 +165,7 @@ class _Writer:
             return 0.0  # never reported: the part that failed comes before it, and its error is raised
         began = time.monotonic()
         try:
-            self._store.commit(made, made.part, seconds=began - self._began)
+            self._store.commit(made, made.part)
         except BaseException:
             self._has_failed = True
             raise
