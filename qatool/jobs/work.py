@@ -61,11 +61,8 @@ class Store(Protocol):
         """Return the marker of a unit that needs no more work, ``None`` for one that does."""
         ...
 
-    def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
-        """Make a part durable.
-
-        :param seconds: seconds since the start of the run
-        """
+    def commit(self, unit: Unit, part: Part) -> None:
+        """Make a part durable."""
         ...
 
 

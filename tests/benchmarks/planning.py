@@ -111,7 +111,7 @@ class EmptyJob:
     def finished(self, unit: Unit, /) -> None:
         return None
 
-    def commit(self, unit: Unit, part: Part, *, seconds: float) -> None: ...
+    def commit(self, unit: Unit, part: Part) -> None: ...
 
 
 class Clock:
@@ -196,7 +196,7 @@ def write_and_list(folder: Path, parts: list[Part], shards: int) -> None:
         run.identity = "planning"
         with clock():
             for index in range(PARTS):
-                run.commit(Unit(index), parts[index % len(parts)], seconds=0.0)
+                run.commit(Unit(index), parts[index % len(parts)])
         line("parts and markers", clock, scale=scale, per="part", count=PARTS)
         with clock():
             found = sum(run.finished(Unit(index)) is not None for index in range(PARTS))

@@ -310,8 +310,7 @@ class Store:
     def finished(self, unit: Any) -> Any:
         return self._finished.get(unit.index)
 
-    def commit(self, unit: Any, part: Any, *, seconds: float) -> None:
-        assert seconds >= 0
+    def commit(self, unit: Any, part: Any) -> None:
         self.parts[unit.index] = (unit.content_hash, part)
 
 
@@ -344,9 +343,9 @@ def test_parts_are_written_beside_the_work_unless_somebody_reads_them(beside) ->
     threads, store = set(), Store()
     plain = store.commit
 
-    def commit(unit: Any, part: Any, *, seconds: float) -> None:
+    def commit(unit: Any, part: Any) -> None:
         threads.add(threading.current_thread() is threading.main_thread())
-        plain(unit, part, seconds=seconds)
+        plain(unit, part)
 
     store.commit = commit  # type: ignore[method-assign]
     noted: list[int] = []
@@ -361,10 +360,10 @@ def test_a_part_that_cannot_be_written_ends_the_work() -> None:
     store = Store()
     plain = store.commit
 
-    def commit(unit: Any, part: Any, *, seconds: float) -> None:
+    def commit(unit: Any, part: Any) -> None:
         if unit.index == 1:
             raise OutputError("part-1: no space left")
-        plain(unit, part, seconds=seconds)
+        plain(unit, part)
 
     store.commit = commit  # type: ignore[method-assign]
     noted: list[int] = []
@@ -404,7 +403,7 @@ def test_a_part_is_noted_while_the_input_stalls() -> None:
     assert processes_gone()
 
 
-def refused(unit: Any, *_: Any, **__: Any) -> None:
+def refused(unit: Any, _: Any) -> None:
     raise OutputError(f"part-{unit.index}: no space left")
 
 
@@ -412,12 +411,12 @@ def test_nothing_is_written_behind_a_part_that_failed() -> None:
     store = Store()
     plain, tried = store.commit, []
 
-    def commit(unit: Any, part: Any, *, seconds: float) -> None:
+    def commit(unit: Any, part: Any) -> None:
         tried.append(unit.index)
         if unit.index == 1:
             time.sleep(0.5)  # others come meanwhile
-            refused(unit)
-        plain(unit, part, seconds=seconds)
+            refused(unit, part)
+        plain(unit, part)
 
     store.commit = commit  # type: ignore[method-assign]
     with pytest.raises(OutputError, match="part-1"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -37,7 +38,10 @@ def part_of(index: int, **more: Any) -> Part:
 
 
 class NumberWorker:
-    """Does what the folder says: a file ``kill-3`` with ``2`` in it kills the next two that finish unit 3."""
+    """Does what the folder says: a file ``kill-3`` with ``2`` in it kills the next two that finish unit 3.
+
+    ``raise-3``: an error with that text; ``unsendable-3``: a part that cannot be pickled.
+    """
 
     hands = IN_HAND
 
@@ -65,6 +69,8 @@ class NumberWorker:
             tick(1)
             time.sleep(0.002)
         tick(10)
+        if (self._folder / f"unsendable-{prepared.index}").exists():
+            return part_of(prepared.index, rejects=[{"lock": threading.Lock()}])
         return part_of(prepared.index)
 
 
@@ -122,9 +128,9 @@ class NumberJob:
         if unit.index not in self.done_before:
             return None
         counts = {"examples": 1}
-        return Marker(identity="", content_hash="", part_hash="", counts=counts, rejects=(), seconds=0.0)
+        return Marker(identity="", content_hash="", part_hash="", counts=counts, rejects=())
 
-    def commit(self, unit: Numbered, part: Part, *, seconds: float) -> None:
+    def commit(self, unit: Numbered, part: Part) -> None:
         assert part.table["index"][0].as_py() in {unit.index, -unit.index}
         self.written.append(part.table["index"][0].as_py())
 

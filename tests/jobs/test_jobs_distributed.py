@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import threading
 import time
+import traceback
 from collections import Counter
 
 import pytest
@@ -12,7 +15,7 @@ from crewtools import NumberJob, NumberMaker, begun, run_numbers
 
 from qatool.errors import EnvironmentUnfitError, InputError, Interrupted, OutOfTime
 from qatool.jobs.stopping import Stop
-from qatool.jobs.workers.crew import IN_HAND, Roster
+from qatool.jobs.workers.crew import IN_HAND, Failure, Returned, Roster, pickled
 from qatool.jobs.workers.processcrew import ProcessCrew
 
 
@@ -128,6 +131,43 @@ def test_an_error_in_a_worker_ends_the_run_and_says_where(tmp_path) -> None:
     with pytest.raises(ValueError, match="no such thing") as raised:
         run_numbers(NumberJob(20), crew(tmp_path))
     assert "crewtools.py" in raised.value.__notes__[0]
+
+
+@pytest.mark.timeout(60)
+def test_a_part_that_cannot_be_sent_is_told(tmp_path) -> None:
+    (tmp_path / "unsendable-4").touch()
+    with pytest.raises(RuntimeError, match=r"type TaskOutcome cannot be sent to another process: .*pickle"):
+        run_numbers(NumberJob(20), crew(tmp_path))
+
+
+class TwoError(Exception):
+    """Takes other arguments than it keeps."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("no"), "ValueError: no"),
+        (TwoError("a", "b"), r"RuntimeError: TwoError\('ab'\) cannot be sent .*missing 1 required"),
+        (ValueError(threading.Lock()), r"RuntimeError: ValueError\(.*\) cannot be sent .*cannot pickle"),
+    ],
+)
+def test_an_error_of_a_worker_can_always_be_sent(error, told) -> None:
+    sent = pickle.loads(pickled(Failure.of(error), lambda result: Returned(7, result)))
+    assert sent.index == 7
+    assert re.fullmatch(f"{told}.*", "".join(traceback.format_exception_only(sent.result.error)).splitlines()[0])
+    assert sent.result.error.__notes__ == error.__notes__
+
+
+def test_a_result_that_needs_too_much_memory_to_be_sent_is_told_as_that() -> None:
+    class Large:
+        def __reduce__(self):
+            raise MemoryError
+
+    assert isinstance(pickle.loads(pickled(Large())).error, MemoryError)
 
 
 def test_workers_that_cannot_be_made(tmp_path) -> None:

@@ -23,7 +23,8 @@ def test_processes_come_from_what_was_begun_early() -> None:
     code = (
         "import os\n"
         "from multiprocessing import forkserver\n"
-        "from qatool.jobs.workers.keepers import ProcessKeepers, begin_early\n"
+        "from qatool.jobs.workers.forkserver import begin_early\n"
+        "from qatool.jobs.workers.keepers import ProcessKeepers\n"
         "if __name__ == '__main__':\n"
         "    begin_early(['wave'])\n"
         "    server = forkserver._forkserver._forkserver_pid\n"

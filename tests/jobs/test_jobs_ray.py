@@ -8,10 +8,16 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from crewtools import begun
+from crewtools import Numbered, NumberJob, NumberMaker, begun, run_numbers
 from jobs_tools import add_node, rows, write_rows
+
+from qatool.errors import EnvironmentUnfitError
+
+if TYPE_CHECKING:
+    from qatool.jobs.workers.raycrew import RayCrew
 
 pytest.importorskip("ray")
 
@@ -65,6 +71,33 @@ def test_a_deadly_shard_is_given_up_and_the_rest_is_done(runner, whole, ray_word
     runner.done("in.jsonl")
     assert runner.output.read_bytes() == whole
     assert runner.summary()["resumed_shards"] == 9
+
+
+def test_a_part_that_cannot_be_sent_is_told(cluster, tmp_path) -> None:
+    (tmp_path / "unsendable-3").touch()
+    with pytest.raises(RuntimeError, match=r"type TaskOutcome cannot be sent to another process: .*pickle"):
+        run_numbers(NumberJob(20), by_ray(cluster, tmp_path))
+
+
+class Unreadable(Numbered):
+    """A task that can be pickled and not be had back."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+def test_a_task_that_no_worker_can_read_ends_the_run(cluster, tmp_path) -> None:
+    job = NumberJob(20)
+    job.hand_out = lambda unit: Unreadable(3) if unit.index == 3 else unit
+    with pytest.raises(EnvironmentUnfitError, match=r"no worker can be had: .*no number.*is qatool installed"):
+        run_numbers(job, by_ray(cluster, tmp_path))
+    assert 3 not in job.written
+
+
+def by_ray(cluster, folder) -> RayCrew[Numbered]:
+    from qatool.jobs.workers.raycrew import ClusterOptions, RayCrew
+
+    return RayCrew(NumberMaker(folder), ClusterOptions(address=cluster.address, workers=2))
 
 
 def test_a_cluster_of_its_own(runner) -> None:

@@ -7,10 +7,16 @@ import shutil
 import signal
 import time
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
 from jobs_tools import flip_byte, killing, rows, write_rows
+
+from qatool.jobs.runfolder.seal import sealed, unsealed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(("kills", "size"), [(6, 600), pytest.param(40, 4000, marks=pytest.mark.slow)])
@@ -47,6 +53,22 @@ def test_limits_are_kept_and_overriding_them_warns(runner, whole) -> None:
     assert runner.summary()["taken_over"] == 60
     table = pq.read_table(runner.output)
     assert table["id"].to_pylist() == [row["id"] for row in rows(200)]
+
+
+def test_what_another_version_wrote_besides_is_passed_over(runner, whole) -> None:
+    """Markers had the seconds until their part was made."""
+    runner.interrupted("in.jsonl", shards=3)
+    for path in runner.run_folder.glob("done/*.json"):
+        rewrite(path, seconds=12.5, later="x")
+    rewrite(runner.run_folder / "plan.json", later=[1])
+    runner.done("in.jsonl")
+    assert runner.output.read_bytes() == whole
+    assert runner.summary()["resumed_shards"] == 3
+
+
+def rewrite(path: Path, **more: object) -> None:
+    """Add to a sealed file."""
+    path.write_text(json.dumps(sealed(unsealed(json.loads(path.read_text())) | more)))
 
 
 def test_after_the_output_took_its_name_the_rest_is_made_up_for(runner, whole) -> None:

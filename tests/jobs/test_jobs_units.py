@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -285,6 +286,10 @@ def test_plan(tmp_path) -> None:
     (tmp_path / "plan.json").write_text(text.replace('"rows": 5', '"rows": 6'))
     assert Plan.load(tmp_path / "plan.json") is None
     assert Plan.load(tmp_path / "none" / "plan.json") is None
+    (tmp_path / "plan.json").write_text(json.dumps(sealed(asdict(plan) | {"later": 1})))
+    assert Plan.load(tmp_path / "plan.json") == plan
+    (tmp_path / "plan.json").write_text(json.dumps(sealed({"identity": {}, "limits": {}, "command": "extract"})))
+    assert Plan.load(tmp_path / "plan.json") == Plan(identity={}, limits={}, command="extract")
     plan.check_same_work({"model": "a", "top_k": 1}, folder=tmp_path)
     with pytest.raises(ResumeRefusedError, match=r"\(new was None and is now 3; top_k was 1 and is now 2\)"):
         plan.check_same_work({"model": "a", "top_k": 2, "new": 3}, folder=tmp_path)
@@ -325,7 +330,7 @@ def test_a_part_comes_before_its_marker_and_both_are_synced(tmp_path, monkeypatc
     )
     with RunFolder(tmp_path / "run") as folder:
         done.clear()
-        folder.commit(_Unit(), Part(table=pa.table({"a": [1]}), counts={}), seconds=1)
+        folder.commit(_Unit(), Part(table=pa.table({"a": [1]}), counts={}))
         assert done == [
             "sync part-00000.parquet",
             "rename part-00000.parquet",
@@ -333,6 +338,23 @@ def test_a_part_comes_before_its_marker_and_both_are_synced(tmp_path, monkeypatc
             "rename part-00000.json",
         ]
         assert folder.finished(_Unit()) is not None
+
+
+def test_a_marker_is_read_by_other_versions_and_theirs_here(tmp_path) -> None:
+    with RunFolder(tmp_path / "run") as folder:
+        folder.commit(_Unit(), Part(table=pa.table({"a": [1]}), counts={"examples": 1}))
+        path = folder.marker(0)
+        body = unsealed(json.loads(path.read_text()))
+        assert body["seconds"] == 0  # without it, the first version to read this would take the marker for damaged
+        assert body.keys() == {"identity", "content_hash", "part_hash", "counts", "rejects", "seconds"}
+        whole = folder.finished(_Unit())
+        assert whole is not None
+        for other in ({**body, "seconds": 7.25, "later": 1}, {k: v for k, v in body.items() if k != "seconds"}):
+            path.write_text(json.dumps(sealed(other)))
+            assert folder.finished(_Unit()) == whole
+        for lost in ("part_hash", "counts"):
+            path.write_text(json.dumps(sealed({name: value for name, value in body.items() if name != lost})))
+            assert folder.finished(_Unit()) is None
 
 
 def _name(file: int) -> str:

@@ -20,7 +20,7 @@ from qatool.extraction.engines.workers import AnswererMaker
 from qatool.jobs.engines.distributed import run_distributed
 from qatool.jobs.engines.local import run_local
 from qatool.jobs.engines.staged import run_staged
-from qatool.jobs.workers.keepers import begin_early
+from qatool.jobs.workers.forkserver import begin_early
 from qatool.jobs.workers.processcrew import ProcessCrew
 from qatool.jobs.workers.processes import usable_cores
 from qatool.models.named import model_name

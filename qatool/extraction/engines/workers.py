@@ -14,7 +14,8 @@ from qatool.extraction.answering.part import Answerer
 from qatool.extraction.engines.keeper import ShardKeeper
 from qatool.extraction.engines.staged import LAUNCHED, PRELOAD, card_reader
 from qatool.features.reader import FeaturesFolder
-from qatool.jobs.workers.keepers import ProcessKeepers, begin_early
+from qatool.jobs.workers.forkserver import begin_early
+from qatool.jobs.workers.keepers import ProcessKeepers
 from qatool.jobs.workers.processes import ProcessDiedError
 
 if TYPE_CHECKING:

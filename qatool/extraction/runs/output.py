@@ -59,11 +59,11 @@ class StreamingStore:
         """Return ``None``: an earlier start never leaves finished units here."""
         return None
 
-    def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
+    def commit(self, unit: Unit, part: Part) -> None:
         """Write the rows of a part.
 
         :raises OutputError: standard output was closed by its reader
         """
         with open_writer(self._target, part.table.schema, dict) as writer:
             writer.write(part.table)
-        self._folder.mark(unit, part, part_hash="", seconds=seconds)
+        self._folder.mark(unit, part, part_hash="")

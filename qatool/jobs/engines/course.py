@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,11 @@ class Step:
     resumed: bool
     """Whether an earlier start made the part."""
     seconds: float = 0.0
-    """The time that the unit added to the run: where units overlap, the time since the unit before was done."""
+    """The time that the unit added to the run: that since the unit before was done, as units may overlap. 0 where
+    an earlier start made the part."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Course:
     """The course of a run: what it has done so far, and the functions to call as it goes on."""
 
@@ -58,6 +60,8 @@ class Course:
     done: Callable[[Step], None]
     """Called after every unit, once its part is durable and counted; may raise to stop."""
     totals: Totals = field(default_factory=Totals)
+    _last: float = field(default_factory=time.monotonic, init=False)
+    """When the last unit was done; until then, when the course was made."""
 
     def check(self) -> None:
         """Raise if the run is to stop; a time limit stops it only after at least one unit is done.
@@ -69,13 +73,13 @@ class Course:
     def resumed(self, item: Finished) -> None:
         """Count and report a unit that an earlier start has done."""
         marker = item.marker
+        self._last = time.monotonic()
         self.totals.add(marker.counts, resumed=True)
         self.done(Step(index=item.index, counts=marker.counts, rejects=marker.rejects, resumed=True))
 
-    def committed(self, index: int, part: Part, *, seconds: float) -> None:
-        """Count and report a unit whose part has become durable.
-
-        :param seconds: see :attr:`Step.seconds`
-        """
+    def committed(self, index: int, part: Part) -> None:
+        """Count and report a unit whose part has become durable."""
+        before, self._last = self._last, time.monotonic()
+        seconds = self._last - before
         self.totals.add(part.counts)
         self.done(Step(index=index, counts=part.counts, rejects=part.rejects, resumed=False, seconds=seconds))

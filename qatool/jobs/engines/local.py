@@ -28,7 +28,6 @@ class _Ready(Generic[U, P]):
 
 def run_local(work: Work[U, P], store: Store, course: Course) -> None:
     """Do all the work in this process."""
-    began = time.monotonic()
     stages = course.totals.stages
 
     def units() -> Iterator[_Ready[U, P] | Finished]:
@@ -55,8 +54,8 @@ def run_local(work: Work[U, P], store: Store, course: Course) -> None:
             started = time.monotonic()
             part = work.finish(item.prepared, checked)
             read = time.monotonic()
-            store.commit(item.unit, part, seconds=read - began)
+            store.commit(item.unit, part)
             written = time.monotonic()
             stages["read"] += read - started
             stages["write"] += written - read
-            course.committed(item.unit.index, part, seconds=written - started)
+            course.committed(item.unit.index, part)

@@ -115,7 +115,6 @@ class _Writer:
         self._store, self._course = store, course
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="qatool-writer") if beside else None
         self._writing: deque[tuple[FinishedUnit, Future[float]]] = deque()
-        self._began = self._last = time.monotonic()
         self._has_failed = False
 
     def __enter__(self) -> Self:
@@ -158,17 +157,15 @@ class _Writer:
             totals.stages["write"] += written.result()
             for stage, seconds in made.stages.items():
                 totals.stages[stage] += seconds
-            now = time.monotonic()
             self._course.tick(made.amount)
-            self._course.committed(made.index, made.part, seconds=now - self._last)
-            self._last = now
+            self._course.committed(made.index, made.part)
 
     def _commit(self, made: FinishedUnit) -> float:
         if self._has_failed:
             return 0.0  # never reported: the part that failed comes before it, and its error is raised
         began = time.monotonic()
         try:
-            self._store.commit(made, made.part, seconds=began - self._began)
+            self._store.commit(made, made.part)
         except BaseException:
             self._has_failed = True
             raise

@@ -222,13 +222,12 @@ class RunFolder:
             return version_of(part) == marker.part_version
         return hash_of(part) == marker.part_hash
 
-    def commit(self, unit: Unit, part: Part, *, seconds: float) -> None:
+    def commit(self, unit: Unit, part: Part) -> None:
         """Write a part and then its marker.
 
         The folders are not synced, which saves two waits for the disk per shard. A power cut may then undo the last
         renames; a resumed run notices that, as a marker holds the hash of its part.
 
-        :param seconds: seconds since the start of the run
         :raises OutputError: the part cannot be written
         :raises LockedError: the folder is no longer ours
         """
@@ -239,13 +238,12 @@ class RunFolder:
         path = self.part(unit.index)
         write_bytes(path, data, confirm=self.lock.check, sync_name=False)
         version = read_back(path, rows=part.table.num_rows, size=len(data))
-        self.mark(unit, part, part_hash=blake2b(data), seconds=seconds, part_version=version)
+        self.mark(unit, part, part_hash=blake2b(data), part_version=version)
 
-    def mark(self, unit: Unit, part: Part, *, part_hash: str, seconds: float, part_version: str = "") -> None:
+    def mark(self, unit: Unit, part: Part, *, part_hash: str, part_version: str = "") -> None:
         """Write the marker of a part that is complete.
 
         :param part_hash: see :attr:`Marker.part_hash`
-        :param seconds: seconds since the start of the run
         :param part_version: see :attr:`Marker.part_version`
         :raises OutputError: the marker cannot be written
         :raises LockedError: the folder is no longer ours
@@ -257,10 +255,10 @@ class RunFolder:
             part_version=part_version,
             counts=dict(part.counts),
             rejects=list(part.rejects),
-            seconds=round(seconds, 3),
         )
         body = {name: value for name, value in asdict(marker).items() if value or name != "part_version"}
-        data = json.dumps(sealed(body)).encode()
+        # Nobody reads the seconds; earlier versions take a marker without them for damaged.
+        data = json.dumps(sealed({**body, "seconds": 0.0})).encode()
         write_bytes(self.marker(unit.index), data, confirm=self.lock.check, sync_name=False)
 
     def previous_parts(self) -> list[Location]:

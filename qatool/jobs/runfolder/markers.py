@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.files.storage.locations import Location, contents
 from qatool.files.storage.writefailures import reporting
-from qatool.jobs.runfolder.seal import unsealed
+from qatool.jobs.runfolder.seal import unsealed_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +26,6 @@ class Marker:
     """BLAKE2b hash (hex) of the bytes of the part; empty where the part went to standard output."""
     counts: Mapping[str, int]
     rejects: Sequence[Mapping[str, Any]]
-    seconds: float
-    """Seconds from the start of the run until the part was made."""
     part_version: str = ""
     """The store's id of exactly this content of the part (its ETag), so that the part need not be fetched to be
     hashed; empty on a disk."""
@@ -51,6 +49,6 @@ def read_markers(paths: Sequence[Location]) -> Iterator[Marker | None]:
         with reporting(path):
             data = next(found)
         try:
-            yield None if data is None else Marker(**unsealed(json.loads(data)))
+            yield None if data is None else unsealed_as(Marker, json.loads(data))
         except (ValueError, TypeError, KeyError):
             yield None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError, ResumeRefusedError
 from qatool.files.storage.atomic import write_json
-from qatool.jobs.runfolder.seal import sealed, unsealed
+from qatool.jobs.runfolder.seal import sealed, unsealed_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Plan:
         :raises InputError: the plan exists but cannot be read now
         """
         try:
-            return cls(**unsealed(json.loads(path.read_bytes())))
+            return unsealed_as(cls, json.loads(path.read_bytes()))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, TypeError, KeyError):
             return None
         except OSError as error:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from _typeshed import DataclassInstance
+
+D = TypeVar("D", bound="DataclassInstance")
 
 
 def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +30,17 @@ def unsealed(value: Any) -> dict[str, Any]:
     if not body or value["seal"] != blake2b(_canonical(body)):
         raise ValueError("the seal is broken")
     return body
+
+
+def unsealed_as(kind: type[D], value: Any) -> D:
+    """Return the body of a sealed value as a dataclass; names that this lacks, as of another version, are ignored.
+
+    :raises ValueError: see :func:`unsealed`
+    :raises KeyError: see :func:`unsealed`
+    :raises TypeError: the body lacks something that has no default
+    """
+    body = unsealed(value)
+    return kind(**{one.name: body[one.name] for one in fields(kind) if one.name in body})
 
 
 def blake2b(data: bytes) -> str:

@@ -8,6 +8,7 @@ so the same for every crew.
 from __future__ import annotations
 
 import logging
+import pickle
 import threading
 import time
 import traceback
@@ -109,6 +110,26 @@ class Returned:
 
     index: int
     result: TaskOutcome | Failure
+
+
+def pickled(result: Any, wrap: Callable[[Any], Any] = lambda result: result) -> bytes:
+    """Return a result, pickled; in place of one that cannot be sent to another process, a failure that says so.
+
+    :param wrap: what to pickle, made of the result or the failure
+    """
+    try:
+        data = pickle.dumps(wrap(result))
+        if isinstance(result, Failure):
+            pickle.loads(data)  # noqa: S301 (fails for an exception that was made of other arguments than it keeps)
+    except MemoryError as error:
+        return pickle.dumps(wrap(Failure.of(error)))
+    except Exception as error:  # noqa: BLE001 (handed to the run)
+        what = repr(result.error) if isinstance(result, Failure) else f"a result of type {type(result).__name__}"
+        unsent = RuntimeError(f"{what} cannot be sent to another process: {error}")
+        for note in getattr(getattr(result, "error", None), "__notes__", ()):
+            unsent.add_note(note)
+        return pickle.dumps(wrap(Failure(unsent)))
+    return data
 
 
 @dataclass(frozen=True)

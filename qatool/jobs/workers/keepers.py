@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.forkserver
 import pickle
 import queue
-import sys
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from qatool.jobs.workers.crew import Failure
+from qatool.jobs.workers import forkserver
+from qatool.jobs.workers.crew import Failure, pickled
 from qatool.jobs.workers.processes import died, leave_ending_to_the_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerContext
 
 R = TypeVar("R")
 
@@ -68,24 +67,6 @@ class LocalKeeper:
         """Do nothing: there is nothing to end."""
 
 
-def begin_early(preload: Sequence[str]) -> None:
-    """Start the process that keepers are forked from, so that it imports the modules that they need meanwhile.
-
-    :param preload: as for :class:`ProcessKeepers`
-    """
-    _context(preload)
-    multiprocessing.forkserver.ensure_running()
-
-
-def _context(preload: Sequence[str]) -> Any:
-    context = multiprocessing.get_context("forkserver")
-    # Each new process imports the program's main module, and with it the modules of the package imported here so far.
-    package = __name__.partition(".")[0]
-    ours = [name for name in list(sys.modules) if name.partition(".")[0] == package]
-    context.set_forkserver_preload([*ours, *preload])
-    return context
-
-
 class ProcessKeepers:
     """Keepers in processes, which are not forked from this one, as a fork would not survive its threads.
 
@@ -99,7 +80,7 @@ class ProcessKeepers:
 
     def __init__(self, make: Callable[[], Any], count: int, *, preload: Sequence[str] = ()) -> None:
         self.count = count
-        self._context = _context(preload)
+        self._context = forkserver.context(preload)
         self._make = pickle.dumps(make)
         self._keepers: dict[int, _Keeper] = {}
 
@@ -113,10 +94,7 @@ class ProcessKeepers:
         :raises EnvironmentUnfitError: the process cannot be started
         """
         if number not in self._keepers:
-            try:
-                self._keepers[number] = _Keeper(self._context, self._make)
-            except EOFError:
-                raise died() from None  # the process to fork from has failed at its imports
+            self._keepers[number] = _Keeper(self._context, self._make)
         return self._keepers[number].call(task, *args)
 
     def close(self) -> None:
@@ -133,11 +111,11 @@ class _Keeper:
     :param make: the pickled function that makes the state
     """
 
-    def __init__(self, context: Any, make: bytes) -> None:
+    def __init__(self, context: ForkServerContext, make: bytes) -> None:
         self._make = make
         self._pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), name="qatool keeper", daemon=True)
-        self.process.start()
+        forkserver.start(self.process)
         theirs.close()
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
         self._calls = queue.SimpleQueue()
@@ -194,11 +172,7 @@ def _serve(pipe: Connection) -> None:
             unmade = Failure.of(error)
         while True:
             task, args = pipe.recv()
-            answer = unmade or _done(task, state, args)
-            try:
-                pipe.send(answer)
-            except (pickle.PicklingError, TypeError, AttributeError) as error:  # nothing was sent yet
-                pipe.send(Failure(RuntimeError(f"{error}: {answer}")))
+            pipe.send_bytes(pickled(unmade or _done(task, state, args)))
 
 
 def _done(task: Callable[..., Any], state: Any, args: tuple[Any, ...]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
@@ -11,9 +10,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from qatool.jobs.workers import forkserver
 from qatool.jobs.workers.crew import (
     STARTS,
     Advanced,
@@ -26,6 +27,7 @@ from qatool.jobs.workers.crew import (
     Station,
     leave_out,
     log_through,
+    pickled,
 )
 from qatool.jobs.workers.processes import leave_ending_to_the_parent
 
@@ -70,8 +72,7 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
     def __init__(self, maker: Maker[Q], places: Sequence[str], *, preload: Sequence[str] = ()) -> None:
         self._maker = maker
         self._places = places
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._context = forkserver.context(preload)
         self._members: list[_Process] = []
         self._roster: Roster[_Process] = Roster(maker.difference)
 
@@ -136,7 +137,7 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
         ours, theirs = self._context.Pipe()
         # No daemon: a worker may have processes of its own.
         process = self._context.Process(target=_serve, args=(theirs, self._maker, place), name=f"qatool {place}")
-        process.start()
+        forkserver.start(process)
         theirs.close()
         self._members.append(_Process(place, process, ours, starts))
 
@@ -191,7 +192,7 @@ def _serve(pipe: connection.Connection, maker: Maker[Any], place: str) -> None:
         worker = maker(place)
         line.send(_Ready(worker.about, worker.hands))
     except Exception as error:  # noqa: BLE001 (handed to the run)
-        line.send(Failure.of(error))
+        line.send_pickled(pickled(Failure.of(error)))
         return
     station: Station[Any, Any] = Station(worker)
     with ThreadPoolExecutor(worker.hands) as pool:
@@ -211,13 +212,9 @@ class _Line:
         self._lock = threading.Lock()
 
     def send(self, message: object) -> None:
-        try:
-            data = pickle.dumps(message)
-        except Exception as error:  # the message cannot be pickled: send a failure that can
-            if not isinstance(message, Failure | Returned):
-                raise
-            failure = Failure(RuntimeError(f"{error}: {message}"))
-            data = pickle.dumps(failure if isinstance(message, Failure) else Returned(message.index, failure))
+        self.send_pickled(pickle.dumps(message))
+
+    def send_pickled(self, data: bytes) -> None:
         with self._lock, suppress(OSError):
             self._pipe.send_bytes(data)
 
@@ -232,4 +229,4 @@ class _Line:
                 self.send(Advanced(index, told))
                 told, since = 0, now
 
-        self.send(Returned(index, station.do(task, tick)))
+        self.send_pickled(pickled(station.do(task, tick), partial(Returned, index)))

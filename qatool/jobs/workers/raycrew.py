@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
@@ -21,6 +22,7 @@ from qatool.jobs.workers.crew import (
     Station,
     leave_out,
     log_through,
+    pickled,
 )
 from qatool.jobs.workers.rayconnection import Connection, import_ray
 from qatool.logs import log_event
@@ -56,7 +58,8 @@ class ClusterOptions:
 class _Reply(NamedTuple):
     """The answer of an actor: a result, and the log events since its last answer."""
 
-    result: Any
+    result: bytes
+    """As :func:`~qatool.jobs.workers.crew.pickled` returns it."""
     logged: list[Logged]
 
 
@@ -159,17 +162,17 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
         except self._ray.exceptions.RayTaskError as error:
             # Errors of the worker come back as results, so this one is from Ray or from a node without our code.
             reason = str(error).strip().rpartition("\n")[2]
-            self._leave_out(member, f"{reason}; is qatool installed on every node, in the same version?")
-            return []
+            return self._leave_out(member, f"{reason}; is qatool installed on every node, in the same version?")
         except self._ray.exceptions.RayError as error:
             return self._died(member, error)
         for logged in reply.logged:
             logged.log(member.node)
+        result = pickle.loads(reply.result)  # noqa: S301 (of our own actor)
         if index is None:
-            self._joins(member, reply.result)
+            self._joins(member, result)
             return []
         self._roster.release(member, index)
-        return [Returned(index, reply.result)]
+        return [Returned(index, result)]
 
     def _joins(self, member: _Member, result: _Ready | Failure) -> None:
         if isinstance(result, Failure):
@@ -201,11 +204,12 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
         alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
         return [Lost(held, reason, with_machine=member.node not in alive)]
 
-    def _leave_out(self, member: _Member, reason: str) -> None:
-        self._roster.leave(member)
+    def _leave_out(self, member: _Member, reason: str) -> list[Event]:
+        held = self._roster.leave(member)
         self._strike(member)
         self._left_out += 1
         leave_out(member.node or self._place, reason, others=len(self._members))
+        return [Lost(held, reason)] if held else []
 
     def _strike(self, member: _Member) -> None:
         for ref in member.pending:
@@ -302,4 +306,4 @@ class _Actor:
 
     def _reply(self, result: Any) -> _Reply:
         logged, self._logged = self._logged, []
-        return _Reply(result, logged)
+        return _Reply(pickled(result), logged)
