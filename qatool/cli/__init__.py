@@ -38,7 +38,7 @@ from qatool.errors import (
     UsageError,
     failure_behind,
 )
-from qatool.jobs.ahead import LEFT_BEHIND
+from qatool.jobs.prefetch import LEFT_BEHIND
 from qatool.logs import harmless, log_crash, log_end, setup_logging
 from qatool.options import ScreenOptions
 

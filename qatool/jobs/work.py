@@ -73,31 +73,31 @@ Q_co = TypeVar("Q_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class HandedOut(Generic[U, Q]):
+class ReadyTask(Generic[U, Q]):
     """A unit still to be done, with everything that is needed to do it."""
 
     unit: U
     task: Q
 
 
-class HandingOut(Protocol[U, Q_co]):
+class TaskSource(Protocol[U, Q_co]):
     """Work that is not done where its units are read."""
 
     def units(self) -> Iterator[U]:
         """Yield all units in order; the same input gives the same units."""
         ...
 
-    def hand_out(self, unit: U) -> Q_co:
+    def task_for(self, unit: U) -> Q_co:
         """Return everything that is needed to do a unit; called in a thread."""
         ...
 
 
-def handed_out(work: HandingOut[U, Q], store: Store) -> Iterator[HandedOut[U, Q] | Finished | Unreadable]:
+def tasks_of(work: TaskSource[U, Q], store: Store) -> Iterator[ReadyTask[U, Q] | Finished | Unreadable]:
     """Yield all units in order, with a task or, if finished, their marker; where the input breaks off, yield why."""
     try:
         for unit in work.units():
             marker = store.finished(unit)
-            yield HandedOut(unit, work.hand_out(unit)) if marker is None else Finished(unit.index, marker)
+            yield ReadyTask(unit, work.task_for(unit)) if marker is None else Finished(unit.index, marker)
     except QatoolError as error:
         yield Unreadable(error)
 

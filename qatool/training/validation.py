@@ -12,9 +12,9 @@ from qatool.evaluation.measures.calibration import Outcome, fit_threshold, quali
 from qatool.evaluation.measures.scoring import expected_answers
 from qatool.evaluation.reading.references import accepted_texts
 from qatool.extraction.answering.answers import Decision
+from qatool.extraction.answering.cardreader import CardReader, CardShard, device_backend
 from qatool.extraction.answering.columns import AnswerColumns
 from qatool.extraction.answering.extractor import Extractor
-from qatool.extraction.answering.oncard import CardReader, CardShard, device_backend
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.examples.labels import LABEL_FIELDS
 from qatool.models.pytorch.torch_backend import ModelInMemory
@@ -24,8 +24,8 @@ from qatool.spans.decode import decoder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qatool.extraction.answering.cardreader import LaunchedShard
     from qatool.extraction.answering.extractor import PreparedShard
-    from qatool.extraction.answering.oncard import LaunchedShard
     from qatool.jobs.work import Part
     from qatool.models.backend import DeviceBackend
     from qatool.schema import Example

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from qatool.extraction.answering.oncard import CardReader, CardShard, _Uploaded, device_backend
+from qatool.extraction.answering.cardreader import CardReader, CardShard, _Uploaded, device_backend
 from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.examples.corpus import open_corpus

@@ -17,7 +17,7 @@ import numpy as np
 from common import MODEL, Labelled, load, machine, whole_articles
 from numpy.typing import NDArray
 
-from qatool.extraction.answering.reading import WindowReader
+from qatool.extraction.answering.windowreader import WindowReader
 from qatool.models.pytorch.torch_backend import TorchBackend
 from qatool.spans.candidates import Candidates, top_k_of_each
 from qatool.spans.characters import ContextCharacters

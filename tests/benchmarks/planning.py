@@ -24,19 +24,19 @@ import pyarrow as pa
 from common import machine
 from growth import write_rows
 
+from qatool.extraction.answering.answerer import Task
 from qatool.extraction.answering.columns import AnswerColumns
-from qatool.extraction.answering.part import Task
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.files.examples.corpus import open_corpus
 from qatool.files.output.answers import open_writer
 from qatool.files.output.targets import parse_target
 from qatool.files.sources.paths import resolve
-from qatool.jobs.engines.course import Course
 from qatool.jobs.engines.distributed import run_distributed
+from qatool.jobs.engines.monitor import RunMonitor
 from qatool.jobs.runfolder.folder import RunFolder
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
-from qatool.jobs.workers.crew import Event, Returned, Roster, TaskOutcome
+from qatool.jobs.workers.pool import Assignments, Event, Returned, TaskOutcome
 
 COLUMNS = AnswerColumns(documents=False, snippet=None, kept={})
 CONTEXT_WORDS = 130
@@ -54,30 +54,30 @@ class Unit:
         self.index = index
 
 
-class InstantCrew:
+class InstantPool:
     """So many workers that do their tasks in no time."""
 
     def __init__(self, workers: int) -> None:
-        self._roster: Roster[int] = Roster(lambda first, other: None)
+        self._assignments: Assignments[int] = Assignments(lambda first, other: None)
         for worker in range(workers):
-            self._roster.join(worker, None)
+            self._assignments.join(worker, None)
         self._back: deque[tuple[int, int]] = deque()
         part = Part(table=pa.table({}), counts={"examples": 1, "windows_read": 1})
         self._outcome = TaskOutcome(part=part, prepare_seconds=0.0, finish_seconds=0.0, amount=1)
 
     @property
     def size(self) -> int:
-        return len(self._roster)
+        return len(self._assignments)
 
     @property
-    def hands(self) -> int:
-        return self._roster.hands
+    def slots(self) -> int:
+        return self._assignments.slots
 
     def about(self, check: Callable[[], None]) -> None:
         return None
 
     def give(self, index: int, task: object, *, alone: bool) -> bool:
-        worker = self._roster.assign(index, alone=alone)
+        worker = self._assignments.assign(index, alone=alone)
         if worker is not None:
             self._back.append((worker, index))
         return worker is not None
@@ -86,7 +86,7 @@ class InstantCrew:
         found: list[Event] = []
         while self._back:
             worker, index = self._back.popleft()
-            self._roster.release(worker, index)
+            self._assignments.release(worker, index)
             found.append(Returned(index, self._outcome))
         return found
 
@@ -100,7 +100,7 @@ class EmptyJob:
     def units(self) -> Iterator[Unit]:
         return map(Unit, range(self._shards))
 
-    def hand_out(self, unit: Unit) -> None:
+    def task_for(self, unit: Unit) -> None:
         return None
 
     def received(self, unit: Unit, part: Part) -> None: ...
@@ -160,8 +160,8 @@ def schedule(shards: int, workers: int) -> None:
     clock, before, done = Clock(), peak_mib(), []
     job = EmptyJob(shards)
     with clock():
-        course = Course(stop=Stop(), tick=lambda _: None, done=lambda step: done.append(step.index))
-        run_distributed(job, InstantCrew(workers), job, course)
+        monitor = RunMonitor(stop=Stop(), tick=lambda _: None, done=lambda step: done.append(step.index))
+        run_distributed(job, InstantPool(workers), job, monitor)
     assert len(done) == shards
     note = f"{peak_mib() - before:,.0f} MiB more than before"
     line("scheduling", clock, scale=None, per="shard", count=shards, note=note)

@@ -14,7 +14,7 @@ from backendhelpers import ArithmeticBackend
 from extractionhelpers import extractor, shard_of
 from tokenizerhelpers import questions, texts
 
-from qatool.extraction.answering.part import Answerer, Begun, Task
+from qatool.extraction.answering.answerer import Answerer, Begun, Task
 
 SHARDS = [shard_of([(questions()[i], texts()[8 + i])]) for i in range(3)]
 WAIT_S = 20

@@ -13,8 +13,8 @@ from extractionhelpers import about, answers, extractor, shard_of
 from test_extraction_reading import BAD, PAIRS, marked, token_of_mark
 from tokenizerhelpers import pair_tokenizer
 
+from qatool.extraction.answering.cardreader import CardReader, CardShard, _Uploaded
 from qatool.extraction.answering.extractor import MODEL_FAILED
-from qatool.extraction.answering.oncard import CardReader, CardShard, _Uploaded
 from qatool.models.pytorch.lanes import HostLane, lane_of
 from qatool.spans.search import SpanTable
 from qatool.windows.assemble import WindowBatch

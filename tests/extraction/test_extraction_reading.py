@@ -18,7 +18,7 @@ from support import FIXTURES
 from tokenizerhelpers import pair_tokenizer, questions, texts
 
 from qatool.extraction.answering.extractor import MODEL_FAILED
-from qatool.extraction.answering.reading import WindowReader
+from qatool.extraction.answering.windowreader import WindowReader
 from qatool.models.openvino.conversion import converted
 from qatool.spans.search import SpanTable
 

@@ -21,16 +21,16 @@ from test_extraction_reading import PAIRS
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.errors import InputError, OutputError
-from qatool.extraction.answering.part import Answerer
+from qatool.extraction.answering.answerer import Answerer
 from qatool.extraction.answering.shards import ShardLimits
 from qatool.extraction.engines import staged
 from qatool.extraction.engines.job import ExtractionJob, WorkHere
-from qatool.extraction.engines.keeper import ShardKeeper
-from qatool.extraction.engines.staged import LAUNCHED, StagedExtraction, _Line, card_reader, default_workers
-from qatool.jobs.engines.course import Course, Totals
+from qatool.extraction.engines.shardactor import ShardActor
+from qatool.extraction.engines.staged import LAUNCHED, StagedExtraction, _Pipeline, card_reader, default_workers
+from qatool.jobs.engines.monitor import RunMonitor, Totals
 from qatool.jobs.engines.staged import run_staged
 from qatool.jobs.stopping import Stop
-from qatool.jobs.workers.keepers import LocalKeeper
+from qatool.jobs.workers.actors import InProcessActor
 from qatool.observers import SilentObserver
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def staged_of(one: Extractor, *, workers: int = 1, **options: Any) -> StagedExtr
 
 
 def parts_of(work: StagedExtraction, check: Callable[[], None] = lambda: None) -> Generator[FinishedUnit]:
-    return work.parts(map(work.hand_out, work.units()), check=check)
+    return work.parts(map(work.task_for, work.units()), check=check)
 
 
 def device_extractor(**options: Any) -> Extractor:
@@ -99,7 +99,7 @@ def test_processes_give_the_very_same_parts(workers) -> None:
 
 
 def test_a_single_shard_needs_no_process(monkeypatch) -> None:
-    monkeypatch.setattr(staged, "ProcessKeepers", None)
+    monkeypatch.setattr(staged, "ProcessActors", None)
     one = device_extractor()
     work = staged_of(one, workers=3, rows=1_000)
     (made,) = parts_of(work)
@@ -119,8 +119,8 @@ def test_samples_are_those_of_the_first_shards() -> None:
     assert len(job.samples) == 3
 
 
-class _Slow(LocalKeeper):
-    """Two keepers that are done only when told to."""
+class _Slow(InProcessActor):
+    """Two actors that are done only when told to."""
 
     count = 2
 
@@ -146,33 +146,33 @@ class _Slow(LocalKeeper):
 def test_shards_on_their_way_are_few() -> None:
     one = device_extractor()
     job = job_of(one, rows=1)
-    keepers = _Slow(lambda: ShardKeeper(answerer_of(one)))
+    actors = _Slow(lambda: ShardActor(answerer_of(one)))
     taken = finished = most = 0
 
     def units() -> Iterator[Any]:
         nonlocal taken
         for shard in job.units():
             taken += 1
-            yield job.hand_out(shard)
+            yield job.task_for(shard)
 
     def check() -> None:
         nonlocal most
         most = max(most, taken - finished)
-        keepers.work()
+        actors.work()
 
-    for _ in _Line(job, card_reader(one, check), keepers, units(), check=check).parts():
+    for _ in _Pipeline(job, card_reader(one, check), actors, units(), check=check).parts():
         finished += 1
     assert finished == len(ROWS)
-    assert LAUNCHED < most <= 2 * keepers.count + LAUNCHED + 2
+    assert LAUNCHED < most <= 2 * actors.count + LAUNCHED + 2
 
 
 @pytest.mark.parametrize("are_quick", [True, False])
-def test_more_keepers_work_where_the_card_would_wait(are_quick) -> None:
+def test_more_actors_work_where_the_card_would_wait(are_quick) -> None:
     one = device_extractor()
     asked: list[int] = []
     most = 0
 
-    class Keepers(_Slow):
+    class Actors(_Slow):
         count = 7
 
         def call(self, number: int, task: Any, /, *args: Any) -> Future[Any]:
@@ -182,7 +182,7 @@ def test_more_keepers_work_where_the_card_would_wait(are_quick) -> None:
                 self.work()
             return future
 
-    keepers = Keepers(lambda: ShardKeeper(answerer_of(one)))
+    actors = Actors(lambda: ShardActor(answerer_of(one)))
     job = job_of(one, rows=1)
     checks = 0
 
@@ -191,11 +191,11 @@ def test_more_keepers_work_where_the_card_would_wait(are_quick) -> None:
         checks += 1
         most = max(most, len(line._preparing))
         if checks % 12 == 0:
-            keepers.work()
+            actors.work()
 
-    line = _Line(job, card_reader(one, nothing), keepers, map(job.hand_out, job.units()), check=check)
+    line = _Pipeline(job, card_reader(one, nothing), actors, map(job.task_for, job.units()), check=check)
     assert [made.index for made in line.parts()] == list(range(len(ROWS)))
-    assert most <= keepers.count + 1
+    assert most <= actors.count + 1
     if are_quick:
         assert set(asked) == {0}, "the one that knows the words"
         assert most <= staged._FIRST_AHEAD
@@ -223,9 +223,9 @@ def test_a_card_has_the_next_shard_before_it_is_through() -> None:
     plain = lane.download
     lane.download = lambda values: Later(plain(values))
     job = job_of(one)
-    keepers = LocalKeeper(lambda: ShardKeeper(answerer_of(one)))
-    tasks = map(job.hand_out, job.units())
-    assert len(list(_Line(job, card_reader(one, nothing), keepers, tasks, check=nothing).parts())) == 7
+    actors = InProcessActor(lambda: ShardActor(answerer_of(one)))
+    tasks = map(job.task_for, job.units())
+    assert len(list(_Pipeline(job, card_reader(one, nothing), actors, tasks, check=nothing).parts())) == 7
     assert told == [2, 3, 4, 5, 6, 7, 7]
 
 
@@ -319,17 +319,17 @@ class Marker:
         self.counts, self.rejects = {"examples": 4}, ()
 
 
-def unwatched(stop: Stop) -> Course:
-    return Course(stop=stop, tick=lambda _: None, done=lambda _: None)
+def unwatched(stop: Stop) -> RunMonitor:
+    return RunMonitor(stop=stop, tick=lambda _: None, done=lambda _: None)
 
 
 def test_the_engine_passes_over_what_is_finished() -> None:
     store, totals, steps = Store({0: Marker(), 2: Marker()}), Totals(), []
     ticks: list[int] = []
-    course = Course(
+    monitor = RunMonitor(
         stop=Stop(), tick=ticks.append, done=lambda step: steps.append((step.index, step.resumed)), totals=totals
     )
-    run_staged(staged_of(device_extractor(), workers=1), store, course)
+    run_staged(staged_of(device_extractor(), workers=1), store, monitor)
     assert sorted(store.parts) == [1, 3, 4, 5, 6]
     assert sorted(steps) == [(index, index in {0, 2}) for index in range(7)]
     assert (totals.units, totals.resumed_units) == (7, 2)
@@ -349,11 +349,11 @@ def test_parts_are_written_beside_the_work_unless_somebody_reads_them(beside) ->
 
     store.commit = commit  # type: ignore[method-assign]
     noted: list[int] = []
-    course = Course(stop=Stop(), tick=lambda _: None, done=lambda step: noted.append(step.index))
-    run_staged(staged_of(device_extractor(), workers=1), store, course, write_beside=beside)
+    monitor = RunMonitor(stop=Stop(), tick=lambda _: None, done=lambda step: noted.append(step.index))
+    run_staged(staged_of(device_extractor(), workers=1), store, monitor, write_beside=beside)
     assert threads == {not beside}
     assert noted == list(store.parts) == list(range(7))
-    assert course.totals.stages["write"] > 0
+    assert monitor.totals.stages["write"] > 0
 
 
 def test_a_part_that_cannot_be_written_ends_the_work() -> None:
@@ -367,9 +367,9 @@ def test_a_part_that_cannot_be_written_ends_the_work() -> None:
 
     store.commit = commit  # type: ignore[method-assign]
     noted: list[int] = []
-    course = Course(stop=Stop(), tick=lambda _: None, done=lambda step: noted.append(step.index))
+    monitor = RunMonitor(stop=Stop(), tick=lambda _: None, done=lambda step: noted.append(step.index))
     with pytest.raises(OutputError, match="no space left"):
-        run_staged(staged_of(device_extractor(), workers=1), store, course)
+        run_staged(staged_of(device_extractor(), workers=1), store, monitor)
     assert noted == [0]
     assert processes_gone()
 
@@ -442,8 +442,8 @@ def test_progress_never_tells_more_examples_than_there_are() -> None:
     one, observer, totals = device_extractor(), Counting(), Totals()
     job = job_of(one, corpus=Repeating())
     progress = RunProgress(job, totals, total=len(ROWS) + 12, observer=observer)
-    course = Course(stop=Stop(), tick=progress.tick, done=progress.done, totals=totals)
-    run_staged(StagedExtraction(job, answerer_of(one), workers=2), Store(), course)
+    monitor = RunMonitor(stop=Stop(), tick=progress.tick, done=progress.done, totals=totals)
+    run_staged(StagedExtraction(job, answerer_of(one), workers=2), Store(), monitor)
     assert observer.shown == observer.most == len(ROWS) + 12
 
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from extractionhelpers import answers, example, extractor, shard_of
 
+from qatool.extraction.answering.answerer import Answerer, Task
 from qatool.extraction.answering.columns import AnswerColumns
-from qatool.extraction.answering.part import Answerer, Task
 from qatool.extraction.answering.previous import TakenAnswers
 from qatool.extraction.answering.resolved import AnswerIdentity, Numerics, Resolved
 from qatool.extraction.answering.setup import load_setup
-from qatool.extraction.engines.workers import AnswererMaker
+from qatool.extraction.engines.workers import AnswererFactory
 from qatool.options import ExtractOptions
 from qatool.spans.calibration import Calibration
 
@@ -144,17 +144,17 @@ def test_the_columns_that_a_model_fills_in() -> None:
 
 def test_workers_that_would_answer_otherwise_are_told_apart() -> None:
     asked = ExtractOptions(inputs=("in.jsonl",), output="out.parquet")
-    maker = AnswererMaker(options=asked, planned=None, features=None)
+    factory = AnswererFactory(options=asked, planned=None, features=None)
     first = Resolved(identity=IDENTITY, numerics=NUMERICS, device="cuda:0")
     other = replace(first, device="cuda:1")
-    assert maker.difference(first, other) is None
+    assert factory.difference(first, other) is None
     weaker = replace(
         first,
         identity=replace(IDENTITY, model="n", calibration=Calibration(temperature=2.0)),
         numerics=replace(NUMERICS, precision="fp16"),
         version="0",
     )
-    told = maker.difference(first, weaker)
+    told = factory.difference(first, weaker)
     assert told is not None
     assert "model 'm' and 'n', temperature 1.0 and 2.0, precision 'bf16' and 'fp16'" in told
     assert "qatool " in told

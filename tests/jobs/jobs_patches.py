@@ -9,7 +9,7 @@ from pathlib import Path
 
 def slow() -> None:
     """Let every shard take ``SLOW`` seconds longer."""
-    from qatool.extraction.answering.part import Answerer
+    from qatool.extraction.answering.answerer import Answerer
 
     plain = Answerer.finish
 
@@ -32,7 +32,7 @@ def small_parts() -> None:
 
 def hold() -> None:
     """Wait when ``HOLD`` shards are answered and another is in hand, until the test says so; hear signals."""
-    from qatool.extraction.answering.part import Answerer
+    from qatool.extraction.answering.answerer import Answerer
 
     plain, others = Answerer.finish, []
 
@@ -55,7 +55,7 @@ def _wait_to_go_on(meanwhile=lambda: None) -> None:
 
 def count() -> None:
     """Append the shard to the file ``COUNT`` whenever the model begins one; go a little slower."""
-    from qatool.extraction.answering.part import Answerer
+    from qatool.extraction.answering.answerer import Answerer
 
     plain = Answerer.finish
 
@@ -219,7 +219,7 @@ def killed_between_output_and_clean_up() -> None:
 
 def deaf() -> None:
     """Never come to a point where signals are asked for."""
-    from qatool.extraction.answering.part import Answerer
+    from qatool.extraction.answering.answerer import Answerer
 
     def finish(self, begun, tick):
         Path("working").touch()
@@ -296,7 +296,7 @@ def troubled_workers() -> None:
 
     from qatool.extraction.engines import engine
 
-    engine.AnswererMaker = TroubledMaker
+    engine.AnswererFactory = TroubledMaker
 
 
 def card_workers() -> None:
@@ -305,7 +305,7 @@ def card_workers() -> None:
 
     from qatool.extraction.engines import engine
 
-    engine.AnswererMaker = CardMaker
+    engine.AnswererFactory = CardMaker
 
 
 def no_ray() -> None:
@@ -324,7 +324,7 @@ def staged() -> None:
 
     import torch
 
-    from qatool.extraction.answering.oncard import CardReader
+    from qatool.extraction.answering.cardreader import CardReader
     from qatool.models.constant import ConstantBackend
     from qatool.models.pytorch.lanes import HostLane
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from crewtools import begun
 from jobs_tools import rows, write_rows
+from pooltools import begun
 from processes import qatool
 
 TWO = ("--device", "cpu", "--devices", "2", "--workers", "1")
@@ -306,7 +306,7 @@ def test_a_card_whose_worker_dies_is_replaced(runner, whole) -> None:
 
 
 def test_a_process_beside_a_card_that_dies_is_a_worker_lost(runner, whole) -> None:
-    (runner.folder / "kill-keeper-3").write_text("1")
+    (runner.folder / "kill-actor-3").write_text("1")
     process = runner.run("in.jsonl", *CARDS[1:], **AS_CARDS)
     assert process.process.exitcode == 0, process.err
     assert "a worker was lost; its shard is tried again" in process.err
@@ -314,7 +314,7 @@ def test_a_process_beside_a_card_that_dies_is_a_worker_lost(runner, whole) -> No
 
 
 def test_a_shard_that_kills_whoever_prepares_it_is_set_aside(runner) -> None:
-    (runner.folder / "kill-keeper-3").write_text("99")
+    (runner.folder / "kill-actor-3").write_text("99")
     process = runner.run("in.jsonl", *CARDS[1:], "--on-error", "skip", **AS_CARDS)
     assert process.process.exitcode == 5, process.err
     summary = runner.summary()

@@ -8,14 +8,14 @@ import sys
 from multiprocessing import forkserver
 
 import pytest
-from crewtools import NumberMaker
+from pooltools import NumberWorkerFactory
 
-from qatool.jobs.workers.keepers import ProcessKeepers
-from qatool.jobs.workers.processcrew import ProcessCrew
+from qatool.jobs.workers.actors import ProcessActors
+from qatool.jobs.workers.processpool import ProcessWorkerPool
 
 POOLS = {
-    "keepers": "ProcessKeepers(int, 1, preload=['deadly']).call(0, int)",
-    "crew": "ProcessCrew(NumberMaker(Path()), ['one'], preload=['deadly']).__enter__()",
+    "actors": "ProcessActors(int, 1, preload=['deadly']).call(0, int)",
+    "pool": "ProcessWorkerPool(NumberWorkerFactory(Path()), ['one'], preload=['deadly']).__enter__()",
 }
 
 
@@ -25,10 +25,10 @@ def test_one_that_dies_of_an_import_is_told_of(tmp_path, pool) -> None:
     script = tmp_path / "main.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from crewtools import NumberMaker\n"
+        "from pooltools import NumberWorkerFactory\n"
         "from qatool.errors import EnvironmentUnfitError\n"
-        "from qatool.jobs.workers.keepers import ProcessKeepers\n"
-        "from qatool.jobs.workers.processcrew import ProcessCrew\n"
+        "from qatool.jobs.workers.actors import ProcessActors\n"
+        "from qatool.jobs.workers.processpool import ProcessWorkerPool\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
         f"        {POOLS[pool]}\n"
@@ -43,9 +43,9 @@ def test_one_that_dies_of_an_import_is_told_of(tmp_path, pool) -> None:
 def test_it_imports_what_was_imported_here_of_the_package_and_what_is_asked_for(tmp_path, monkeypatch) -> None:
     server = forkserver._forkserver
     for make in (
-        lambda: ProcessKeepers(int, 1, preload=["wave"]),
-        lambda: ProcessCrew(NumberMaker(tmp_path), [], preload=["wave"]),
+        lambda: ProcessActors(int, 1, preload=["wave"]),
+        lambda: ProcessWorkerPool(NumberWorkerFactory(tmp_path), [], preload=["wave"]),
     ):
         monkeypatch.setattr(server, "_preload_modules", [])
         make()
-        assert {"qatool.jobs.workers.processcrew", "wave"} <= set(server._preload_modules)
+        assert {"qatool.jobs.workers.processpool", "wave"} <= set(server._preload_modules)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from crewtools import Numbered, NumberJob, NumberMaker, begun, run_numbers
 from jobs_tools import add_node, rows, write_rows
+from pooltools import Numbered, NumberJob, NumberWorkerFactory, begun, run_numbers
 
 from qatool.errors import EnvironmentUnfitError
 
 if TYPE_CHECKING:
-    from qatool.jobs.workers.raycrew import RayCrew
+    from qatool.jobs.workers.raypool import RayWorkerPool
 
 pytest.importorskip("ray")
 
@@ -88,16 +88,16 @@ class Unreadable(Numbered):
 
 def test_a_task_that_no_worker_can_read_ends_the_run(cluster, tmp_path) -> None:
     job = NumberJob(20)
-    job.hand_out = lambda unit: Unreadable(3) if unit.index == 3 else unit
+    job.task_for = lambda unit: Unreadable(3) if unit.index == 3 else unit
     with pytest.raises(EnvironmentUnfitError, match=r"no worker can be had: .*no number.*is qatool installed"):
         run_numbers(job, by_ray(cluster, tmp_path))
     assert 3 not in job.written
 
 
-def by_ray(cluster, folder) -> RayCrew[Numbered]:
-    from qatool.jobs.workers.raycrew import ClusterOptions, RayCrew
+def by_ray(cluster, folder) -> RayWorkerPool[Numbered]:
+    from qatool.jobs.workers.raypool import ClusterOptions, RayWorkerPool
 
-    return RayCrew(NumberMaker(folder), ClusterOptions(address=cluster.address, workers=2))
+    return RayWorkerPool(NumberWorkerFactory(folder), ClusterOptions(address=cluster.address, workers=2))
 
 
 def test_a_cluster_of_its_own(runner) -> None:

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from crewtools import NumberJob, NumberMaker
 from jobs_tools import rows, write_rows
+from pooltools import NumberJob, NumberWorkerFactory
 
-from qatool.jobs.engines.course import Course
 from qatool.jobs.engines.distributed import run_distributed
+from qatool.jobs.engines.monitor import RunMonitor
 from qatool.jobs.stopping import Stop
-from qatool.jobs.workers.processcrew import ProcessCrew
+from qatool.jobs.workers.processpool import ProcessWorkerPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -86,22 +86,22 @@ def test_cost_a_shard(runner) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_scheduling_ten_thousand_small_shards_by_ray(tmp_path, cluster) -> None:
-    from qatool.jobs.workers.raycrew import ClusterOptions, RayCrew
+    from qatool.jobs.workers.raypool import ClusterOptions, RayWorkerPool
 
-    _scheduled(RayCrew(NumberMaker(tmp_path), ClusterOptions(address=cluster.address)))
+    _scheduled(RayWorkerPool(NumberWorkerFactory(tmp_path), ClusterOptions(address=cluster.address)))
 
 
 def test_scheduling_ten_thousand_small_shards_by_processes(tmp_path) -> None:
-    _scheduled(ProcessCrew(NumberMaker(tmp_path), ["one", "two"], preload=["jobs_preload"]))
+    _scheduled(ProcessWorkerPool(NumberWorkerFactory(tmp_path), ["one", "two"], preload=["jobs_preload"]))
 
 
-def _scheduled(crew) -> None:
+def _scheduled(pool) -> None:
     """Hold what it costs to hand a shard out and to take its part back, with next to nothing done in between."""
     job = NumberJob(10_000)
-    with crew:
-        crew.about(lambda: None)
+    with pool:
+        pool.about(lambda: None)
         began = time.monotonic()
-        run_distributed(job, crew, job, Course(stop=Stop(), tick=lambda _: None, done=lambda _: None))
+        run_distributed(job, pool, job, RunMonitor(stop=Stop(), tick=lambda _: None, done=lambda _: None))
         cost = (time.monotonic() - began) / job.count * 1000
     print(f"10,000 shards: {cost:.2f} ms each")
     assert sorted(job.written) == list(range(10_000))

@@ -33,7 +33,7 @@ from qatool.errors import (
     failure_behind,
 )
 from qatool.extraction.answering.previous import PreviousAnswers
-from qatool.jobs.ahead import ahead, ahead_if_ready
+from qatool.jobs.prefetch import prefetched, prefetched_or_none
 from qatool.jobs.runfolder.claim import locked_folder
 from qatool.jobs.runfolder.folder import RunFolder
 from qatool.jobs.runfolder.lock import Lock, is_held
@@ -52,7 +52,7 @@ def test_ahead_is_no_further_ahead_than_told() -> None:
             begun.append(number)
             yield number
 
-    with ahead(items(), depth=1) as ready:
+    with prefetched(items(), depth=1) as ready:
         for number in ready:
             time.sleep(0.03)
             assert len(begun) <= number + 2
@@ -64,7 +64,7 @@ def test_ahead_hands_over_errors_in_their_place() -> None:
         yield 1
         raise KeyError("gone")
 
-    with ahead(items()) as ready:
+    with prefetched(items()) as ready:
         assert next(ready) == 1
         with pytest.raises(KeyError, match="gone"):
             next(ready)
@@ -79,7 +79,7 @@ def test_a_consumer_that_would_wait_is_told_so() -> None:
         yield 2
         raise KeyError("gone")
 
-    with ahead_if_ready(items()) as ready:
+    with prefetched_or_none(items()) as ready:
         assert next(one for one in ready if one is not None) == 1
         assert next(ready) is None
         go_on.set()
@@ -99,7 +99,7 @@ def test_a_consumer_that_waits_looks_up() -> None:
         assert looked_up.wait(30), "nobody looked up"
         yield 1
 
-    with pytest.raises(Interrupted), ahead(items(), poll=poll) as ready:
+    with pytest.raises(Interrupted), prefetched(items(), poll=poll) as ready:
         next(ready)
 
 
@@ -109,7 +109,7 @@ def test_leaving_ahead_ends_its_thread() -> None:
             yield 1
 
     before = threading.active_count()
-    with ahead(items()) as ready:
+    with prefetched(items()) as ready:
         next(ready)
     assert threading.active_count() == before
 

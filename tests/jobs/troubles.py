@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatool.extraction.answering.part import Answerer
-from qatool.extraction.engines.workers import AnswererMaker, CardWorker
+from qatool.extraction.answering.answerer import Answerer
+from qatool.extraction.engines.workers import AnswererFactory, CardWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class TroubledAnswerer(Answerer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TroubledMaker(AnswererMaker):
+class TroubledMaker(AnswererFactory):
     folder: Path | None = None
 
     def __post_init__(self) -> None:
@@ -50,17 +50,17 @@ class TroubledMaker(AnswererMaker):
 
 
 class DeadlyAnswerer(Answerer):
-    """``kill-keeper-3``: whoever prepares shard 3 dies, as often as the file says."""
+    """``kill-actor-3``: whoever prepares shard 3 dies, as often as the file says."""
 
     def cut(self, task: Any) -> Any:
-        deaths = Path(f"kill-keeper-{task.shard.index}")
+        deaths = Path(f"kill-actor-{task.shard.index}")
         if deaths.exists() and (left := int(deaths.read_text())):
             deaths.write_text(str(left - 1))
             os.kill(os.getpid(), signal.SIGKILL)
         return super().cut(task)
 
 
-class CardMaker(AnswererMaker):
+class CardMaker(AnswererFactory):
     """Makes workers that read as those of a card do, and say in ``begun`` who they are."""
 
     def __call__(self, place: str) -> Any:

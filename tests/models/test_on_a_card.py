@@ -16,7 +16,7 @@ from tokenizerhelpers import questions, texts
 from torch.nn import functional
 
 from qatool.commands.extract import run
-from qatool.extraction.answering.oncard import CardReader, CardShard, device_backend
+from qatool.extraction.answering.cardreader import CardReader, CardShard, device_backend
 from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.answering.shards import ShardLimits, cut_shards
 from qatool.models.pytorch.fusion import Fusion, _NormalisedSum, activated_product, normalised_sum

@@ -22,7 +22,7 @@ def replaced_midway() -> None:
     """Have the input replaced when the first shard is answered."""
     import boto3
 
-    from qatool.extraction.answering.part import Answerer
+    from qatool.extraction.answering.answerer import Answerer
     from qatool.files.storage import objects
 
     plain, done = Answerer.finish, []

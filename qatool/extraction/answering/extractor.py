@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qatool.extraction.answering.answers import Decision, pair_table
+from qatool.extraction.answering.cardreader import CardReader, device_backend
 from qatool.extraction.answering.columns import rejects
-from qatool.extraction.answering.oncard import CardReader, device_backend
-from qatool.extraction.answering.reading import WindowReader
+from qatool.extraction.answering.windowreader import WindowReader
 from qatool.jobs.work import Part
 from qatool.spans.characters import ContextCharacters
 from qatool.spans.readwindows import ReadWindows

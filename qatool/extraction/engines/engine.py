@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.extraction.answering.oncard import device_backend
-from qatool.extraction.answering.part import Answerer
+from qatool.extraction.answering.answerer import Answerer
+from qatool.extraction.answering.cardreader import device_backend
 from qatool.extraction.answering.setup import load_setup
 from qatool.extraction.engines.job import WorkHere
 from qatool.extraction.engines.staged import MOST_WORKERS, PRELOAD, StagedExtraction, default_workers
-from qatool.extraction.engines.workers import AnswererMaker
+from qatool.extraction.engines.workers import AnswererFactory
 from qatool.jobs.engines.distributed import run_distributed
 from qatool.jobs.engines.local import run_local
 from qatool.jobs.engines.staged import run_staged
 from qatool.jobs.workers.forkserver import begin_early
-from qatool.jobs.workers.processcrew import ProcessCrew
 from qatool.jobs.workers.processes import usable_cores
+from qatool.jobs.workers.processpool import ProcessWorkerPool
 from qatool.models.named import model_name
 from qatool.wording import counted
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import ExitStack
 
-    from qatool.extraction.answering.part import Task
+    from qatool.extraction.answering.answerer import Task
     from qatool.extraction.answering.resolved import Numerics, Resolved
     from qatool.extraction.engines.job import ExtractionJob
     from qatool.features.reader import FeaturesFolder
-    from qatool.jobs.engines.course import Course
+    from qatool.jobs.engines.monitor import RunMonitor
     from qatool.jobs.stopping import Stop
     from qatool.jobs.work import Store
-    from qatool.jobs.workers.crew import Crew
+    from qatool.jobs.workers.pool import WorkerPool
     from qatool.options import ExtractOptions
 
 _PRELOAD = (
@@ -60,7 +60,7 @@ class Engine(Protocol):
         """The devices that answer, in words."""
         ...
 
-    def run(self, job: ExtractionJob, store: Store, course: Course, *, in_order: bool) -> None:
+    def run(self, job: ExtractionJob, store: Store, monitor: RunMonitor, *, in_order: bool) -> None:
         """Answer all shards; see :func:`qatool.jobs.engines.distributed.run_distributed`."""
         ...
 
@@ -89,20 +89,20 @@ def open_engine(
     threads = options.workers or max(1, usable_cores() // max(1, len(places)))
     if options.engine == "ray":
         threads = options.workers or max(1, int(options.cpus_per_worker))
-    maker = AnswererMaker(
+    factory = AnswererFactory(
         options=replace(each, model=_anywhere(model_name(options.model)), workers=threads),
         planned=planned,
         features=None if features is None else features.path.absolute(),
         # One core is left to launch work on the card. A worker of a cluster is a single process.
         beside=0 if options.engine == "ray" else options.workers or min(threads - 1, MOST_WORKERS),
     )
-    crew: Crew[Task]
+    pool: WorkerPool[Task]
     if options.engine == "ray":
         with stop.at_once():
-            crew = stack.enter_context(_ray_crew(maker, options))
+            pool = stack.enter_context(_ray_pool(factory, options))
     else:
-        crew = stack.enter_context(ProcessCrew(maker, places, preload=_PRELOAD))
-    return _Crew(crew, crew.about(lambda: stop.check(may_run_out=False)), len(places) or None)
+        pool = stack.enter_context(ProcessWorkerPool(factory, places, preload=_PRELOAD))
+    return _PoolEngine(pool, pool.about(lambda: stop.check(may_run_out=False)), len(places) or None)
 
 
 def local_places(options: ExtractOptions) -> Sequence[str]:
@@ -139,14 +139,14 @@ def local_places(options: ExtractOptions) -> Sequence[str]:
     return [f"cuda:{number}" for number in range(count)]
 
 
-def _ray_crew(maker: AnswererMaker, options: ExtractOptions) -> Any:
-    from qatool.jobs.workers.raycrew import ClusterOptions, RayCrew
+def _ray_pool(factory: AnswererFactory, options: ExtractOptions) -> Any:
+    from qatool.jobs.workers.raypool import ClusterOptions, RayWorkerPool
 
     # Ray reserves a card where --device cuda needs one, none where it could not be used, and else decides itself.
     on_cpu = options.device == "cpu" or options.backend in {"constant", "openvino"}
     needs = 0.0 if on_cpu else 1.0 if options.device == "cuda" else None
-    return RayCrew(
-        maker,
+    return RayWorkerPool(
+        factory,
         ClusterOptions(
             address=options.ray_address,
             cpus=options.cpus_per_worker,
@@ -183,35 +183,35 @@ class _Here:
         self.devices = setup.resolved.device
         self._workers = options.workers or default_workers()
 
-    def run(self, job: ExtractionJob, store: Store, course: Course, *, in_order: bool) -> None:
+    def run(self, job: ExtractionJob, store: Store, monitor: RunMonitor, *, in_order: bool) -> None:
         """Answer all shards, one after the other; on a card, several at once in different stages.
 
         :param in_order: whether parts are streamed to a reader; they are committed in order either way
         """
         if device_backend(self._answerer.extractor.backend) is None:
             with closing(self._answerer):
-                run_local(WorkHere(job, self._answerer), store, course)
+                run_local(WorkHere(job, self._answerer), store, monitor)
         else:
             staged = StagedExtraction(job, self._answerer, workers=self._workers)
-            run_staged(staged, store, course, write_beside=not in_order)
+            run_staged(staged, store, monitor, write_beside=not in_order)
 
 
-class _Crew:
+class _PoolEngine:
     """The engine that has workers in other processes answer.
 
     :param count: number of workers, ``None`` where it changes during the run
     """
 
-    def __init__(self, crew: Crew[Task], resolved: Resolved, count: int | None) -> None:
-        self._crew = crew
+    def __init__(self, pool: WorkerPool[Task], resolved: Resolved, count: int | None) -> None:
+        self._pool = pool
         self.resolved = resolved
         self._count = count
 
     @property
     def devices(self) -> str:
         """The kind of device and the current number of them, in words."""
-        return f"{self.resolved.numerics.device_kind} x {self._count or self._crew.size}"
+        return f"{self.resolved.numerics.device_kind} x {self._count or self._pool.size}"
 
-    def run(self, job: ExtractionJob, store: Store, course: Course, *, in_order: bool) -> None:
+    def run(self, job: ExtractionJob, store: Store, monitor: RunMonitor, *, in_order: bool) -> None:
         """Answer all shards, as many at once as there are workers."""
-        run_distributed(job, self._crew, store, course, in_order=in_order)
+        run_distributed(job, self._pool, store, monitor, in_order=in_order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.extraction.answering.part import Task
+from qatool.extraction.answering.answerer import Task
 from qatool.extraction.answering.previous import PreviousAnswers
 from qatool.extraction.answering.sample import Sample
 from qatool.extraction.answering.shards import cut_shards
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from qatool.extraction.answering.answerer import Answerer, Begun
     from qatool.extraction.answering.columns import AnswerColumns
-    from qatool.extraction.answering.part import Answerer, Begun
     from qatool.extraction.answering.shards import Shard, ShardLimits
     from qatool.files.examples.corpus import Corpus
     from qatool.files.storage.locations import Location
@@ -74,7 +74,7 @@ class ExtractionJob:
         """
         return cut_shards(self._checked(), self._limits, columns_signature=self._columns.signature)
 
-    def hand_out(self, unit: Shard) -> Task:
+    def task_for(self, unit: Shard) -> Task:
         """Return the task of answering a shard, with the earlier answers to its examples.
 
         :raises InputError: an earlier output cannot be read
@@ -151,7 +151,7 @@ class WorkHere:
 
     def prepare(self, unit: Shard) -> Begun:
         """Tokenise and cut a shard, and queue it for the model behind the shards prepared before."""
-        return self._answerer.prepare(self._job.hand_out(unit))
+        return self._answerer.prepare(self._job.task_for(unit))
 
     def finish(self, begun: Begun, tick: Callable[[int], None]) -> Part:
         """Answer a prepared shard.

@@ -17,23 +17,23 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from qatool.extraction.answering.oncard import CardReader, device_backend
-from qatool.extraction.engines.keeper import ShardKeeper
+from qatool.extraction.answering.cardreader import CardReader, device_backend
+from qatool.extraction.engines.shardactor import ShardActor
 from qatool.jobs.engines.staged import FinishedUnit
-from qatool.jobs.workers.keepers import LocalKeeper, ProcessKeepers
+from qatool.jobs.workers.actors import InProcessActor, ProcessActors
 from qatool.jobs.workers.processes import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from qatool.extraction.answering.answerer import Answerer, Task
+    from qatool.extraction.answering.cardreader import LaunchedShard
     from qatool.extraction.answering.extractor import Extractor
-    from qatool.extraction.answering.oncard import LaunchedShard
-    from qatool.extraction.answering.part import Answerer, Task
     from qatool.extraction.answering.shards import Shard
     from qatool.extraction.engines.job import ExtractionJob
-    from qatool.extraction.engines.keeper import Prepared
+    from qatool.extraction.engines.shardactor import Prepared
     from qatool.jobs.work import Part
-    from qatool.jobs.workers.keepers import Keepers
+    from qatool.jobs.workers.actors import Actors
 
 MOST_WORKERS = 16
 LAUNCHED = 2
@@ -51,9 +51,9 @@ class _End:
 
 _END = _End()
 PRELOAD = (
-    "qatool.extraction.engines.keeper", "qatool.extraction.answering.part", "qatool.extraction.answering.extractor",
-    "qatool.extraction.answering.setup", "qatool.models.identity", "qatool.models.loading",
-    "qatool.spans.native", "tokenizers",
+    "qatool.extraction.engines.shardactor", "qatool.extraction.answering.answerer",
+    "qatool.extraction.answering.extractor", "qatool.extraction.answering.setup", "qatool.models.identity",
+    "qatool.models.loading", "qatool.spans.native", "tokenizers",
     "pandas",  # pyarrow imports it with the first array, where it is installed
 )  # fmt: skip
 """Modules that the processes beside a card need, imported once for all of them."""
@@ -81,9 +81,9 @@ class StagedExtraction:
         """Yield the shards of the corpus; see :meth:`~qatool.extraction.engines.job.ExtractionJob.units`."""
         return self._job.units()
 
-    def hand_out(self, unit: Shard) -> Task:
-        """Return the task of answering a shard; see :meth:`~qatool.extraction.engines.job.ExtractionJob.hand_out`."""
-        return self._job.hand_out(unit)
+    def task_for(self, unit: Shard) -> Task:
+        """Return the task of answering a shard; see :meth:`~qatool.extraction.engines.job.ExtractionJob.task_for`."""
+        return self._job.task_for(unit)
 
     def parts(self, tasks: Iterator[Task | None], *, check: Callable[[], None]) -> Generator[FinishedUnit]:
         """Answer shards, and yield their parts in order.
@@ -94,15 +94,15 @@ class StagedExtraction:
         :raises InputError: the model cannot read a row, and bad rows are not skipped
         """
         first = list(_first_two(tasks))
-        keepers: Keepers
+        actors: Actors
         if len(first) < 2:
-            keepers = LocalKeeper(partial(ShardKeeper, self._answerer))
+            actors = InProcessActor(partial(ShardActor, self._answerer))
         else:
-            make = partial(ShardKeeper.in_process, self._answerer)
-            keepers = ProcessKeepers(make, self._workers, preload=PRELOAD)
-        with closing(keepers):
+            make = partial(ShardActor.in_process, self._answerer)
+            actors = ProcessActors(make, self._workers, preload=PRELOAD)
+        with closing(actors):
             reader = card_reader(self._answerer.extractor, check)
-            yield from _Line(self._job, reader, keepers, chain(first, tasks), check=check).parts()
+            yield from _Pipeline(self._job, reader, actors, chain(first, tasks), check=check).parts()
 
 
 def _first_two(tasks: Iterator[Task | None]) -> Iterator[Task | None]:
@@ -121,7 +121,7 @@ class _OnItsWay:
     """A shard in progress; data of a stage that is over is dropped."""
 
     index: int
-    keeper: int
+    actor: int
     shard: Shard | None
     """The shard itself, ``None`` where no sample of its answers is wanted."""
     prepared: Future[Prepared] | None
@@ -132,23 +132,23 @@ class _OnItsWay:
     read_seconds: float = 0.0
 
 
-class _Line:
+class _Pipeline:
     """A pipeline of shards, which are prepared, read and decided in order, each step as early as possible."""
 
     def __init__(
         self,
         job: ExtractionJob,
         reader: CardReader,
-        keepers: Keepers,
+        actors: Actors,
         tasks: Iterator[Task | None],
         *,
         check: Callable[[], None],
     ) -> None:
-        self._job, self._reader, self._keepers, self._tasks, self._check = job, reader, keepers, tasks, check
+        self._job, self._reader, self._actors, self._tasks, self._check = job, reader, actors, tasks, check
         self._preparing: deque[_OnItsWay] = deque()
         self._reading: deque[_OnItsWay] = deque()
         self._deciding: deque[_OnItsWay] = deque()
-        self._most_ahead = keepers.count + 1
+        self._most_ahead = actors.count + 1
         self._wanted_ahead = min(_FIRST_AHEAD, self._most_ahead)
         self._last_read = time.monotonic()
         self._has_begun = self._is_over = False
@@ -169,19 +169,19 @@ class _Line:
     def _take(self) -> bool:
         """Have another shard prepared, unless enough are in progress; return whether it was."""
         ahead, behind = len(self._preparing), len(self._deciding)
-        if self._is_over or ahead >= self._wanted_ahead or ahead + behind > 2 * self._keepers.count:
+        if self._is_over or ahead >= self._wanted_ahead or ahead + behind > 2 * self._actors.count:
             return False
         task = next(self._tasks, _END)
         if task is None or isinstance(task, _End):
             self._is_over = task is not None
             return False
-        keeper = self._keepers.least_busy()
+        actor = self._actors.least_busy()
         self._preparing.append(
             _OnItsWay(
                 index=task.shard.index,
-                keeper=keeper,
+                actor=actor,
                 shard=task.shard if self._job.wants_samples else None,
-                prepared=self._keepers.call(keeper, ShardKeeper.prepare, task),
+                prepared=self._actors.call(actor, ShardActor.prepare, task),
             )
         )
         return True
@@ -209,7 +209,7 @@ class _Line:
         one = self._reading.popleft()
         one.launched = None
         spans, failed = self._reader.collect(launched)
-        one.decided = self._keepers.call(one.keeper, ShardKeeper.decide, one.index, spans, failed)
+        one.decided = self._actors.call(one.actor, ShardActor.decide, one.index, spans, failed)
         now = time.monotonic()
         one.read_seconds, self._last_read = now - self._last_read, now
         self._deciding.append(one)

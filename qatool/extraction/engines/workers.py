@@ -1,4 +1,4 @@
-"""The workers of a crew: each runs in its own process and holds a model on its own device."""
+"""The workers of a pool: each runs in its own process and holds a model on its own device."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qatool.extraction.answering.oncard import device_backend
-from qatool.extraction.answering.part import Answerer
-from qatool.extraction.engines.keeper import ShardKeeper
+from qatool.extraction.answering.answerer import Answerer
+from qatool.extraction.answering.cardreader import device_backend
+from qatool.extraction.engines.shardactor import ShardActor
 from qatool.extraction.engines.staged import LAUNCHED, PRELOAD, card_reader
 from qatool.features.reader import FeaturesFolder
+from qatool.jobs.workers.actors import ProcessActors
 from qatool.jobs.workers.forkserver import begin_early
-from qatool.jobs.workers.keepers import ProcessKeepers
 from qatool.jobs.workers.processes import ProcessDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from qatool.extraction.answering.part import Task
+    from qatool.extraction.answering.answerer import Task
     from qatool.extraction.answering.resolved import Numerics, Resolved
-    from qatool.extraction.engines.keeper import Prepared
+    from qatool.extraction.engines.shardactor import Prepared
     from qatool.jobs.work import Part
     from qatool.options import ExtractOptions
 
@@ -34,16 +34,16 @@ _PAUSE_S = 0.002
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A shard that a keeper has prepared."""
+class PreparedOnActor:
+    """A shard that an actor has prepared."""
 
-    keeper: int
+    actor: int
     index: int
     prepared: Prepared
 
 
 class CardWorker:
-    """Answers shards on a card with processes beside it; see :class:`qatool.jobs.workers.crew.Worker`.
+    """Answers shards on a card with processes beside it; see :class:`qatool.jobs.workers.pool.Worker`.
 
     It does for one card of several what :mod:`qatool.extraction.engines.staged` does for a single card.
 
@@ -51,57 +51,57 @@ class CardWorker:
     :param workers: processes that prepare and decide shards, at most
     """
 
-    hands = LAUNCHED + 4
+    slots = LAUNCHED + 4
 
     def __init__(self, answerer: Answerer, *, workers: int) -> None:
         self.about = answerer.about
         self._reader = card_reader(answerer.extractor, lambda: None)
-        self._keepers = ProcessKeepers(partial(ShardKeeper.in_process, answerer), workers, preload=PRELOAD)
-        self._choosing, self._telling = threading.Lock(), threading.Lock()
+        self._actors = ProcessActors(partial(ShardActor.in_process, answerer), workers, preload=PRELOAD)
+        self._actors_lock, self._device_lock = threading.Lock(), threading.Lock()
         self._launched = threading.Semaphore(LAUNCHED)
 
-    def prepare(self, task: Task) -> Kept:
+    def prepare(self, task: Task) -> PreparedOnActor:
         """Have a shard tokenised and cut by the least busy process.
 
         :raises InputError: its features cannot be read
         """
-        keeper, prepared = self._asked(None, ShardKeeper.prepare, task)
-        return Kept(keeper, task.shard.index, prepared)
+        actor, prepared = self._asked(None, ShardActor.prepare, task)
+        return PreparedOnActor(actor, task.shard.index, prepared)
 
-    def finish(self, kept: Kept, tick: Callable[[int], None]) -> Part:
-        """Have the card read a shard after those launched before, and its keeper decide it."""
+    def finish(self, prepared: PreparedOnActor, tick: Callable[[int], None]) -> Part:
+        """Have the card read a shard after those launched before, and its actor decide it."""
         reader = replace(self._reader, tick=tick)
         with self._launched:
-            with self._telling:
-                launched = reader.launch(kept.prepared.card)
+            with self._device_lock:
+                launched = reader.launch(prepared.prepared.card)
             while not launched.ready():  # CUDA's own wait would keep a core busy
                 time.sleep(_PAUSE_S)
-            with self._telling:  # windows whose scores overflowed are read again, which launches work
+            with self._device_lock:  # windows whose scores overflowed are read again, which launches work
                 spans, failed = reader.collect(launched)
-        _, (part, _) = self._asked(kept.keeper, ShardKeeper.decide, kept.index, spans, failed)
+        _, (part, _) = self._asked(prepared.actor, ShardActor.decide, prepared.index, spans, failed)
         return part
 
-    def _asked(self, keeper: int | None, task: Callable[..., R], *given: object) -> tuple[int, R]:
-        """Have a keeper do a task; return the keeper's number and the result of the task.
+    def _asked(self, actor: int | None, task: Callable[..., R], *given: object) -> tuple[int, R]:
+        """Have an actor do a task; return the actor's number and the result of the task.
 
-        When a keeper dies, this process ends, too. Its shards are then tried again like those of any lost worker, and
+        When an actor dies, this process ends, too. Its shards are then tried again like those of any lost worker, and
         a shard that kills every worker that tries it is given up.
 
-        :param keeper: number of the keeper; ``None``: the least busy one
+        :param actor: number of the actor; ``None``: the least busy one
         """
-        with self._choosing:
-            if keeper is None:
-                keeper = self._keepers.least_busy()
-            called = self._keepers.call(keeper, task, *given)
+        with self._actors_lock:
+            if actor is None:
+                actor = self._actors.least_busy()
+            called = self._actors.call(actor, task, *given)
         try:
-            return keeper, called.result()
+            return actor, called.result()
         except ProcessDiedError:
             os._exit(ProcessDiedError.exit_code)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswererMaker:
-    """Makes a worker in another process; see :class:`qatool.jobs.workers.crew.Maker`."""
+class AnswererFactory:
+    """Makes a worker in another process; see :class:`qatool.jobs.workers.pool.WorkerFactory`."""
 
     options: ExtractOptions
     planned: Numerics | None

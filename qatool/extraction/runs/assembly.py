@@ -8,7 +8,7 @@ from qatool.extraction.best.best import best_per_question, samples_of
 from qatool.extraction.engines.job import N_SAMPLES
 from qatool.extraction.runs.summary import metadata
 from qatool.files.output.answers import open_writer
-from qatool.jobs.ahead import ahead
+from qatool.jobs.prefetch import prefetched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qatool.extraction.runs.earlyoutput import EarlyOutput
     from qatool.files.output.answers import AnswerWriter
     from qatool.files.output.targets import Target
-    from qatool.jobs.engines.course import Totals
+    from qatool.jobs.engines.monitor import Totals
     from qatool.jobs.runfolder.folder import RunFolder
     from qatool.jobs.stopping import Stop
     from qatool.options import ExtractOptions
@@ -99,7 +99,7 @@ class Assembly:
     def _tables(self, count: int, schema: pa.Schema, ranking: Ranking | None) -> Iterator[pa.Table]:
         def tables() -> Iterator[pa.Table]:
             # Parts are read and decompressed while earlier ones are compressed and written.
-            with ahead(self._folder.tables(count, schema), depth=_PARTS_AHEAD, poll=self._check_stop) as read:
+            with prefetched(self._folder.tables(count, schema), depth=_PARTS_AHEAD, poll=self._check_stop) as read:
                 yield from self._stoppable(read)
 
         options = self._options

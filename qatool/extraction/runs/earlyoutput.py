@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from qatool.errors import reason_of
 from qatool.files.values.kept import conform, unify
-from qatool.jobs.ahead import LEFT_BEHIND
+from qatool.jobs.prefetch import LEFT_BEHIND
 from qatool.logs import log_event
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from qatool.logs import log_event
 
 if TYPE_CHECKING:
     from qatool.extraction.engines.job import ExtractionJob
-    from qatool.jobs.engines.course import Step, Totals
+    from qatool.jobs.engines.monitor import Step, Totals
     from qatool.observers import Observer
 
 

@@ -33,7 +33,7 @@ from qatool.files.storage.atomic import move, replacing, write_json
 from qatool.files.storage.locations import location
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
-from qatool.jobs.engines.course import Course, Totals
+from qatool.jobs.engines.monitor import RunMonitor, Totals
 from qatool.jobs.runfolder.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from qatool.extraction.engines.engine import Engine
     from qatool.extraction.runs.inputs import ExtractionInput
     from qatool.files.output.targets import Target
-    from qatool.jobs.engines.course import Step
+    from qatool.jobs.engines.monitor import Step
     from qatool.jobs.runfolder.folder import RunFolder
     from qatool.jobs.stopping import Stop
     from qatool.observers import Observer
@@ -197,7 +197,7 @@ class ExtractionRun:
         target = self._target
         if target.kind != "parquet" or isinstance(target.path, ObjectPath):
             return None
-        if self._options.best_per is not None or not resolved.numerics.is_on_card:
+        if self._options.best_per is not None or not _has_a_card(resolved):
             return None
         return EarlyOutput(self._folder.table, assembly.writer, folder=target.path.parent)
 
@@ -225,9 +225,9 @@ class ExtractionRun:
 
         store = StreamingStore(self._folder, self._target) if self._streams else self._folder
         try:
-            course = Course(stop=self._stop, tick=progress.tick, done=done, totals=totals)
+            monitor = RunMonitor(stop=self._stop, tick=progress.tick, done=done, totals=totals)
             with naming_failures():
-                engine.run(job, store, course, in_order=self._streams)
+                engine.run(job, store, monitor, in_order=self._streams)
         except QatoolError:
             with suppress(QatoolError):
                 self._write_rejects(totals)
@@ -341,3 +341,7 @@ def _what_differs(planned: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if planned.get("precision") == now["precision"]:
         return "the same answers, but their scores may differ in the last bits"
     return "the same rows, but their scores differ in the third digit, and an answer in a hundred may, too,"
+
+
+def _has_a_card(resolved: Resolved) -> bool:
+    return resolved.numerics.is_on_card

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from qatool.extraction.answering.resolved import AnswerIdentity, Resolved
-    from qatool.jobs.engines.course import Totals
+    from qatool.jobs.engines.monitor import Totals
     from qatool.jobs.runfolder.markers import Marker
 
 IN_METADATA = ("examples", "answered", "no_answer", "odd", "rejected", "windows")

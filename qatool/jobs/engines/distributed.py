@@ -1,4 +1,4 @@
-"""The engine for many workers: units go out to a crew, parts come back in any order and are made durable here.
+"""The engine for many workers: units go out to a pool, parts come back in any order and are made durable here.
 
 This process reads the input and writes all parts and markers, so that there is one lock holder and one writer, as on
 one device. When a worker dies, the units it had in hand are tried again, each alone on a worker: so a unit that kills
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.jobs.ahead import ahead
-from qatool.jobs.work import Finished, HandingOut, U, Unreadable, handed_out
-from qatool.jobs.workers.crew import IN_HAND, Advanced, Failure, Lost, Returned, TaskOutcome
+from qatool.jobs.prefetch import prefetched
+from qatool.jobs.work import Finished, TaskSource, U, Unreadable, tasks_of
+from qatool.jobs.workers.pool import DEFAULT_SLOTS, Advanced, Failure, Lost, Returned, TaskOutcome
 from qatool.logs import log_event
 from qatool.wording import counted
 
 if TYPE_CHECKING:
     from qatool.errors import QatoolError
-    from qatool.jobs.engines.course import Course
+    from qatool.jobs.engines.monitor import RunMonitor
     from qatool.jobs.work import Part, Store
-    from qatool.jobs.workers.crew import Crew, Event
+    from qatool.jobs.workers.pool import Event, WorkerPool
 
 Q = TypeVar("Q")
 Q_co = TypeVar("Q_co", covariant=True)
@@ -37,11 +37,11 @@ MACHINES = 10
 POLL_S = 0.1
 _PROBLEMS_TOLD = 5
 _BEHIND = 4
-"""With parts in order: how many finished parts per hand of the crew may wait for an earlier one."""
+"""With parts in order: how many finished parts for each slot of the pool may wait for an earlier one."""
 
 
-class DistributedWork(HandingOut[U, Q_co], Protocol[U, Q_co]):
-    """A job as its run sees it; the work itself is done elsewhere, by a :class:`~qatool.jobs.workers.crew.Worker`.
+class DistributedWork(TaskSource[U, Q_co], Protocol[U, Q_co]):
+    """A job as its run sees it; the work itself is done elsewhere, by a :class:`~qatool.jobs.workers.pool.Worker`.
 
     A task that is handed out must hold all that a worker needs, as the worker may be on another machine.
     """
@@ -73,26 +73,26 @@ class _UnderWay(Generic[U, Q]):
 
 
 def run_distributed(
-    work: DistributedWork[U, Q], crew: Crew[Q], store: Store, course: Course, *, in_order: bool = False
+    work: DistributedWork[U, Q], pool: WorkerPool[Q], store: Store, monitor: RunMonitor, *, in_order: bool = False
 ) -> None:
-    """Have a crew that is ready do all the work.
+    """Have a pool that is ready do all the work.
 
     :param in_order: whether parts must reach the store in the order of their units
     :raises EnvironmentUnfitError: units were given up; unless ``in_order``, all others are done by then
     """
-    _Run(work, crew, store, course, in_order=in_order).go()
+    _Run(work, pool, store, monitor, in_order=in_order).go()
 
 
 class _Run(Generic[U, Q]):
     """One run; see :func:`run_distributed`."""
 
     def __init__(
-        self, work: DistributedWork[U, Q], crew: Crew[Q], store: Store, course: Course, *, in_order: bool
+        self, work: DistributedWork[U, Q], pool: WorkerPool[Q], store: Store, monitor: RunMonitor, *, in_order: bool
     ) -> None:
-        self._work, self._crew, self._store, self._course = work, crew, store, course
+        self._work, self._pool, self._store, self._monitor = work, pool, store, monitor
         self._in_order = in_order
         self._out: dict[int, _UnderWay[U, Q]] = {}
-        """Units in the hands of a worker, by index."""
+        """Units that a worker holds, by index."""
         self._again: deque[_UnderWay[U, Q]] = deque()
         """Units whose worker was lost, waiting to be tried again."""
         self._early: dict[int, tuple[U, Part] | None] = {}
@@ -103,11 +103,11 @@ class _Run(Generic[U, Q]):
 
     def go(self) -> None:
         unreadable: QatoolError | None = None
-        with ahead(handed_out(self._work, self._store), poll=lambda: self._look(0)) as items:
+        with prefetched(tasks_of(self._work, self._store), poll=lambda: self._look(0)) as items:
             for item in items:
                 self._look(0)
                 if isinstance(item, Finished):
-                    self._course.resumed(item)
+                    self._monitor.resumed(item)
                     if self._in_order:
                         self._in_turn(item.index, None)
                 elif isinstance(item, Unreadable):
@@ -130,30 +130,30 @@ class _Run(Generic[U, Q]):
             self._look(POLL_S)
 
     def _handed(self, one: _UnderWay[U, Q], *, alone: bool) -> bool:
-        if not self._crew.give(one.unit.index, one.task, alone=alone):
+        if not self._pool.give(one.unit.index, one.task, alone=alone):
             return False
         self._out[one.unit.index] = one
         return True
 
     def _is_far_ahead(self) -> bool:
-        return len(self._early) > _BEHIND * max(IN_HAND, self._crew.hands)
+        return len(self._early) > _BEHIND * max(DEFAULT_SLOTS, self._pool.slots)
 
     def _look(self, timeout: float) -> None:
-        """Handle the events of the crew, waiting for one at most ``timeout`` seconds."""
-        self._course.check()
+        """Handle the events of the pool, waiting for one at most ``timeout`` seconds."""
+        self._monitor.check()
         while self._again and self._handed(self._again[0], alone=True):
             self._again.popleft()
-        for event in self._crew.events(timeout):
+        for event in self._pool.events(timeout):
             # When all processes are terminated together, workers may end before this one: that is no loss to report.
-            self._course.stop.check(may_run_out=False)
+            self._monitor.stop.check(may_run_out=False)
             self._take(event)
-        self._course.tick(0)
+        self._monitor.tick(0)
 
     def _take(self, event: Event) -> None:
         match event:
             case Advanced(index, amount):
                 self._out[index].ticked += amount
-                self._course.tick(amount)
+                self._monitor.tick(amount)
             case Lost(indices, reason, with_machine):
                 for index in indices:
                     self._lost(self._out.pop(index), reason, with_machine=with_machine)
@@ -161,9 +161,9 @@ class _Run(Generic[U, Q]):
                 raise error
             case Returned(index, TaskOutcome() as outcome):
                 one = self._out.pop(index)
-                self._course.tick(max(0, outcome.amount - one.ticked))
-                self._course.totals.stages["prepare"] += outcome.prepare_seconds
-                self._course.totals.stages["read"] += outcome.finish_seconds
+                self._monitor.tick(max(0, outcome.amount - one.ticked))
+                self._monitor.totals.stages["prepare"] += outcome.prepare_seconds
+                self._monitor.totals.stages["read"] += outcome.finish_seconds
                 self._store_part(one.unit, outcome.part)
 
     def _lost(self, one: _UnderWay[U, Q], reason: str, *, with_machine: bool) -> None:
@@ -212,5 +212,5 @@ class _Run(Generic[U, Q]):
     def _commit(self, unit: U, part: Part) -> None:
         began = time.monotonic()
         self._store.commit(unit, part)
-        self._course.totals.stages["write"] += time.monotonic() - began
-        self._course.committed(unit.index, part)
+        self._monitor.totals.stages["write"] += time.monotonic() - began
+        self._monitor.committed(unit.index, part)

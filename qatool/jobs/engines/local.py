@@ -10,13 +10,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic
 
-from qatool.jobs.ahead import ahead
+from qatool.jobs.prefetch import prefetched
 from qatool.jobs.work import Finished, P, U, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qatool.jobs.engines.course import Course
+    from qatool.jobs.engines.monitor import RunMonitor
     from qatool.jobs.work import Store
 
 
@@ -26,9 +26,9 @@ class _Ready(Generic[U, P]):
     prepared: P
 
 
-def run_local(work: Work[U, P], store: Store, course: Course) -> None:
+def run_local(work: Work[U, P], store: Store, monitor: RunMonitor) -> None:
     """Do all the work in this process."""
-    stages = course.totals.stages
+    stages = monitor.totals.stages
 
     def units() -> Iterator[_Ready[U, P] | Finished]:
         for unit in work.units():
@@ -42,14 +42,14 @@ def run_local(work: Work[U, P], store: Store, course: Course) -> None:
             yield _Ready(unit, prepared)
 
     def checked(amount: int = 0) -> None:
-        course.check()
-        course.tick(amount)
+        monitor.check()
+        monitor.tick(amount)
 
-    with ahead(units(), poll=checked) as items:
+    with prefetched(units(), poll=checked) as items:
         for item in items:
             checked()
             if isinstance(item, Finished):
-                course.resumed(item)
+                monitor.resumed(item)
                 continue
             started = time.monotonic()
             part = work.finish(item.prepared, checked)
@@ -58,4 +58,4 @@ def run_local(work: Work[U, P], store: Store, course: Course) -> None:
             written = time.monotonic()
             stages["read"] += read - started
             stages["write"] += written - read
-            course.committed(item.unit.index, part)
+            monitor.committed(item.unit.index, part)

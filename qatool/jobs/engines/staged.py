@@ -13,14 +13,14 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
-from qatool.jobs.ahead import ahead_if_ready
-from qatool.jobs.work import Finished, HandedOut, HandingOut, Part, Unit, Unreadable, handed_out
+from qatool.jobs.prefetch import prefetched_or_none
+from qatool.jobs.work import Finished, Part, ReadyTask, TaskSource, Unit, Unreadable, tasks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from qatool.errors import QatoolError
-    from qatool.jobs.engines.course import Course
+    from qatool.jobs.engines.monitor import RunMonitor
     from qatool.jobs.work import Store
 
 U = TypeVar("U", bound=Unit)
@@ -45,7 +45,7 @@ class FinishedUnit:
     """Seconds spent in each stage; stages of different units overlap."""
 
 
-class StagedWork(HandingOut[U, Q], Protocol[U, Q]):
+class StagedWork(TaskSource[U, Q], Protocol[U, Q]):
     """Work in which several units at a time share one device and several processes."""
 
     def parts(self, tasks: Iterator[Q | None], *, check: Callable[[], None]) -> Generator[FinishedUnit]:
@@ -59,7 +59,7 @@ class StagedWork(HandingOut[U, Q], Protocol[U, Q]):
         ...
 
 
-def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_beside: bool = True) -> None:
+def run_staged(work: StagedWork[U, Q], store: Store, monitor: RunMonitor, *, write_beside: bool = True) -> None:
     """Do all the work, with several units in progress at once.
 
     :param write_beside: whether to make parts durable in a thread while others are made; not for a stream whose
@@ -67,30 +67,30 @@ def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_be
     """
     unreadable: list[QatoolError] = []
 
-    def unfinished(items: Iterator[HandedOut[U, Q] | Finished | Unreadable | None]) -> Iterator[Q | None]:
+    def unfinished(items: Iterator[ReadyTask[U, Q] | Finished | Unreadable | None]) -> Iterator[Q | None]:
         for item in items:
             checked()
             if item is None:
                 yield None
                 continue
-            if isinstance(item, HandedOut):
+            if isinstance(item, ReadyTask):
                 yield item.task
                 continue
             if isinstance(item, Unreadable):
                 # As in the other engines: the units before the break are done first.
                 unreadable.append(item.error)
                 return
-            course.resumed(item)
+            monitor.resumed(item)
 
     with ExitStack() as stack:
-        writer = stack.enter_context(_Writer(store, course, beside=write_beside))
+        writer = stack.enter_context(_Writer(store, monitor, beside=write_beside))
 
         def checked() -> None:
             writer.settle()
-            course.check()
-            course.tick(0)
+            monitor.check()
+            monitor.tick(0)
 
-        items = stack.enter_context(ahead_if_ready(handed_out(work, store)))
+        items = stack.enter_context(prefetched_or_none(tasks_of(work, store)))
         # Closed by the stack: an error while a part is written must not leave processes behind.
         for made in stack.enter_context(closing(work.parts(unfinished(items), check=checked))):
             writer.write(made)
@@ -100,7 +100,7 @@ def run_staged(work: StagedWork[U, Q], store: Store, course: Course, *, write_be
         while not writer.is_through:
             writer.wait()
             writer.settle()
-            course.stop.check(may_run_out=False)
+            monitor.stop.check(may_run_out=False)
     for error in unreadable:
         raise error
 
@@ -111,8 +111,8 @@ class _Writer:
     :param beside: whether to do so in a thread
     """
 
-    def __init__(self, store: Store, course: Course, *, beside: bool) -> None:
-        self._store, self._course = store, course
+    def __init__(self, store: Store, monitor: RunMonitor, *, beside: bool) -> None:
+        self._store, self._monitor = store, monitor
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="qatool-writer") if beside else None
         self._writing: deque[tuple[FinishedUnit, Future[float]]] = deque()
         self._has_failed = False
@@ -153,12 +153,12 @@ class _Writer:
         """Count and report the parts that have become durable; raise the error of one that could not."""
         while self._writing and self._writing[0][1].done():
             made, written = self._writing.popleft()
-            totals = self._course.totals
+            totals = self._monitor.totals
             totals.stages["write"] += written.result()
             for stage, seconds in made.stages.items():
                 totals.stages[stage] += seconds
-            self._course.tick(made.amount)
-            self._course.committed(made.index, made.part)
+            self._monitor.tick(made.amount)
+            self._monitor.committed(made.index, made.part)
 
     def _commit(self, made: FinishedUnit) -> float:
         if self._has_failed:

@@ -1,1 +1,1 @@
-"""Workers in other processes: processes of this machine, Ray actors, and the crews that manage them."""
+"""Workers in other processes: processes of this machine, Ray actors, and the pools that manage them."""

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
-from qatool.jobs.workers.keepers import ProcessKeepers
+from qatool.jobs.workers.actors import ProcessActors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,22 +47,22 @@ def in_order(
             check()
             yield task(item)
         return
-    keepers = ProcessKeepers(partial(_itself, task), workers, preload=preload)
+    actors = ProcessActors(partial(_itself, task), workers, preload=preload)
     waiting: deque[Future[R]] = deque()
     try:
         for item in stream:
             check()
-            waiting.append(keepers.call(keepers.least_busy(), _apply, item))
+            waiting.append(actors.call(actors.least_busy(), _apply, item))
             while len(waiting) > AHEAD * workers or (waiting and waiting[0].done()):
                 yield _result(waiting.popleft(), check)
         while waiting:
             yield _result(waiting.popleft(), check)
     finally:
-        keepers.close()
+        actors.close()
 
 
 def _itself(task: Callable[[T], R]) -> Callable[[T], R]:
-    """Return the task, which is the whole state that a keeper has here."""
+    """Return the task, which is the whole state that an actor has here."""
     return task
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from qatool.errors import EnvironmentUnfitError, reason_of
-from qatool.jobs.ahead import LEFT_BEHIND
+from qatool.jobs.prefetch import LEFT_BEHIND
 from qatool.jobs.workers.processes import usable_cores
 
 CONNECT_S = 120.0

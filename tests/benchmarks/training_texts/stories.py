@@ -41,7 +41,7 @@ PLACES = [
     ("The Copper Kettle", "cafe"),
     ("the Royal Albert", "museum"),
     ("Crumb & Co.", "bakery"),
-    ("Union Station", "station"),
+    ("Union TaskRunner", "station"),
     ("the Riverside", "gym"),
     ("Green Park", "park"),
     ("The Wandering Goat", "pub"),

@@ -1,4 +1,4 @@
-"""A crew of processes of this machine, one for each device."""
+"""A pool of processes of this machine, one for each device."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from qatool.jobs.workers import forkserver
-from qatool.jobs.workers.crew import (
+from qatool.jobs.workers.pool import (
     STARTS,
     Advanced,
+    Assignments,
+    BaseWorkerPool,
     Failure,
     Logged,
     Lost,
     Returned,
-    Roster,
-    RosteredCrew,
-    Station,
+    TaskRunner,
     leave_out,
     log_through,
     pickled,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from qatool.jobs.workers.crew import Event, Maker
+    from qatool.jobs.workers.pool import Event, WorkerFactory
 
 Q = TypeVar("Q")
 
@@ -47,7 +47,7 @@ _END_S = 5.0
 @dataclass(frozen=True)
 class _Ready:
     about: Any
-    hands: int
+    slots: int
 
 
 @dataclass(eq=False)
@@ -61,20 +61,20 @@ class _Process:
     """Processes started for this place since a worker there was last ready, including this one."""
 
 
-class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
+class ProcessWorkerPool(BaseWorkerPool["_Process"], Generic[Q]):
     """Workers in processes, which are not forked from this one, as a fork would not survive its threads.
 
-    :param maker: makes the worker in each process
+    :param factory: makes the worker in each process
     :param places: the device of each worker
     :param preload: modules that workers need, imported once for all of them
     """
 
-    def __init__(self, maker: Maker[Q], places: Sequence[str], *, preload: Sequence[str] = ()) -> None:
-        self._maker = maker
+    def __init__(self, factory: WorkerFactory[Q], places: Sequence[str], *, preload: Sequence[str] = ()) -> None:
+        self._factory = factory
         self._places = places
         self._context = forkserver.context(preload)
         self._members: list[_Process] = []
-        self._roster: Roster[_Process] = Roster(maker.difference)
+        self._assignments: Assignments[_Process] = Assignments(factory.difference)
 
     def __enter__(self) -> Self:
         try:
@@ -91,8 +91,8 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
         self._end()
 
     def give(self, index: int, task: Q, *, alone: bool) -> bool:
-        """Hand out a task; see :class:`~qatool.jobs.workers.crew.Crew`."""
-        worker = self._roster.assign(index, alone=alone)
+        """Hand out a task; see :class:`~qatool.jobs.workers.pool.WorkerPool`."""
+        worker = self._assignments.assign(index, alone=alone)
         if worker is None:
             return False
         # If the worker has just died, that is noticed when its pipe is read.
@@ -101,7 +101,7 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
         return True
 
     def events(self, timeout: float) -> list[Event]:
-        """Return the events since the last call; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        """Return the events since the last call; see :class:`~qatool.jobs.workers.pool.WorkerPool`."""
         by_pipe = {worker.pipe: worker for worker in self._members}
         found: list[Event] = []
         for pipe in connection.wait(list(by_pipe), timeout):
@@ -117,15 +117,15 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
     def _heard(self, worker: _Process, message: object) -> list[Event]:
         match message:
             case Returned(index, _) as returned:
-                self._roster.release(worker, index)
+                self._assignments.release(worker, index)
                 return [returned]
             case Advanced() as advanced:
                 return [advanced]
             case Logged() as logged:
                 logged.log(worker.place)
-            case _Ready(about, hands):
+            case _Ready(about, slots):
                 worker.starts = 0
-                if (difference := self._roster.join(worker, about, hands=hands)) is not None:
+                if (difference := self._assignments.join(worker, about, slots=slots)) is not None:
                     self._leave_out(worker, difference)
             case Failure(error):
                 if len(self._members) == 1:
@@ -136,7 +136,7 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
     def _start(self, place: str, *, starts: int = 1) -> None:
         ours, theirs = self._context.Pipe()
         # No daemon: a worker may have processes of its own.
-        process = self._context.Process(target=_serve, args=(theirs, self._maker, place), name=f"qatool {place}")
+        process = self._context.Process(target=_serve, args=(theirs, self._factory, place), name=f"qatool {place}")
         forkserver.start(process)
         theirs.close()
         self._members.append(_Process(place, process, ours, starts))
@@ -147,7 +147,7 @@ class ProcessCrew(RosteredCrew["_Process"], Generic[Q]):
         reason = _ending(worker.process.exitcode)
         self._members.remove(worker)
         worker.pipe.close()
-        held = self._roster.leave(worker)
+        held = self._assignments.leave(worker)
         if worker.starts >= STARTS:
             reason = f"its process died {worker.starts} times before it was ready (the last time: {reason})"
             leave_out(worker.place, reason, others=len(self._members))
@@ -183,28 +183,28 @@ def _ending(code: int | None) -> str:
     return f"its process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
 
 
-def _serve(pipe: connection.Connection, maker: Maker[Any], place: str) -> None:
+def _serve(pipe: connection.Connection, factory: WorkerFactory[Any], place: str) -> None:
     """Run as a worker's process: make the worker, then do tasks until the run closes the pipe."""
     leave_ending_to_the_parent()
-    line = _Line(pipe)
-    log_through(line.send)
+    channel = _Channel(pipe)
+    log_through(channel.send)
     try:
-        worker = maker(place)
-        line.send(_Ready(worker.about, worker.hands))
+        worker = factory(place)
+        channel.send(_Ready(worker.about, worker.slots))
     except Exception as error:  # noqa: BLE001 (handed to the run)
-        line.send_pickled(pickled(Failure.of(error)))
+        channel.send_pickled(pickled(Failure.of(error)))
         return
-    station: Station[Any, Any] = Station(worker)
-    with ThreadPoolExecutor(worker.hands) as pool:
+    runner: TaskRunner[Any, Any] = TaskRunner(worker)
+    with ThreadPoolExecutor(worker.slots) as pool:
         while True:
             try:
                 index, task = pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)
-            pool.submit(line.answer, station, index, task)
+            pool.submit(channel.answer, runner, index, task)
 
 
-class _Line:
+class _Channel:
     """A pipe that several threads send messages through."""
 
     def __init__(self, pipe: connection.Connection) -> None:
@@ -218,7 +218,7 @@ class _Line:
         with self._lock, suppress(OSError):
             self._pipe.send_bytes(data)
 
-    def answer(self, station: Station[Any, Any], index: int, task: Any) -> None:
+    def answer(self, runner: TaskRunner[Any, Any], index: int, task: Any) -> None:
         """Do a task and send its result, and from time to time the progress."""
         told, since = 0, time.monotonic()
 
@@ -229,4 +229,4 @@ class _Line:
                 self.send(Advanced(index, told))
                 told, since = 0, now
 
-        self.send_pickled(pickled(station.do(task, tick), partial(Returned, index)))
+        self.send_pickled(pickled(runner.do(task, tick), partial(Returned, index)))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from qatool.jobs.workers import forkserver
-from qatool.jobs.workers.crew import Failure, pickled
+from qatool.jobs.workers.pool import Failure, pickled
 from qatool.jobs.workers.processes import died, leave_ending_to_the_parent
 
 if TYPE_CHECKING:
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Keepers(Protocol):
-    """Keepers, numbered from 0, each of which has a state of its own."""
+class Actors(Protocol):
+    """Actors, numbered from 0, each of which has a state of its own."""
 
     count: int
 
     def least_busy(self) -> int:
-        """Return the number of the keeper with the fewest calls to answer; of several, the first.
+        """Return the number of the actor with the fewest calls to answer; of several, the first.
 
         Its state has usually learnt the most, such as words that are cached.
         """
         ...
 
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
-        """Have a keeper call ``task(state, …)``; the calls to one keeper are done in order."""
+        """Have an actor call ``task(state, …)``; the calls to one actor are done in order."""
         ...
 
     def close(self) -> None:
-        """End the keepers; the results of calls in progress are lost."""
+        """End the actors; the results of calls in progress are lost."""
         ...
 
 
-class LocalKeeper:
-    """A single keeper in this process, which does each call at once.
+class InProcessActor:
+    """A single actor in this process, which does each call at once.
 
-    :param make: makes the state of the keeper
+    :param make: makes the state of the actor
     """
 
     count = 1
@@ -67,14 +67,14 @@ class LocalKeeper:
         """Do nothing: there is nothing to end."""
 
 
-class ProcessKeepers:
-    """Keepers in processes, which are not forked from this one, as a fork would not survive its threads.
+class ProcessActors:
+    """Actors in processes, which are not forked from this one, as a fork would not survive its threads.
 
     The processes ignore Ctrl-C and the closing of the terminal, which reach them too, and end with this process,
     however it ends. Each has a pipe of its own, so that nobody waits for the rest of a message when a process is
     killed while it writes. A process is started at the first call to it.
 
-    :param make: makes the state of a keeper, in its process; sent by pickling
+    :param make: makes the state of an actor, in its process; sent by pickling
     :param preload: modules that ``make`` and the tasks need, imported once for all processes
     """
 
@@ -82,30 +82,30 @@ class ProcessKeepers:
         self.count = count
         self._context = forkserver.context(preload)
         self._make = pickle.dumps(make)
-        self._keepers: dict[int, _Keeper] = {}
+        self._actors: dict[int, _ActorProcess] = {}
 
     def least_busy(self) -> int:
-        """Return the number of the keeper with the fewest calls to answer; it may not have been started yet."""
-        return min(range(self.count), key=lambda number: self._keepers[number].busy if number in self._keepers else 0)
+        """Return the number of the actor with the fewest calls to answer; it may not have been started yet."""
+        return min(range(self.count), key=lambda number: self._actors[number].busy if number in self._actors else 0)
 
     def call(self, number: int, task: Callable[..., R], /, *args: Any) -> Future[R]:
         """Send a call to a process; the future raises :class:`~qatool.errors.EnvironmentUnfitError` if that dies.
 
         :raises EnvironmentUnfitError: the process cannot be started
         """
-        if number not in self._keepers:
-            self._keepers[number] = _Keeper(self._context, self._make)
-        return self._keepers[number].call(task, *args)
+        if number not in self._actors:
+            self._actors[number] = _ActorProcess(self._context, self._make)
+        return self._actors[number].call(task, *args)
 
     def close(self) -> None:
         """End the processes."""
-        for keeper in self._keepers.values():
-            keeper.process.kill()
-        for keeper in self._keepers.values():
-            keeper.close()
+        for actor in self._actors.values():
+            actor.process.kill()
+        for actor in self._actors.values():
+            actor.close()
 
 
-class _Keeper:
+class _ActorProcess:
     """A process, and a thread here that exchanges messages with it.
 
     :param make: the pickled function that makes the state
@@ -114,13 +114,13 @@ class _Keeper:
     def __init__(self, context: ForkServerContext, make: bytes) -> None:
         self._make = make
         self._pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,), name="qatool keeper", daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs,), name="qatool actor", daemon=True)
         forkserver.start(self.process)
         theirs.close()
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
         self._calls = queue.SimpleQueue()
         self._asked = self._answered = 0
-        self._thread = threading.Thread(target=self._speak, name="qatool-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._speak, name="qatool-actor", daemon=True)
         self._thread.start()
 
     def call(self, task: Callable[..., R], *args: Any) -> Future[R]:
@@ -161,7 +161,7 @@ class _Keeper:
 
 
 def _serve(pipe: Connection) -> None:
-    """Run as a keeper: make the state, then answer calls until the pipe is closed."""
+    """Run as an actor: make the state, then answer calls until the pipe is closed."""
     leave_ending_to_the_parent()
     state: Any = None
     unmade: Failure | None = None

@@ -51,8 +51,8 @@ class Step:
 
 
 @dataclass(kw_only=True)
-class Course:
-    """The course of a run: what it has done so far, and the functions to call as it goes on."""
+class RunMonitor:
+    """Watches over a run: what it has done so far, and the functions to call as it goes on."""
 
     stop: Stop
     tick: Callable[[int], None]
@@ -61,7 +61,7 @@ class Course:
     """Called after every unit, once its part is durable and counted; may raise to stop."""
     totals: Totals = field(default_factory=Totals)
     _last: float = field(default_factory=time.monotonic, init=False)
-    """When the last unit was done; until then, when the course was made."""
+    """When the last unit was done; until then, when the monitor was made."""
 
     def check(self) -> None:
         """Raise if the run is to stop; a time limit stops it only after at least one unit is done.

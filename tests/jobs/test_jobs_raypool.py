@@ -1,4 +1,4 @@
-"""A crew of Ray's actors without Ray: the actors live in this process, and what Ray would raise is raised here."""
+"""A pool of Ray's actors without Ray: the actors live in this process, and what Ray would raise is raised here."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from crewtools import Numbered, NumberJob, NumberMaker, run_numbers
+from pooltools import Numbered, NumberJob, NumberWorkerFactory, run_numbers
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.jobs.workers import raycrew
-from qatool.jobs.workers.raycrew import ClusterOptions, RayCrew
+from qatool.jobs.workers import raypool
+from qatool.jobs.workers.raypool import ClusterOptions, RayWorkerPool
 
 REASON = "RuntimeError: The actor could not deserialize its task"
 
@@ -27,7 +27,7 @@ class RayTaskError(RayError):
 
 
 class FakeRay:
-    """As much of Ray as a crew uses; answers are ready at once, and go through pickle as Ray's do.
+    """As much of Ray as a pool uses; answers are ready at once, and go through pickle as Ray's do.
 
     :param failing: index of a task that no actor can unpickle
     """
@@ -87,46 +87,46 @@ class FakeRay:
 
 
 @pytest.fixture
-def crew(tmp_path, monkeypatch):
-    """Makes a crew of so many workers, which another Ray has."""
+def pool(tmp_path, monkeypatch):
+    """Makes a pool of so many workers, which another Ray has."""
 
-    def make(workers: int, *, failing: int | None = None) -> RayCrew[Numbered]:
+    def make(workers: int, *, failing: int | None = None) -> RayWorkerPool[Numbered]:
         ray = FakeRay(failing)
-        monkeypatch.setattr(raycrew, "import_ray", lambda: ray)
-        monkeypatch.setattr(raycrew, "log_through", lambda _: None)
+        monkeypatch.setattr(raypool, "import_ray", lambda: ray)
+        monkeypatch.setattr(raypool, "log_through", lambda _: None)
         monkeypatch.setitem(sys.modules, "ray", ray)
-        return RayCrew(NumberMaker(tmp_path), ClusterOptions(workers=workers))
+        return RayWorkerPool(NumberWorkerFactory(tmp_path), ClusterOptions(workers=workers))
 
     return make
 
 
 @pytest.mark.timeout(60)
-def test_a_task_that_fails_in_ray_is_given_up_and_the_rest_is_done(crew) -> None:
+def test_a_task_that_fails_in_ray_is_given_up_and_the_rest_is_done(pool) -> None:
     job = NumberJob(20)
     with pytest.raises(EnvironmentUnfitError) as raised:
-        run_numbers(job, crew(4, failing=3))
+        run_numbers(job, pool(4, failing=3))
     assert sorted(job.written) == [unit for unit in range(20) if unit != 3]
     told = f"{REASON}; is qatool installed on every node, in the same version?"
     assert raised.value.problems == (f"unit 3: its worker was lost 3 times (the last time: {told})",)
 
 
 @pytest.mark.timeout(60)
-def test_a_task_that_fails_in_ray_wherever_it_is_tried_ends_the_run(crew) -> None:
+def test_a_task_that_fails_in_ray_wherever_it_is_tried_ends_the_run(pool) -> None:
     job = NumberJob(20)
     with pytest.raises(EnvironmentUnfitError, match=f"no worker can be had: node: {REASON}; is qatool installed"):
-        run_numbers(job, crew(2, failing=3))
+        run_numbers(job, pool(2, failing=3))
     assert 3 not in job.written
 
 
 @pytest.mark.timeout(60)
-def test_what_shared_a_worker_with_a_task_that_fails_in_ray_is_done_by_another(crew) -> None:
+def test_what_shared_a_worker_with_a_task_that_fails_in_ray_is_done_by_another(pool) -> None:
     job = NumberJob(2, skip=True)
-    run_numbers(job, crew(4, failing=1))
+    run_numbers(job, pool(4, failing=1))
     assert sorted(job.written) == [-1, 0]
 
 
 @pytest.mark.timeout(60)
-def test_a_part_that_cannot_be_sent_is_told(crew, tmp_path) -> None:
+def test_a_part_that_cannot_be_sent_is_told(pool, tmp_path) -> None:
     (tmp_path / "unsendable-3").touch()
     with pytest.raises(RuntimeError, match=r"type TaskOutcome cannot be sent to another process: .*pickle"):
-        run_numbers(NumberJob(20), crew(2))
+        run_numbers(NumberJob(20), pool(2))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from qatool.extraction.answering.oncard import CardShard
+from qatool.extraction.answering.cardreader import CardShard
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qatool.extraction.answering.answerer import Answerer, Task
     from qatool.extraction.answering.extractor import PreparedShard
-    from qatool.extraction.answering.part import Answerer, Task
     from qatool.jobs.work import Part
     from qatool.spans.search import SpanTable
 
@@ -31,7 +31,7 @@ class Prepared:
     """The time that preparing the shard took."""
 
 
-class ShardKeeper:
+class ShardActor:
     """Prepares shards and keeps them until they are decided.
 
     :param answerer: prepares and decides; its model is not used
@@ -42,8 +42,8 @@ class ShardKeeper:
         self._held: dict[int, PreparedShard] = {}
 
     @classmethod
-    def in_process(cls, answerer: Answerer) -> ShardKeeper:
-        """Make a keeper in a process of its own, with one thread: there is about one such process per core."""
+    def in_process(cls, answerer: Answerer) -> ShardActor:
+        """Make an actor in a process of its own, with one thread: there is about one such process per core."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         torch.set_num_threads(1)
         answerer.extractor.tokenizer.remember_words()

@@ -1,4 +1,4 @@
-"""A crew of Ray actors, on an existing cluster or on one that ends with the run (extra ``qatool[ray]``)."""
+"""A pool of Ray actors, on an existing cluster or on one that ends with the run (extra ``qatool[ray]``)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.jobs.workers.crew import (
-    IN_HAND,
+from qatool.jobs.workers.pool import (
+    DEFAULT_SLOTS,
     POLL_S,
     STARTS,
+    Assignments,
+    BaseWorkerPool,
     Failure,
     Logged,
     Lost,
     Returned,
-    Roster,
-    RosteredCrew,
-    Station,
+    TaskRunner,
     leave_out,
     log_through,
     pickled,
@@ -30,12 +30,12 @@ from qatool.logs import log_event
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from qatool.jobs.workers.crew import Event, Maker
+    from qatool.jobs.workers.pool import Event, WorkerFactory
 
 Q = TypeVar("Q")
 
 FOLLOW_S = 5.0
-"""How often the size of the crew is adapted to the cluster."""
+"""How often the size of the pool is adapted to the cluster."""
 PATIENCE_S = 30.0
 """How long no worker may be ready before the log says what the run is waiting for."""
 _LOGS_KEPT = 100
@@ -59,7 +59,7 @@ class _Reply(NamedTuple):
     """The answer of an actor: a result, and the log events since its last answer."""
 
     result: bytes
-    """As :func:`~qatool.jobs.workers.crew.pickled` returns it."""
+    """As :func:`~qatool.jobs.workers.pool.pickled` returns it."""
     logged: list[Logged]
 
 
@@ -79,23 +79,23 @@ class _Member:
     """References to the answers that the actor has not given yet."""
 
 
-class RayCrew(RosteredCrew["_Member"], Generic[Q]):
+class RayWorkerPool(BaseWorkerPool["_Member"], Generic[Q]):
     """Actors that hold one worker each.
 
-    Ray is told to restart and retry nothing. Instead, as with every crew, the tasks of a lost worker are reported,
+    Ray is told to restart and retry nothing. Instead, as with every pool, the tasks of a lost worker are reported,
     and another worker is requested: so the engine can count the workers that a unit kills, and give it up.
 
-    :param maker: makes the worker of each actor; the place it is given is ``cuda`` or ``cpu``
+    :param factory: makes the worker of each actor; the place it is given is ``cuda`` or ``cpu``
     :raises EnvironmentUnfitError: Ray is not installed, the cluster cannot be reached, or the workers do not fit this
         machine, where the cluster is our own
     """
 
-    def __init__(self, maker: Maker[Q], options: ClusterOptions) -> None:
+    def __init__(self, factory: WorkerFactory[Q], options: ClusterOptions) -> None:
         self._ray = import_ray()
-        self._maker = maker
+        self._factory = factory
         self._options = options
         self._members: list[_Member] = []
-        self._roster: Roster[_Member] = Roster(maker.difference)
+        self._assignments: Assignments[_Member] = Assignments(factory.difference)
         self._pending: dict[Any, tuple[_Member, int | None]] = {}
         """For each answer to come its actor and the index of the task; ``None``: it is about making the worker."""
         self._connection = Connection(self._ray, options.address)
@@ -103,7 +103,7 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
         self._takes: dict[str, float] = {}
         """The amount of each resource that a worker takes."""
         self._actor_class: Any = None
-        self._maker_ref: Any = None
+        self._factory_ref: Any = None
         self._false_starts = self._left_out = 0
         self._follow_at = 0.0
         self._waiting_since = time.monotonic()
@@ -129,15 +129,15 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
         self._connection.close()
 
     def give(self, index: int, task: Q, *, alone: bool) -> bool:
-        """Hand out a task; see :class:`~qatool.jobs.workers.crew.Crew`."""
-        member = self._roster.assign(index, alone=alone)
+        """Hand out a task; see :class:`~qatool.jobs.workers.pool.WorkerPool`."""
+        member = self._assignments.assign(index, alone=alone)
         if member is None:
             return False
         self._ask(member, member.actor.do.remote(task), index)
         return True
 
     def events(self, timeout: float) -> list[Event]:
-        """Return the events since the last call; see :class:`~qatool.jobs.workers.crew.Crew`."""
+        """Return the events since the last call; see :class:`~qatool.jobs.workers.pool.WorkerPool`."""
         self._follow()
         if not self._pending:
             time.sleep(min(timeout, POLL_S))
@@ -171,7 +171,7 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
         if index is None:
             self._joins(member, result)
             return []
-        self._roster.release(member, index)
+        self._assignments.release(member, index)
         return [Returned(index, result)]
 
     def _joins(self, member: _Member, result: _Ready | Failure) -> None:
@@ -182,12 +182,12 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
             return
         self._false_starts = 0
         member.node = result.node
-        if (difference := self._roster.join(member, result.about)) is not None:
+        if (difference := self._assignments.join(member, result.about)) is not None:
             self._leave_out(member, difference)
 
     def _died(self, member: _Member, error: Exception) -> list[Event]:
-        was_ready = member in self._roster
-        held = self._roster.leave(member)
+        was_ready = member in self._assignments
+        held = self._assignments.leave(member)
         self._strike(member)
         self._follow_at = 0.0
         lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
@@ -205,7 +205,7 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
         return [Lost(held, reason, with_machine=member.node not in alive)]
 
     def _leave_out(self, member: _Member, reason: str) -> list[Event]:
-        held = self._roster.leave(member)
+        held = self._assignments.leave(member)
         self._strike(member)
         self._left_out += 1
         leave_out(member.node or self._place, reason, others=len(self._members))
@@ -230,9 +230,9 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
         if self._connection.is_own and self._fitting() < (options.workers or 1):
             raise EnvironmentUnfitError(self._too_small())
         self._actor_class = self._ray.remote(
-            num_cpus=options.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=IN_HAND
+            num_cpus=options.cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=DEFAULT_SLOTS
         )(_Actor)
-        self._maker_ref = self._ray.put(self._maker)
+        self._factory_ref = self._ray.put(self._factory)
 
     def _too_small(self) -> str:
         """Return in words that the workers do not fit this machine, and what to do about it."""
@@ -264,7 +264,7 @@ class RayCrew(RosteredCrew["_Member"], Generic[Q]):
         for _ in range(target - self._left_out - len(self._members)):
             member = _Member(self._actor_class.remote())
             self._members.append(member)
-            self._ask(member, member.actor.begin.remote(self._maker_ref, self._place), None)
+            self._ask(member, member.actor.begin.remote(self._factory_ref, self._place), None)
         if self.size:
             self._waiting_since = now
         elif now - self._waiting_since > PATIENCE_S:
@@ -283,26 +283,26 @@ class _Actor:
 
     def __init__(self) -> None:
         self._logged: list[Logged] = []
-        self._station: Station[Any, Any] | None = None
+        self._runner: TaskRunner[Any, Any] | None = None
         log_through(lambda logged: self._logged.append(logged) if len(self._logged) < _LOGS_KEPT else None)
 
-    def begin(self, maker: Maker[Any], place: str) -> _Reply:
+    def begin(self, factory: WorkerFactory[Any], place: str) -> _Reply:
         """Make the worker."""
         import ray
 
         try:
-            worker = maker(place)
+            worker = factory(place)
             about = worker.about
         except Exception as error:  # noqa: BLE001 (handed to the run)
             return self._reply(Failure.of(error))
-        self._station = Station(worker)
+        self._runner = TaskRunner(worker)
         return self._reply(_Ready(about, ray.get_runtime_context().get_node_id()))
 
     def do(self, task: Any) -> _Reply:
         """Do a task."""
-        if self._station is None:
+        if self._runner is None:
             raise RuntimeError("the worker was never made")
-        return self._reply(self._station.do(task))
+        return self._reply(self._runner.do(task))
 
     def _reply(self, result: Any) -> _Reply:
         logged, self._logged = self._logged, []

@@ -1,4 +1,4 @@
-"""What every engine tells of the course of a run."""
+"""What every engine tells of a run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from crewtools import Numbered, NumberJob, part_of
+from pooltools import Numbered, NumberJob, part_of
 
-from qatool.jobs.engines.course import Course
 from qatool.jobs.engines.distributed import run_distributed
 from qatool.jobs.engines.local import run_local
+from qatool.jobs.engines.monitor import RunMonitor
 from qatool.jobs.engines.staged import FinishedUnit, run_staged
 from qatool.jobs.stopping import Stop
-from qatool.jobs.workers.crew import Returned, TaskOutcome
+from qatool.jobs.workers.pool import Returned, TaskOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from qatool.jobs.engines.course import Step
+    from qatool.jobs.engines.monitor import Step
     from qatool.jobs.work import Part
 
 SHARE_S = 0.1
@@ -50,9 +50,9 @@ class SlowJob(NumberJob):
 
 
 class OneByOne:
-    """A crew of one worker, in this process."""
+    """A pool of one worker, in this process."""
 
-    size = hands = 1
+    size = slots = 1
 
     def __init__(self, job: SlowJob) -> None:
         self._job = job
@@ -73,9 +73,9 @@ class OneByOne:
 
 
 ENGINES = {
-    "local": lambda job, course: run_local(job, job, course),
-    "staged": lambda job, course: run_staged(job, job, course),
-    "distributed": lambda job, course: run_distributed(job, OneByOne(job), job, course),
+    "local": lambda job, monitor: run_local(job, job, monitor),
+    "staged": lambda job, monitor: run_staged(job, job, monitor),
+    "distributed": lambda job, monitor: run_distributed(job, OneByOne(job), job, monitor),
 }
 
 
@@ -83,8 +83,8 @@ ENGINES = {
 def test_a_unit_takes_the_time_since_the_one_before_was_done(engine) -> None:
     steps: list[tuple[Step, float]] = []
     began = time.monotonic()
-    course = Course(stop=Stop(), tick=lambda _: None, done=lambda step: steps.append((step, time.monotonic())))
-    ENGINES[engine](SlowJob(8, done_before=frozenset({0, 1, 2, 5})), course)
+    monitor = RunMonitor(stop=Stop(), tick=lambda _: None, done=lambda step: steps.append((step, time.monotonic())))
+    ENGINES[engine](SlowJob(8, done_before=frozenset({0, 1, 2, 5})), monitor)
     assert [step.index for step, _ in steps if step.resumed] == [0, 1, 2, 5]
     for (step, done), before in zip(steps, [began, *(when for _, when in steps)], strict=False):
         assert step.seconds == (0 if step.resumed else pytest.approx(done - before, abs=SHARE_S / 2)), step.index

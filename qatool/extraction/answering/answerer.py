@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from qatool.extraction.answering.oncard import device_backend
-from qatool.jobs.workers.crew import IN_HAND
+from qatool.extraction.answering.cardreader import device_backend
+from qatool.jobs.workers.pool import DEFAULT_SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from qatool.extraction.answering.columns import AnswerColumns
     from qatool.extraction.answering.extractor import Extractor, PreparedShard
     from qatool.extraction.answering.previous import TakenAnswers
-    from qatool.extraction.answering.reading import LaunchedWindows, WindowReader
     from qatool.extraction.answering.resolved import Resolved
     from qatool.extraction.answering.setup import Setup
     from qatool.extraction.answering.shards import Shard
+    from qatool.extraction.answering.windowreader import LaunchedWindows, WindowReader
     from qatool.jobs.work import Part
 
 
@@ -41,9 +41,9 @@ class Begun(NamedTuple):
 
 
 class Answerer:
-    """Answers shards with a model that it holds; see :class:`qatool.jobs.workers.crew.Worker`."""
+    """Answers shards with a model that it holds; see :class:`qatool.jobs.workers.pool.Worker`."""
 
-    hands = IN_HAND
+    slots = DEFAULT_SLOTS
 
     def __init__(self, setup: Setup) -> None:
         self.about: Resolved = setup.resolved

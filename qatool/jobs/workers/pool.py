@@ -1,8 +1,8 @@
 """Workers in other processes, of this machine or of others, and the messages between them and the run.
 
-A crew holds the workers of an engine: it starts them, hands them tasks and returns their results. It decides nothing:
+A pool holds the workers of an engine: it starts them, slots them tasks and returns their results. It decides nothing:
 which task comes next, what is tried again and what is given up is up to :mod:`qatool.jobs.engines.distributed`, and
-so the same for every crew.
+so the same for every pool.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ T_contra = TypeVar("T_contra", contravariant=True)
 K = TypeVar("K")
 Q = TypeVar("Q")
 
-IN_HAND = 2
+DEFAULT_SLOTS = 2
 """Tasks that a worker of a single process holds: while one is finished, the next is prepared."""
 POLL_S = 0.1
-"""How long a crew waits for an event before it looks whether the run is to stop."""
+"""How long a pool waits for an event before it looks whether the run is to stop."""
 STARTS = 3
 """How often a worker is started, at most, if it dies before it is ready."""
 
@@ -44,7 +44,7 @@ class Worker(Protocol[T_contra, P]):
         ...
 
     @property
-    def hands(self) -> int:
+    def slots(self) -> int:
         """How many tasks the worker can hold, at least 2; at most all but one of them are at the same stage."""
         ...
 
@@ -60,7 +60,7 @@ class Worker(Protocol[T_contra, P]):
         ...
 
 
-class Maker(Protocol[T_contra]):
+class WorkerFactory(Protocol[T_contra]):
     """Makes a worker; it is pickled, and called in the process that the worker will run in."""
 
     def __call__(self, place: str) -> Worker[T_contra, Any]:
@@ -166,7 +166,7 @@ class Logged:
         log_event(self.event, level=self.level, **self.fields, place=place)
 
 
-class Crew(Protocol[T_contra]):
+class WorkerPool(Protocol[T_contra]):
     """The workers of an engine, as a context manager that starts them and ends them."""
 
     def about(self, check: Callable[[], None]) -> Any:
@@ -183,7 +183,7 @@ class Crew(Protocol[T_contra]):
         ...
 
     @property
-    def hands(self) -> int:
+    def slots(self) -> int:
         """How many tasks the workers can hold in all."""
         ...
 
@@ -202,15 +202,15 @@ class Crew(Protocol[T_contra]):
         ...
 
 
-class Station(Generic[Q, P]):
-    """Does the tasks of one worker, called from as many threads as the worker has hands.
+class TaskRunner(Generic[Q, P]):
+    """Does the tasks of one worker, called from as many threads as the worker has slots.
 
     While some threads finish tasks, at least one can prepare, and the other way round.
     """
 
     def __init__(self, worker: Worker[Q, P]) -> None:
         self._worker = worker
-        self._preparing, self._finishing = (threading.Semaphore(worker.hands - 1) for _ in range(2))
+        self._preparing, self._finishing = (threading.Semaphore(worker.slots - 1) for _ in range(2))
 
     def do(self, task: Q, tick: Callable[[int], None] = lambda _: None) -> TaskOutcome | Failure:
         """Do a task; an exception that it raises is returned as a failure."""
@@ -235,16 +235,16 @@ class Station(Generic[Q, P]):
         return TaskOutcome(part=part, prepare_seconds=prepare_seconds, finish_seconds=finish_seconds, amount=done)
 
 
-class Roster(Generic[K]):
+class Assignments(Generic[K]):
     """Keeps track of which tasks each ready worker holds, and refuses workers that differ from the first.
 
-    :param difference: see :meth:`Maker.difference`
+    :param difference: see :meth:`WorkerFactory.difference`
     """
 
     def __init__(self, difference: Callable[[Any, Any], str | None]) -> None:
         self._difference = difference
         self._held: dict[K, set[int]] = {}
-        self._hands: dict[K, int] = {}
+        self._slots: dict[K, int] = {}
         self._alone: set[K] = set()
         self.about: Any = None
         """The ``about`` of the first worker that joined."""
@@ -253,30 +253,30 @@ class Roster(Generic[K]):
         return len(self._held)
 
     @property
-    def hands(self) -> int:
+    def slots(self) -> int:
         """How many tasks the workers can hold in all."""
-        return sum(self._hands.values())
+        return sum(self._slots.values())
 
     def __contains__(self, worker: K) -> bool:
         return worker in self._held
 
-    def join(self, worker: K, about: Any, *, hands: int = IN_HAND) -> str | None:
+    def join(self, worker: K, about: Any, *, slots: int = DEFAULT_SLOTS) -> str | None:
         """Add a worker that is ready, unless it differs from the first; return the difference in words.
 
-        :param hands: tasks that the worker can hold
+        :param slots: tasks that the worker can hold
         :returns: ``None`` if the worker was added
         """
         if self.about is None:
             self.about = about
         elif (difference := self._difference(self.about, about)) is not None:
             return difference
-        self._held[worker], self._hands[worker] = set(), hands
+        self._held[worker], self._slots[worker] = set(), slots
         return None
 
     def leave(self, worker: K) -> tuple[int, ...]:
         """Remove a worker; return the indices of the tasks that it held."""
         self._alone.discard(worker)
-        self._hands.pop(worker, None)
+        self._slots.pop(worker, None)
         return tuple(sorted(self._held.pop(worker, ())))
 
     def assign(self, index: int, *, alone: bool) -> K | None:
@@ -284,7 +284,7 @@ class Roster(Generic[K]):
         able = [
             one
             for one, held in self._held.items()
-            if len(held) < (1 if alone else self._hands[one]) and one not in self._alone
+            if len(held) < (1 if alone else self._slots[one]) and one not in self._alone
         ]
         if not able:
             return None
@@ -300,31 +300,31 @@ class Roster(Generic[K]):
         self._alone.discard(worker)
 
 
-class RosteredCrew(ABC, Generic[K]):
-    """The part of a crew that is the same wherever its workers are."""
+class BaseWorkerPool(ABC, Generic[K]):
+    """The part of a pool that is the same wherever its workers are."""
 
-    _roster: Roster[K]
+    _assignments: Assignments[K]
 
     @property
     def size(self) -> int:
         """How many workers are ready."""
-        return len(self._roster)
+        return len(self._assignments)
 
     @property
-    def hands(self) -> int:
+    def slots(self) -> int:
         """How many tasks the workers can hold in all."""
-        return self._roster.hands
+        return self._assignments.slots
 
     def about(self, check: Callable[[], None]) -> Any:
-        """Return the ``about`` of the first worker that is ready; see :class:`Crew`."""
-        while not len(self._roster):
+        """Return the ``about`` of the first worker that is ready; see :class:`WorkerPool`."""
+        while not len(self._assignments):
             check()
             self.events(POLL_S)
-        return self._roster.about
+        return self._assignments.about
 
     @abstractmethod
     def events(self, timeout: float) -> list[Event]:
-        """Return the events since the last call; see :class:`Crew`."""
+        """Return the events since the last call; see :class:`WorkerPool`."""
 
 
 def log_through(tell: Callable[[Logged], None]) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from qatool.errors import EnvironmentUnfitError
-from qatool.jobs.engines.course import Course, Totals
+from qatool.jobs.engines.monitor import RunMonitor, Totals
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
-from qatool.jobs.workers.crew import IN_HAND
+from qatool.jobs.workers.pool import DEFAULT_SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ class NumberWorker:
     ``raise-3``: an error with that text; ``unsendable-3``: a part that cannot be pickled.
     """
 
-    hands = IN_HAND
+    slots = DEFAULT_SLOTS
 
     def __init__(self, folder: Path, place: str, seconds: float) -> None:
         self.about = place
@@ -75,7 +75,7 @@ class NumberWorker:
 
 
 @dataclass(frozen=True)
-class NumberMaker:
+class NumberWorkerFactory:
     folder: Path
     seconds: float = 0.0
     unlike: bool = False
@@ -109,7 +109,7 @@ class NumberJob:
         if self.fails_after is not None:
             raise self.fails_after
 
-    def hand_out(self, unit: Numbered) -> Numbered:
+    def task_for(self, unit: Numbered) -> Numbered:
         self.handed += 1
         self.most_out = max(self.most_out, self.handed - len(self.written))
         return unit
@@ -135,20 +135,20 @@ class NumberJob:
         self.written.append(part.table["index"][0].as_py())
 
 
-def run_numbers(job: NumberJob, crew: Any, *, in_order: bool = False, stop: Stop | None = None, done=None) -> Totals:
-    """Run a job by a crew that is started here."""
+def run_numbers(job: NumberJob, pool: Any, *, in_order: bool = False, stop: Stop | None = None, done=None) -> Totals:
+    """Run a job by a pool that is started here."""
     from qatool.jobs.engines.distributed import run_distributed
 
     totals, ticked = Totals(), Counter()
-    with crew:
-        crew.about(lambda: None)
-        course = Course(
+    with pool:
+        pool.about(lambda: None)
+        monitor = RunMonitor(
             stop=stop or Stop(),
             tick=lambda amount: ticked.update(amount=amount),
             done=done or (lambda step: None),
             totals=totals,
         )
-        run_distributed(job, crew, job, course, in_order=in_order)
+        run_distributed(job, pool, job, monitor, in_order=in_order)
     totals.ticked = ticked["amount"]
     return totals
 

@@ -37,7 +37,7 @@ def _nothing() -> None:
 
 
 @contextmanager
-def ahead(items: Iterable[T], *, depth: int = 1, poll: Callable[[], None] = _nothing) -> Iterator[Iterator[T]]:
+def prefetched(items: Iterable[T], *, depth: int = 1, poll: Callable[[], None] = _nothing) -> Iterator[Iterator[T]]:
     """Iterate over ``items`` in a thread that stays at most ``depth`` items ahead of the consumer.
 
     An exception of the iterator is raised where the consumer asks for the item. Leaving the context ends the thread
@@ -58,8 +58,8 @@ def ahead(items: Iterable[T], *, depth: int = 1, poll: Callable[[], None] = _not
 
 
 @contextmanager
-def ahead_if_ready(items: Iterable[T]) -> Iterator[Iterator[T | None]]:
-    """Iterate as :func:`ahead` does, but yield ``None`` whenever the consumer would have to wait longer than 5 ms."""
+def prefetched_or_none(items: Iterable[T]) -> Iterator[Iterator[T | None]]:
+    """Iterate as :func:`prefetched` does, but yield ``None`` whenever the consumer would wait longer than 5 ms."""
     with _producing(items, depth=1) as take:
 
         def consume() -> Iterator[T | None]:
