@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -100,12 +101,26 @@ def slow_windows(examples: WindowedExamples, example: int, *, words: bool = True
     return found
 
 
-def trimmed(context: str, start: int, end: int) -> tuple[int, int]:
+def whole(context: str, start: int, end: int) -> tuple[int, int]:
+    """Characters without white space around them, and with the combining marks that belong to them."""
     while start < end and context[start].isspace():
         start += 1
     while end > start and context[end - 1].isspace():
         end -= 1
+    if start < end:
+        while joins(context, start):
+            start -= 1
+        while end < len(context) and joins(context, end):
+            end += 1
     return start, end
+
+
+def joins(context: str, position: int) -> bool:
+    """Whether a character belongs to the one before it: combining marks and the skin tones of emoji do."""
+    is_mark = (
+        unicodedata.category(context[position]).startswith("M") or "\U0001f3fb" <= context[position] <= "\U0001f3ff"
+    )
+    return is_mark and position > 0 and not context[position - 1].isspace()
 
 
 def character_spans(window: SlowWindow, context: str, longest: int) -> list[Group]:
@@ -113,7 +128,7 @@ def character_spans(window: SlowWindow, context: str, longest: int) -> list[Grou
     by_start: dict[int, list[int]] = defaultdict(list)
     by_end: dict[int, list[int]] = defaultdict(list)
     for token, offsets in enumerate(window.offsets):
-        start, end = trimmed(context, *offsets)
+        start, end = whole(context, *offsets)
         if start < end:
             by_start[start].append(token)
             by_end[end].append(token)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +14,15 @@ from qatool.spans.search import TokenCharacters
 from qatool.windows.ragged import offsets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from qatool.windows.assemble import WindowedExamples
     from qatool.windows.tokenizer import TokenizedTexts
 
+RULES = 1
+"""Version of the rules for where answers start and end; a run begun under other rules is other work."""
 _LAST_SPACE = 0x3000
 _SPACES = np.array([chr(code).isspace() for code in range(_LAST_SPACE + 2)])
+_FIRST_MARK, _LAST_MARK = 0x300, 0xE01EF
+_SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +30,9 @@ class ContextCharacters:
     """For each of the ``t`` tokens of all contexts, the characters that it may add to an answer.
 
     An answer never starts or ends with white space, even where tokens cover some (SentencePiece), so the ranges
-    are trimmed. Tokens may share characters (the bytes of an emoji, the expansion of a ligature): only the first
-    of them may start a span and only the last may end one, for the whole group.
+    are trimmed. Nor does it start or end between a letter and its combining marks, which many tokenizers drop: the
+    ranges are widened to hold both. Tokens may share characters (the bytes of an emoji, the expansion of a ligature):
+    only the first of them may start a span and only the last may end one, for the whole group.
     """
 
     start: NDArray[np.int64]
@@ -50,8 +55,11 @@ class ContextCharacters:
         if tokens.offset_mapping is None:
             raise ValueError("contexts must be tokenised with offsets")
         lengths = np.fromiter(map(len, tokens.texts), np.int64, len(tokens.texts))
-        base = np.repeat(offsets_of(lengths)[:-1], tokens.lengths)
-        start, end = _trimmed(tokens.texts, *(tokens.offset_mapping.astype(np.int64) + base[:, None]).T)
+        borders = offsets_of(lengths)
+        base = np.repeat(borders[:-1], tokens.lengths)
+        codes = np.frombuffer("".join(tokens.texts).encode("utf-32-le"), dtype=np.uint32)
+        start, end = _trimmed(codes, *(tokens.offset_mapping.astype(np.int64) + base[:, None]).T)
+        start, end = _with_marks(codes, borders, start, end)
         own = np.arange(len(start))
         # A token without characters has a position, too, but must not stand for the token beside it.
         filled = np.flatnonzero(start < end)
@@ -84,10 +92,9 @@ class ContextCharacters:
 
 
 def _trimmed(
-    contexts: Sequence[str], start: NDArray[np.int64], end: NDArray[np.int64]
+    codes: NDArray[np.uint32], start: NDArray[np.int64], end: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the ranges ``[start, end)`` of the joined contexts, shrunk to begin and end without white space."""
-    codes = np.frombuffer("".join(contexts).encode("utf-32-le"), dtype=np.uint32)
+    """Return the ranges ``[start, end)`` of code points, shrunk to begin and end without white space."""
     space = _SPACES[np.minimum(codes, _LAST_SPACE + 1)]
     here = np.arange(len(codes))
     following = np.minimum.accumulate(np.where(space, len(codes), here)[::-1])[::-1]
@@ -97,6 +104,42 @@ def _trimmed(
     first[filled] = np.minimum(following[start[filled]], end[filled])
     last[filled] = np.maximum(preceding[end[filled] - 1] + 1, first[filled])
     return first, last
+
+
+def _with_marks(
+    codes: NDArray[np.uint32], borders: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the ranges ``[start, end)``, widened to begin with no mark of what precedes and to end after their own.
+
+    :param borders: ``(contexts + 1,)``: where contexts begin and end in ``codes``, which marks never join
+    """
+    possible = np.flatnonzero((codes >= _FIRST_MARK) & (codes <= _LAST_MARK))
+    marks = possible[_marks()[codes[possible]]] if len(possible) else possible
+    if not len(marks):
+        return start, end
+    is_mark = np.zeros(len(codes), dtype=bool)
+    # A mark at the beginning or behind white space has no letter, and stands for itself.
+    is_mark[marks] = (marks > 0) & ~_SPACES[np.minimum(codes[marks - 1], _LAST_SPACE + 1)]
+    is_mark[borders[:-1][np.diff(borders) > 0]] = False
+    here = np.arange(len(codes))
+    letter = np.maximum.accumulate(np.where(is_mark, -1, here))
+    following = np.minimum.accumulate(np.where(is_mark, len(codes), here)[::-1])[::-1]
+    filled = start < end
+    first, last = start.copy(), end.copy()
+    first[filled] = letter[start[filled]]
+    last[filled] = np.append(following, len(codes))[end[filled]]
+    return first, last
+
+
+@cache
+def _marks() -> NDArray[np.bool_]:
+    """Return for each code point up to the last mark whether it belongs to the one before it."""
+    marks = np.zeros(_LAST_MARK + 1, dtype=bool)
+    # There are none between these two blocks, which are most of the code points.
+    for code in (*range(_FIRST_MARK, 0x20000), *range(0xE0100, _LAST_MARK + 1)):
+        marks[code] = unicodedata.category(chr(code))[0] == "M"
+    marks[_SKIN_TONES.start : _SKIN_TONES.stop] = True
+    return marks
 
 
 def _first_alike(values: NDArray[np.int64]) -> NDArray[np.int64]:

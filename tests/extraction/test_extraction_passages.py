@@ -52,5 +52,5 @@ def test_other_rules_are_other_work(tiny_model, monkeypatch) -> None:
     options = ExtractOptions(inputs=("-",), output="-", model=str(tiny_model), backend="constant")
     before = setup.load_setup(options)
     assert setup.load_setup(options).resolved.identity == before.resolved.identity
-    monkeypatch.setattr(setup, "RULES", setup.RULES + 1)
+    monkeypatch.setattr(setup.choose, "RULES", setup.choose.RULES + 1)
     assert setup.load_setup(options).resolved.identity != before.resolved.identity

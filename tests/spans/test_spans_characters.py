@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
-from decodehelpers import SlowWindow, character_spans, read, slow_windows, trimmed, windows_of
+from decodehelpers import SlowWindow, character_spans, read, slow_windows, whole, windows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spanhelpers import log_sum_exp
@@ -58,6 +60,36 @@ def test_bytes_of_an_emoji_are_one() -> None:
     assert found.end_token.tolist() == [0, 3, 3, 3, 4]
 
 
+def test_a_letter_keeps_its_combining_marks() -> None:
+    """Tokenizers that strip accents have no token for them; in others, they may be tokens of their own."""
+    text = "Zoe\u0308 saw Rene\u0301\u0323."
+    stripped = ContextCharacters.of(tokens_at([text], [[(0, 3), (5, 8), (9, 13), (15, 16)]]))
+    assert stripped.end.tolist() == [4, 8, 15, 16]
+    assert stripped.start.tolist() == [0, 5, 9, 15]
+    assert stripped.plain
+    apart = ContextCharacters.of(tokens_at([text[:4]], [[(0, 2), (2, 3), (3, 4)]]))
+    assert (apart.start.tolist(), apart.end.tolist()) == ([0, 2, 2], [2, 4, 4])
+    assert apart.start_token.tolist() == [0, 1, 1]
+    assert apart.end_token.tolist() == [0, 2, 2]
+
+
+def test_marks_without_a_letter_join_nothing() -> None:
+    """A context that begins with one does not lend it to the context before; white space carries none."""
+    found = ContextCharacters.of(
+        tokens_at(["ab", "\u0301c", "d \u0301"], [[(0, 2)], [(0, 1), (1, 2)], [(0, 1), (2, 3)]])
+    )
+    assert found.plain
+    assert found.start.tolist() == [0, 0, 1, 0, 2]
+    assert found.end.tolist() == [2, 1, 2, 1, 3]
+
+
+def test_marks_are_those_of_unicode() -> None:
+    marks = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)).startswith("M")]
+    text = "".join(f"x{mark}" for mark in marks)
+    found = ContextCharacters.of(tokens_at([text], [[(2 * i, 2 * i + 1) for i in range(len(marks))]]))
+    assert found.end.tolist() == [2 * i + 2 for i in range(len(marks))]
+
+
 def test_empty_tokens_stand_for_no_neighbour() -> None:
     """A blank before a word begins where the word does, an empty token ends where the one before it does."""
     blank_first = ContextCharacters.of(tokens_at(["a b"], [[(0, 1), (1, 2), (2, 3)]]))
@@ -87,7 +119,7 @@ def test_offsets_are_needed() -> None:
 @st.composite
 def overlapping_tokens(draw) -> tuple[str, list[tuple[int, int]]]:
     """A text and tokens in order, some empty, some of the same characters."""
-    text = draw(st.text(alphabet="ab \t", min_size=1, max_size=12))
+    text = draw(st.text(alphabet="ab \t\u0301\u0308", min_size=1, max_size=12))
     found, at = [], 0
     while at < len(text):
         width = draw(st.integers(1, 3))
@@ -99,11 +131,11 @@ def overlapping_tokens(draw) -> tuple[str, list[tuple[int, int]]]:
 
 
 @given(overlapping_tokens())
-def test_trimmed_as_a_loop_would(made) -> None:
+def test_whole_characters_as_a_loop_finds_them(made) -> None:
     text, offsets = made
     found = ContextCharacters.of(tokens_at([text], [offsets]))
     for token, (start, end) in enumerate(offsets):
-        first, last = trimmed(text, start, end)
+        first, last = whole(text, start, end)
         if first == last:
             assert found.start_token[token] == found.end_token[token] == -1
             assert found.start[token] == found.end[token]
@@ -114,7 +146,10 @@ def test_trimmed_as_a_loop_would(made) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(text=st.text(max_size=40), longest=st.integers(1, 12))
+@given(
+    text=st.text(max_size=40) | st.text(alphabet="ae \u0301\u0308\U0001f44d\U0001f3fd\u0915\u093f", max_size=40),
+    longest=st.integers(1, 12),
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_search_finds_all_spans_of_characters(family, text, longest) -> None:
     assert_all_found(family, text, longest)

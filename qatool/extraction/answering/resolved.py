@@ -32,6 +32,8 @@ class AnswerIdentity:
     max_windows: int | Literal["all", "auto"]
     rules_of_windows: int
     """Version of the rules by which windows are chosen."""
+    rules_of_spans: int
+    """Version of the rules for where answers start and end."""
     max_answer_length: int
     decode: Decode
     top_k: int

@@ -16,8 +16,9 @@ from qatool.models.named import model_name
 from qatool.models.settings import ModelSettings
 from qatool.models.sizes import resolve_size
 from qatool.options import DEFAULT_NO_ANSWER_THRESHOLD
+from qatool.spans import characters
 from qatool.spans.decode import decoder
-from qatool.windows.choose import RULES
+from qatool.windows import choose
 
 if TYPE_CHECKING:
     from qatool.features.reader import FeaturesFolder
@@ -90,7 +91,8 @@ def load_setup(
                 stride=size.stride,
                 max_question_length=size.question_budget,
                 max_windows=options.window_limit,
-                rules_of_windows=RULES,
+                rules_of_windows=choose.RULES,
+                rules_of_spans=characters.RULES,
                 max_answer_length=options.answer_length,
                 decode=options.decode,
                 top_k=options.top_k,
