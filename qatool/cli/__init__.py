@@ -25,7 +25,7 @@ from click.shell_completion import shell_complete
 
 import qatool
 from qatool.cli import calibrate, doctor, evaluate, export, extract, finetune, inspect, prep, report, status
-from qatool.cli.command import HELP_WIDTH, parse_problem
+from qatool.cli.command import CONTEXT_SETTINGS, parse_problem
 from qatool.cli.streams import prepare_streams
 from qatool.cli.surroundings import NO_WORKING_FOLDER, has_working_folder
 from qatool.errors import (
@@ -84,7 +84,7 @@ commands = _Commands(
             status.command,
         )
     },
-    context_settings={"max_content_width": HELP_WIDTH},
+    context_settings=CONTEXT_SETTINGS,
     no_args_is_help=True,
 )
 click.version_option(qatool.__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")(commands)

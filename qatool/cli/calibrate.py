@@ -63,7 +63,8 @@ def _lines(result: CalibrateResult) -> Iterator[str]:
     fitted = result.calibration
     yield f"temperature {fitted.temperature:g}"
     if result.no_answer_threshold is None:
-        yield "no-answer threshold not fitted: every question has an answer; one fitted earlier is dropped"
+        yield "not fitted, as every question has an answer: log odds of an answer, no-answer threshold; earlier"
+        yield "values are dropped"
     else:
         yield f"log odds of an answer: {fitted.answerable_slope:g} times the model's, {fitted.answerable_bias:+g}"
         yield f"no-answer threshold {threshold_text(result.no_answer_threshold)}"

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from qatool.cli.options import Setting
 
 HELP_WIDTH = 100
+CONTEXT_SETTINGS: dict[str, Any] = {"max_content_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]}
 _OTHER_GROUP = "Other"
 _CONFIG_HELP = f"Read options from this TOML file, one table per command (default: {DEFAULT_CONFIG} if there is one)."
 _EPILOG = (
     "Every option can also be set by the variable QATOOL_{command}_<OPTION> or the key <option> under "
     "[{name}] in the configuration file. A flag overrides a variable, and a variable the file, also where two "
     "options contradict each other. A repeatable option takes one value per line in a variable, a list in the "
-    "file. --no-<option> turns off what was turned on there."
+    "file. --no-<option> turns off a flag that was turned on there."
 )
 
 
@@ -69,7 +70,7 @@ class OptionsCommand(click.Command):
             params=[*(setting.parameter() for setting in self.settings), config],
             help=help,
             epilog=_EPILOG.format(command=name.upper(), name=name),
-            context_settings={"max_content_width": HELP_WIDTH},
+            context_settings=CONTEXT_SETTINGS,
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -138,7 +139,7 @@ class OptionsCommand(click.Command):
             rows.setdefault(setting.flag.group, []).append(_help_row(setting))
         rows[_OTHER_GROUP] = [
             (f"{CONFIG_LABEL} FILE", _CONFIG_HELP),
-            ("--help", "Show this message and exit."),
+            ("-h, --help", "Show this message and exit."),
         ]
         for group, group_rows in rows.items():
             with formatter.section(group):

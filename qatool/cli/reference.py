@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from qatool.cli import PROGRAM, commands
-from qatool.cli.command import HELP_WIDTH
+from qatool.cli.command import CONTEXT_SETTINGS, HELP_WIDTH
 from qatool.errors import exit_code_table
 
 _MADE_BY = "<!-- Made by `python -m qatool.cli.reference docs/`; do not edit. -->"
@@ -69,11 +69,11 @@ def with_exit_codes(text: str) -> str:
 
 
 def _cli_page() -> str:
-    root = click.Context(commands, info_name=PROGRAM, terminal_width=HELP_WIDTH)
+    root = click.Context(commands, info_name=PROGRAM, terminal_width=HELP_WIDTH, **CONTEXT_SETTINGS)
     parts = [_MADE_BY, "# Command line", _help(root)]
     for name in commands.list_commands(root):
         command = commands.commands[name]
-        ctx = click.Context(command, info_name=name, parent=root, terminal_width=HELP_WIDTH)
+        ctx = click.Context(command, info_name=name, parent=root, terminal_width=HELP_WIDTH, **CONTEXT_SETTINGS)
         parts += [f"## {PROGRAM} {name}", _help(ctx)]
     return "\n\n".join([*parts, _ENVIRONMENT])
 

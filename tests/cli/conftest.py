@@ -24,6 +24,7 @@ SUMMARY: dict[str, Any] = {
     "odd": 0,
     "rejected": 0,
     "taken_over": 0,
+    "truncated_questions": 0,
     "no_answer_threshold": 0.375,
     "reject_reasons": {},
     "windows": 220,

@@ -63,6 +63,12 @@ def test_summary_of_the_best_answers(summary) -> None:
     )
 
 
+def test_the_summary_tells_of_questions_that_were_cut(summary) -> None:
+    lines = summary_lines({**summary, "truncated_questions": 1})
+    assert "1 example with a question cut to the length of --max-question-length" in lines
+    assert not any("question cut" in line for line in summary_lines(summary))
+
+
 def test_summary_of_answers_taken_over(summary) -> None:
     assert "0 rejected; 7 taken over from earlier answers; 41" in summary_lines(summary | {"taken_over": 7})[0]
 

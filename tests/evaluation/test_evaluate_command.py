@@ -543,3 +543,19 @@ def test_a_column_to_slice_by_may_be_renamed(tmp_path, monkeypatch, capsys) -> N
     words = ["evaluate", "a.parquet", "--references", "r.jsonl", "--json", "--resamples", "100"]
     assert cli.run([*words, "--column", "topic=subject", "--slice-by", "topic"]) == 0, capsys.readouterr().err
     assert "topic" in json.loads(capsys.readouterr().out)["slices"]
+
+
+def test_the_made_up_id_of_an_unreadable_row_takes_no_place(files, capsys) -> None:
+    """Its row number is the id of another row; two readable rows of one id are an error as ever."""
+    unread = answer("q2", None, error="invalid JSON", score=None, no_answer_score=None, question=None)
+    write_answers(files / "more.parquet", *ROWS[:1], unread, *ROWS[1:])
+    expected = figures(capsys, "answers.parquet", "--references", "ref.jsonl")
+    assert cli.run(["evaluate", "more.parquet", "--references", "ref.jsonl", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == expected
+    assert "1 row could not be read" in captured.err
+    refused = answer("q2", None, error="question is null", score=None, no_answer_score=None, question="Which?")
+    write_answers(files / "twice.parquet", *ROWS, refused)
+    assert fails(capsys, 3, "twice.parquet", "--references", "ref.jsonl") == [
+        "Error: twice.parquet: the id 'q2' is there twice; ids must be unique to be evaluated"
+    ]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatool.extraction.best.best import best_per_question
+from qatool.extraction.best.best import best_per_question, samples_of
 from qatool.extraction.best.ranking import Ranking
 from qatool.schema import candidate_type
 from qatool.spans.calibration import Calibration
@@ -190,3 +190,23 @@ def test_memory_is_that_of_the_rows_kept() -> None:
     tables = best_per_question(parts, top_k=1).tables
     next(tables)
     assert pa.total_allocated_bytes() - before < 5_000_000
+
+
+@pytest.mark.parametrize("snippet", [None, 0, 4, 50])
+def test_samples_show_answers_in_their_snippets(snippet) -> None:
+    context = "It was Ada Lovelace, in 1843."
+    answers = [("Ada Lovelace", 7, 19), ("It", 0, 2), (None, None, None)]
+    columns = {
+        "id": ["a", "b", "c"],
+        "question": ["Who?", "What?", "Why?"],
+        "answer": [text for text, _, _ in answers],
+        "answer_start": [start for _, start, _ in answers],
+        "score": [0.5, 0.25, 0.0],
+    }
+    if snippet is not None:
+        columns["snippet"] = [
+            None if start is None else context[max(0, start - snippet) : end + snippet] for _, start, end in answers
+        ]
+    found = samples_of(pa.table(columns), 5, snippet=snippet)
+    assert [one.context[one.answer_start : one.answer_end] for one in found] == ["Ada Lovelace", "It"]
+    assert found[0].context == ("Ada Lovelace" if snippet is None else columns["snippet"][0])

@@ -18,10 +18,14 @@ from jobs_tools import flip_byte, rows, write_rows
 from qatool.commands.extract import run as run_extract
 from qatool.errors import OutputError, QatoolError
 from qatool.files.storage.atomic import temporary_name
+from qatool.jobs.runfolder.folder import RunFolder
+from qatool.observers import SilentObserver
 from qatool.options import ExtractOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from qatool.jobs.work import Unit
 
 
 def test_a_full_disk(runner, whole) -> None:
@@ -79,6 +83,32 @@ def test_a_failure_of_a_library_is_in_the_summary(tmp_path, monkeypatch, failure
     assert "bad" in (tmp_path / "out.parquet.qatool" / "rejects.jsonl").read_text()
     events = [json.loads(line) for line in (tmp_path / "out.parquet.qatool" / "log.jsonl").read_text().splitlines()]
     assert [type(failure).__name__ in event.get("traceback", "") for event in events].count(True) == 1
+
+
+def test_what_is_not_kept_is_not_counted_at_the_end(tmp_path, monkeypatch) -> None:
+    """The display ends with the examples of the parts that are there, as status tells them."""
+    write_rows(tmp_path / "in.jsonl", rows(6))
+
+    class Counting(SilentObserver):
+        examples = 0
+
+        def advanced(self, examples: int, windows: int) -> None:
+            self.examples += examples
+
+    def fail(_self: object, unit: Unit, part: object) -> None:
+        if unit.index == 1:
+            raise OutputError("the disk is full")
+        commit(_self, unit, part)
+
+    commit = RunFolder.commit
+    monkeypatch.setattr(RunFolder, "commit", fail)
+    options = ExtractOptions(
+        inputs=(str(tmp_path / "in.jsonl"),), output=str(tmp_path / "out.parquet"), backend="constant", shard_rows=2
+    )
+    observer = Counting()
+    with pytest.raises(OutputError):
+        run_extract(options, observer=observer)
+    assert observer.examples == 2
 
 
 @pytest.mark.slow

@@ -64,8 +64,9 @@ def test_a_folder_is_reused_too(runner) -> None:
 
 def test_reuse_of_other_work_computes_all_and_says_so_once(runner) -> None:
     runner.done("in.jsonl", output="old.parquet")
-    done = runner.done("in.jsonl", "--reuse", "old.parquet", "--max-answer-length", "9")
-    assert done.err.count("WARNING nothing is reused: the earlier answers were made by another model") == 1
+    done = runner.done("in.jsonl", "--reuse", "old.parquet", "--max-answer-length", "9", "--top-k", "2")
+    told = "the earlier answers were made otherwise (max_answer_length was 30 and is now 9; top_k was 1 and is now 2)"
+    assert done.err.count(f"WARNING nothing is reused: {told}") == 1
     assert runner.summary()["taken_over"] == 0
 
 
@@ -448,3 +449,21 @@ def test_the_summary_says_how_it_went(runner) -> None:
     metadata = json.loads(pq.read_schema(runner.output).metadata[b"qatool"])
     assert metadata["counts"]["examples"] == 200
     assert str(time.gmtime().tm_year) not in json.dumps(metadata["options"])
+
+
+def test_an_input_without_examples_is_told(runner) -> None:
+    (runner.folder / "in.jsonl").write_text("")
+    assert "WARNING the input holds no example, so the output has no rows" in runner.done("in.jsonl").err
+    write_rows(runner.folder / "in.jsonl", rows(1))
+    assert "holds no example" not in runner.done("in.jsonl").err
+
+
+def test_questions_of_the_input_that_are_not_asked_are_told(runner) -> None:
+    paragraph = {"context": "A text.", "qas": [{"id": "a", "question": "What?", "answers": []}]}
+    (runner.folder / "squad.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+    (runner.folder / "in.csv").write_text("id,question,context\n1,Who?,A text.\n")
+    (runner.folder / "only.csv").write_text("id,context\n1,A text.\n")
+    done = runner.done("squad.json", "in.csv", "only.csv", "--question", "Why?")
+    for name in ("squad.json", "in.csv"):
+        assert done.err.count(f"{name}: its own questions are not asked, only those of --question") == 1
+    assert "only.csv" not in done.err

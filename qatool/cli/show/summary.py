@@ -22,10 +22,10 @@ def show_summary(summary: Mapping[str, Any], samples: Sequence[Sample], *, strea
     """Show ``summary`` on ``stream`` as plain lines; on a terminal, with colours and with samples.
 
     :param summary: counts ``examples``, ``answered``, ``no_answer``, ``odd``, ``rejected``, ``taken_over``,
-        ``windows``, ``windows_read``, and with ``--best-per`` ``questions`` and ``questions_answered``;
-        ``reject_reasons`` (count by reason); ``seconds``, ``examples_per_second``, ``windows_per_second``;
-        ``no_answer_threshold`` (``None``: every question is answered); ``output``, ``rejects`` (path or ``None``);
-        ``model``, ``device``, ``backend``, ``precision``
+        ``truncated_questions``, ``windows``, ``windows_read``, and with ``--best-per`` ``questions`` and
+        ``questions_answered``; ``reject_reasons`` (count by reason); ``seconds``, ``examples_per_second``,
+        ``windows_per_second``; ``no_answer_threshold`` (``None``: every question is answered); ``output``,
+        ``rejects`` (path or ``None``); ``model``, ``device``, ``backend``, ``precision``
     """
     lines = [harmless(line) for line in summary_lines(summary)]
     if not is_terminal(stream):
@@ -66,6 +66,11 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"{counts}; {pace}"]
     if summary["odd"]:
         lines.append(f"{counted(summary['odd'], 'example')} with an empty question or context, so without an answer")
+    if summary["truncated_questions"]:
+        lines.append(
+            f"{counted(summary['truncated_questions'], 'example')} with a question cut to the length of "
+            "--max-question-length"
+        )
     threshold = summary["no_answer_threshold"]
     if threshold is not None and no_answer > answered:
         lines.append(

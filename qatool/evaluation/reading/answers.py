@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from qatool.files.sources.paths import resolve
 from qatool.files.sources.rows import quoted, where
 from qatool.files.sources.streams import reading
 from qatool.files.storage.locations import Location, location
+from qatool.logs import log_event
+from qatool.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -124,9 +128,8 @@ def load_answers(
             _read_lines(source, found)
         else:
             raise InputError(f"{source.path}: answers are .parquet, .jsonl, a folder of parts, or SQuAD's .json")
-    if unique:
-        _check_unique(path, found.texts["id"])
-    return found.answers()
+    answers = found.answers()
+    return _unique(path, answers) if unique else answers
 
 
 class _Rows:
@@ -347,6 +350,30 @@ def _read_mapping(path: Location) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f'{path}: is no JSON object; expected {{"id": ...}}, as the official SQuAD scripts take it')
     return values
+
+
+def _unique(path: str, answers: AnswerSet) -> AnswerSet:
+    """Return the answers without unreadable rows that have the id of another row.
+
+    Their own ids could not be read either: they have numbers of rows as ids, which other rows may have, too.
+
+    :raises InputError: of the other rows, two have one id
+    """
+    times = Counter(answers.ids)
+    if len(times) == len(answers):
+        return answers
+    made_up = [
+        is_rejected and question is None and times[name] > 1
+        for name, is_rejected, question in zip(answers.ids, answers.rejected.tolist(), answers.questions, strict=True)
+    ]
+    kept = answers.take(np.flatnonzero(~np.array(made_up)))
+    _check_unique(path, kept.ids)
+    log_event(
+        f"{path}: {counted(sum(made_up), 'row')} could not be read, and the number that stands for the id is also "
+        "the id of another row: left out",
+        level=logging.WARNING,
+    )
+    return kept
 
 
 def _check_unique(path: str, ids: list[str]) -> None:

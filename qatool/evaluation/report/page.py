@@ -159,7 +159,8 @@ def _card(card: Card) -> str:
         _decision(values),
     ]
     if card.references is not None:
-        texts = " · ".join(isolated(text, longest=200) for text in card.references[:_REFERENCES_SHOWN])
+        distinct = [*dict.fromkeys(card.references)]
+        texts = " · ".join(isolated(text, longest=200) for text in distinct[:_REFERENCES_SHOWN])
         parts.append(f"<p>Expected: {texts or 'no answer'}</p>")
     if card.context is not None:
         parts.append(marked(card.context))

@@ -22,7 +22,7 @@ from qatool.files.storage.writefailures import reporting
 from qatool.names import SUCCESS_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -228,6 +228,8 @@ class MadeBy(NamedTuple):
     answer_fingerprint: str
     best_per: str | None
     """``question`` where the output holds only the best answers to each question, scored over all documents."""
+    values: Mapping[str, Any]
+    """The values behind the fingerprint, by name."""
 
 
 def is_whole(path: Location) -> bool:
@@ -249,7 +251,8 @@ def made_by(path: Location) -> MadeBy:
         else:
             with open_parquet(path) as file:
                 about = json.loads((file.schema_arrow.metadata or {}).get(b"qatool", b"null"))
-        return MadeBy(str(about["answer_fingerprint"]), about.get("best_per"))
+        values = {**about["options"], "model": about["model"], "tokenizer": about["tokenizer"]}
+        return MadeBy(str(about["answer_fingerprint"]), about.get("best_per"), values)
     except FileNotFoundError:
         if path.is_dir():
             raise InputError(f"--reuse {path}: {_NOT_OURS}") from None

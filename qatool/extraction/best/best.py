@@ -133,21 +133,28 @@ def _best_rows(
         yield rows.take(last[some])
 
 
-def samples_of(table: pa.Table, most: int) -> list[Sample]:
-    """Return the first ``most`` answers of a table as samples to show; the answer replaces the context, which is no
-    longer available."""
-    answered = table.filter(table["answer"].is_valid()).select(["id", "question", "answer", "score"])
-    return [
-        Sample(
+def samples_of(table: pa.Table, most: int, *, snippet: int | None) -> list[Sample]:
+    """Return the first ``most`` answers of a table as samples to show, each in its snippet.
+
+    The contexts are no longer available: without snippets, the answers stand alone.
+
+    :param snippet: characters on either side of the answer in the column ``snippet``; ``None``: no such column
+    """
+    columns = ["id", "question", "answer", "answer_start", "score", *(["snippet"] if snippet is not None else [])]
+    answered = table.filter(table["answer"].is_valid()).select(columns)
+    found = []
+    for row in answered.slice(0, most).to_pylist():
+        start = min(snippet or 0, row["answer_start"])
+        sample = Sample(
             id=row["id"],
             question=row["question"] or "",
-            context=row["answer"],
-            answer_start=0,
-            answer_end=len(row["answer"]),
+            context=row["answer"] if snippet is None else row["snippet"],
+            answer_start=start,
+            answer_end=start + len(row["answer"]),
             score=row["score"],
         )
-        for row in answered.slice(0, most).to_pylist()
-    ]
+        found.append(sample)
+    return found
 
 
 def _slices(count: int) -> Iterator[slice]:

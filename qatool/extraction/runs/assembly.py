@@ -112,7 +112,7 @@ class Assembly:
 
     def _sampled(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
-            self.samples = self.samples or samples_of(table, N_SAMPLES)
+            self.samples = self.samples or samples_of(table, N_SAMPLES, snippet=self._options.snippet)
             yield table
 
     def _stoppable(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

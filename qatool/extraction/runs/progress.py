@@ -49,6 +49,11 @@ class RunProgress:
         self._shown += step
         self._observer.advanced(step, windows)
 
+    def stopped(self) -> None:
+        """Take the examples of the shard that is not done back from the display, as its part is not kept."""
+        self._observer.advanced(-self._shown, 0)
+        self._shown = 0
+
     def done(self, step: Step) -> None:
         """Show and log a shard that is done; shards that earlier starts have done come first, and are not shown."""
         if not step.resumed:

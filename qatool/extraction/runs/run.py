@@ -130,6 +130,8 @@ class ExtractionRun:
         if totals.counts["examples"]:
             for name in source.corpus.unseen_columns():
                 log_event(f"--keep {name}: no row has this column, so it is null throughout", level=logging.WARNING)
+        else:
+            log_event("the input holds no example, so the output has no rows", level=logging.WARNING)
         self._observer.message("writing the output")
         with self._telling_of_a_stop(lambda code: tell(devices, code)):
             if not self._streams and not (early is not None and assembly.take(early)):
@@ -229,6 +231,7 @@ class ExtractionRun:
             with naming_failures():
                 engine.run(job, store, monitor, in_order=self._streams)
         except QatoolError:
+            progress.stopped()
             with suppress(QatoolError):
                 self._write_rejects(totals)
             raise

@@ -21,6 +21,7 @@ from qatool.files.examples.fields import (
     text_problem,
 )
 from qatool.files.formats.counting import total_rows
+from qatool.files.formats.nested import NestedReader
 from qatool.files.formats.readers import documents_of, open_reader
 from qatool.files.sources.rows import bad_row, quoted, where
 from qatool.logs import log_event
@@ -182,6 +183,8 @@ class AskedDocuments:
             if "id" in columns.renames and not self._questions_may_have(columns.of("id")):
                 missing.append("id")
             require(source, reader, columns, missing)
+            if isinstance(reader, NestedReader) or "question" in (reader.columns() or ()):
+                log_event(f"{source.path}: its own questions are not asked, only those of --question or --questions")
 
     def _questions_may_have(self, column: str) -> bool:
         if self._question_reader is None:

@@ -64,12 +64,7 @@ class Plan:
 
         :raises ResumeRefusedError: something that decides the output differs; the message names all that does
         """
-        changed = [
-            f"{name} was {self.identity.get(name)!r} and is now {identity.get(name)!r}"
-            for name in sorted({*self.identity, *identity})
-            if self.identity.get(name) != identity.get(name)
-        ]
-        if changed:
+        if changed := differences(self.identity, identity):
             raise ResumeRefusedError(
                 f"{folder}: holds unfinished work of another kind ({'; '.join(changed)}); "
                 "start the earlier command again, or start over with --restart"
@@ -82,3 +77,12 @@ class Plan:
             for name, old in sorted(self.limits.items())
             if limits.get(name) != old
         ]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return in words which values differ."""
+    return [
+        f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
