@@ -75,7 +75,7 @@ def test_a_dry_run_tells_of_it_beforehand(tmp_path, call, capfd) -> None:
     assert "--keep tga: no row has this column\n" in capfd.readouterr().out
 
 
-def test_nothing_is_told_of_an_input_without_rows(tmp_path, call, capfd) -> None:
+def test_no_column_is_missed_in_an_input_without_rows(tmp_path, call, capfd) -> None:
     write(tmp_path / "in.jsonl", [])
     run(*call, "in.jsonl", "-o", "x.jsonl", "--keep", "tga")
-    assert warnings(capfd.readouterr().err) == []
+    assert warnings(capfd.readouterr().err) == ["the input holds no example, so the output has no rows"]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from qatool.files.output.targets import Target
     from qatool.files.storage.locations import Location
-    from qatool.jobs.runfolder.folder import RunFolder
     from qatool.jobs.runfolder.markers import Marker
     from qatool.jobs.work import Part, Unit
 
@@ -49,21 +48,19 @@ def recover(target: Target) -> None:
 
 
 class StreamingStore:
-    """Writes each part to standard output at once; the run folder gets only markers, for rejects and the summary."""
+    """Writes each part to standard output at once; nothing of it is kept."""
 
-    def __init__(self, folder: RunFolder, target: Target) -> None:
-        self._folder = folder
+    def __init__(self, target: Target) -> None:
         self._target = target
 
     def finished(self, _unit: Unit, /) -> Marker | None:
         """Return ``None``: an earlier start never leaves finished units here."""
         return None
 
-    def commit(self, unit: Unit, part: Part) -> None:
+    def commit(self, _unit: Unit, part: Part, /) -> None:
         """Write the rows of a part.
 
         :raises OutputError: standard output was closed by its reader
         """
         with open_writer(self._target, part.table.schema, dict) as writer:
             writer.write(part.table)
-        self._folder.mark(unit, part, part_hash="")

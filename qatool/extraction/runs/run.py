@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +22,13 @@ from qatool.extraction.runs.earlyoutput import EarlyOutput
 from qatool.extraction.runs.inputs import open_input
 from qatool.extraction.runs.output import StreamingStore
 from qatool.extraction.runs.progress import RunProgress
+from qatool.extraction.runs.rejects import RejectList
 from qatool.extraction.runs.resuming import continue_only_same, plan_of, values_of
 from qatool.extraction.runs.reuse import reusable_files
-from qatool.extraction.runs.summary import SpeedLog, reasons, summary
+from qatool.extraction.runs.summary import RunRecord
 from qatool.files.output.targets import beside
-from qatool.files.sources.rows import bad_row, too_many_bad
 from qatool.files.sources.stdin import STDIN
-from qatool.files.storage.atomic import move, replacing, write_json
+from qatool.files.storage.atomic import write_json
 from qatool.files.storage.locations import location
 from qatool.files.storage.objects import ObjectPath
 from qatool.files.storage.writefailures import reporting
@@ -37,7 +36,7 @@ from qatool.jobs.engines.monitor import RunMonitor, Totals
 from qatool.jobs.runfolder.plan import Plan
 from qatool.logs import log_event
 from qatool.models.named import model_name
-from qatool.names import REJECTS_SUFFIX, SUMMARY_SUFFIX
+from qatool.names import SUMMARY_SUFFIX
 from qatool.redaction import redacted
 
 if TYPE_CHECKING:
@@ -80,8 +79,7 @@ class ExtractionRun:
         self._observer = observer
         self._stop = stop
         self._streams = target.kind == "stdout" and options.best_per is None
-        self._done: list[int] = []
-        """Indices of the shards whose parts are done; until the end, these need not be the first shards."""
+        self._rejects = RejectList(options, target, folder)
 
     def run(self) -> ExtractResult:
         """Run the extraction: read, answer, assemble, sum up."""
@@ -118,14 +116,21 @@ class ExtractionRun:
                 totals.stages["rank"] = source.ranking.seconds
                 load_seconds -= source.ranking.seconds
             log_event("started", routine=True, examples=total, pid=os.getpid(), load_seconds=round(load_seconds, 3))
-            speed = SpeedLog()
+            record = RunRecord(
+                resolved=resolved,
+                model=model_name(self._options.model),
+                output=redacted(self._options.output),
+                totals=totals,
+                reject_reasons=self._rejects.reasons,
+                load_seconds=load_seconds,
+            )
             assembly = Assembly(self._options, self._target, self._folder, self._stop, resolved.identity, totals)
-            tell = partial(self._told, resolved, totals, speed, assembly, load_seconds)
+            tell = partial(self._summary, record, assembly)
             early = self._early_output(resolved, assembly)
             if early is not None:
                 outputs.enter_context(early)
             with self._telling_of_a_stop(lambda code: tell(engine.devices, code)):
-                self._answer(engine, job, speed, totals, early, total=total)
+                self._answer(engine, job, record, early, total=total)
             devices = engine.devices
         if totals.counts["examples"]:
             for name in source.corpus.unseen_columns():
@@ -136,9 +141,9 @@ class ExtractionRun:
         with self._telling_of_a_stop(lambda code: tell(devices, code)):
             if not self._streams and not (early is not None and assembly.take(early)):
                 assembly.write(columns.empty_schema(), source.ranking)
-        told = tell(devices, RowsRejected.exit_code if totals.counts["rejected"] else EXIT_DONE)
-        self._sum_up(told)
-        return ExtractResult(summary=told, samples=assembly.samples or job.samples)
+        summary = tell(devices, RowsRejected.exit_code if totals.counts["rejected"] else EXIT_DONE)
+        self._sum_up(summary)
+        return ExtractResult(summary=summary, samples=assembly.samples or job.samples)
 
     def _columns(self, source: ExtractionInput) -> AnswerColumns:
         options = self._options
@@ -204,28 +209,22 @@ class ExtractionRun:
         return EarlyOutput(self._folder.table, assembly.writer, folder=target.path.parent)
 
     def _answer(
-        self,
-        engine: Engine,
-        job: ExtractionJob,
-        speed: SpeedLog,
-        totals: Totals,
-        early: EarlyOutput | None,
-        *,
-        total: int | None,
+        self, engine: Engine, job: ExtractionJob, record: RunRecord, early: EarlyOutput | None, *, total: int | None
     ) -> None:
         """Answer all shards, and write each part to the run folder or to standard output."""
+        totals = record.totals
         progress = RunProgress(job, totals, total=total, observer=self._observer)
 
         def done(step: Step) -> None:
-            self._done.append(step.index)
+            self._rejects.add(step)
             if early is not None:
                 early.committed(step.index)
             progress.done(step)
             if not step.resumed:
-                speed.add(totals)
-            self._check_rejects(step, totals)
+                record.speed.add(totals)
+            self._rejects.check(step)
 
-        store = StreamingStore(self._folder, self._target) if self._streams else self._folder
+        store = StreamingStore(self._target) if self._streams else self._folder
         try:
             monitor = RunMonitor(stop=self._stop, tick=progress.tick, done=done, totals=totals)
             with naming_failures():
@@ -233,71 +232,28 @@ class ExtractionRun:
         except QatoolError:
             progress.stopped()
             with suppress(QatoolError):
-                self._write_rejects(totals)
+                self._rejects.write()
             raise
         progress.begin()
-        self._write_rejects(totals)
+        self._rejects.write()
 
-    def _check_rejects(self, step: Step, totals: Totals) -> None:
-        """Make sure that no rejected row, or no more of them than allowed, means the end of the run.
-
-        :raises InputError: with ``--on-error fail``, for a row that an earlier start had rejected, and with
-            ``--max-errors``, once more rows are rejected
-        """
-        options = self._options
-        if options.on_error == "fail" and step.rejects:
-            first = step.rejects[0]
-            raise bad_row(f"{first['where']}: {first['reason']}")
-        limit, rejected = options.max_errors, totals.counts["rejected"]
-        if limit is not None and rejected > limit:
-            raise too_many_bad(
-                rejected, limit, see="" if self._target.kind == "stdout" else str(self._folder.rejects)
-            )
-
-    def _write_rejects(self, totals: Totals) -> None:
-        """Write the list of rejected rows to the run folder; in the end it is moved beside the output."""
-        if not totals.counts["rejected"] or not self._folder.lock.is_ours():
-            return
-        with replacing(self._folder.rejects, confirm=self._folder.lock.check) as stream:
-            for marker in self._folder.markers(sorted(self._done)):
-                for reject in marker.rejects:
-                    line = json.dumps(reject, ensure_ascii=False) + "\n"
-                    stream.write(line.encode("utf-8", "backslashreplace"))
-
-    def _told(
-        self,
-        resolved: Resolved,
-        totals: Totals,
-        speed: SpeedLog,
-        assembly: Assembly,
-        load_seconds: float,
-        devices: str,
-        exit_code: int,
-    ) -> dict[str, Any]:
+    def _summary(self, record: RunRecord, assembly: Assembly, devices: str, exit_code: int) -> dict[str, Any]:
         """Return the summary, still without the path of the list of rejected rows."""
-        rejected = totals.counts["rejected"]
-        return summary(
-            resolved=resolved,
-            model=model_name(self._options.model),
-            totals=totals,
-            speed=speed,
-            reject_reasons=reasons(self._folder.markers(sorted(self._done))) if rejected else Counter[str](),
-            output=redacted(self._options.output),
-            load_seconds=load_seconds,
+        return record.summary(
             devices=devices,
-            rows_written=totals.counts["examples"] if self._streams else assembly.rows,
+            rows_written=record.totals.counts["examples"] if self._streams else assembly.rows,
             of_questions=assembly.of_questions,
             exit_code=exit_code,
         )
 
-    def _sum_up(self, told: dict[str, Any]) -> None:
+    def _sum_up(self, summary: dict[str, Any]) -> None:
         """Write the summary and the list of rejected rows beside the output, and remove the run folder."""
         target = self._target
         if target.kind != "stdout":
-            told["rejects"] = self._leave_rejects(are_any=told["rejected"] > 0)
-            write_json(beside(target.path, SUMMARY_SUFFIX), told)
-        self._give_summary(told)
-        log_event("finished", routine=True, examples=told["examples"], exit_code=told["exit_code"])
+            summary["rejects"] = self._rejects.leave_beside()
+            write_json(beside(target.path, SUMMARY_SUFFIX), summary)
+        self._give_summary(summary)
+        log_event("finished", routine=True, examples=summary["examples"], exit_code=summary["exit_code"])
         if self._options.keep_run:
             self._folder.forget_previous()
         else:
@@ -317,27 +273,14 @@ class ExtractionRun:
                 self._give_summary({**tell(error.exit_code), "stopped": str(error)})
             raise
 
-    def _give_summary(self, told: Mapping[str, Any]) -> None:
+    def _give_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary where ``--summary`` says."""
         if self._options.summary == "-":
             with reporting("standard output"):
-                sys.stdout.write(json.dumps(told, indent=2) + "\n")
+                sys.stdout.write(json.dumps(summary, indent=2) + "\n")
                 sys.stdout.flush()
         elif self._options.summary is not None:
-            write_json(location(self._options.summary), told)
-
-    def _leave_rejects(self, *, are_any: bool) -> str | None:
-        """Move the list of rejected rows beside the output, and return its path.
-
-        Without rejected rows, remove the list of an earlier run, and return ``None``.
-        """
-        listed = beside(self._target.path, REJECTS_SUFFIX)
-        with reporting(listed):
-            if not are_any:
-                listed.unlink(missing_ok=True)
-                return None
-            move(self._folder.rejects, listed)
-            return str(listed)
+            write_json(location(self._options.summary), summary)
 
 
 def _what_differs(planned: Mapping[str, Any], now: Mapping[str, Any]) -> str:

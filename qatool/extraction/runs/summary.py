@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qatool import __version__
-from qatool.files.sources.rows import reason_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections import Counter
+    from collections.abc import Mapping
 
     from qatool.extraction.answering.resolved import AnswerIdentity, Resolved
     from qatool.jobs.engines.monitor import Totals
-    from qatool.jobs.runfolder.markers import Marker
 
 IN_METADATA = ("examples", "answered", "no_answer", "odd", "rejected", "windows")
 """Counts that depend only on the input and the options, not on how the run went."""
@@ -76,60 +75,57 @@ def metadata(
     return {b"qatool": json.dumps(about, sort_keys=True).encode()}
 
 
-def summary(
-    *,
-    resolved: Resolved,
-    model: str,
-    totals: Totals,
-    speed: SpeedLog,
-    reject_reasons: Counter[str],
-    output: str,
-    load_seconds: float,
-    devices: str,
-    rows_written: int,
-    of_questions: Mapping[str, int],
-    exit_code: int,
-) -> dict[str, Any]:
-    """Return the summary of a run; the caller adds the path of the list of rejected rows.
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What is known of a run; it is complete when the output is."""
 
-    :param load_seconds: seconds spent before the first example was read
-    :param devices: the devices that answered, in words
-    :param of_questions: ``questions`` and ``questions_answered`` where only the best answers to each question are
-        kept, else empty
-    """
-    counts, identity, numerics = totals.counts, resolved.identity, resolved.numerics
-    new = counts["examples"] - totals.resumed["examples"]
-    read = counts["windows_read"] - totals.resumed["windows_read"]
-    seconds = speed.seconds
-    answerable = counts["examples"] - counts["rejected"]
-    return {
-        "version": __version__,
-        "exit_code": exit_code,
-        "output": output,
-        "rows_written": rows_written,
-        **of_questions,
-        **{name: counts[name] for name in (*IN_METADATA, *_IN_SUMMARY)},
-        "answered_share": round(counts["answered"] / answerable, 4) if answerable else None,
-        "reject_reasons": dict(reject_reasons.most_common()),
-        "rejects": None,
-        "shards": totals.units,
-        "resumed_shards": totals.resumed_units,
-        "seconds": round(seconds, 3),
-        "load_seconds": round(load_seconds, 3),
-        "examples_per_second": round(new / seconds, 2) if seconds else None,
-        "windows_per_second": round(read / seconds, 2) if seconds else None,
-        "stages_seconds": {name: round(spent, 3) for name, spent in sorted(totals.stages.items())},
-        "speed": speed.entries(),
-        "model": model,
-        "backend": numerics.backend,
-        "device": devices,
-        "precision": numerics.precision,
-        "no_answer_threshold": None if identity.always_answer else identity.no_answer_threshold,
-        "limits": numerics.as_json(),
-        "answer_fingerprint": identity.fingerprint,
-    }
+    resolved: Resolved
+    model: str
+    """The name of the model."""
+    output: str
+    totals: Totals
+    reject_reasons: Counter[str]
+    load_seconds: float
+    """Seconds spent before the first example was read."""
+    speed: SpeedLog = field(default_factory=SpeedLog)
 
+    def summary(
+        self, *, devices: str, rows_written: int, of_questions: Mapping[str, int], exit_code: int
+    ) -> dict[str, Any]:
+        """Return the summary; the caller adds the path of the list of rejected rows.
 
-def reasons(markers: Iterable[Marker]) -> Counter[str]:
-    """Count the reasons for which rows were rejected; reasons that differ only in quoted data count as one."""
-    return Counter(reason_kind(reject["reason"]) for marker in markers for reject in marker.rejects)
+        :param devices: the devices that answered, in words
+        :param of_questions: ``questions`` and ``questions_answered`` where only the best answers to each question are
+            kept, else empty
+        """
+        totals, identity, numerics = self.totals, self.resolved.identity, self.resolved.numerics
+        counts, seconds = totals.counts, self.speed.seconds
+        new = counts["examples"] - totals.resumed["examples"]
+        read = counts["windows_read"] - totals.resumed["windows_read"]
+        answerable = counts["examples"] - counts["rejected"]
+        return {
+            "version": __version__,
+            "exit_code": exit_code,
+            "output": self.output,
+            "rows_written": rows_written,
+            **of_questions,
+            **{name: counts[name] for name in (*IN_METADATA, *_IN_SUMMARY)},
+            "answered_share": round(counts["answered"] / answerable, 4) if answerable else None,
+            "reject_reasons": dict(self.reject_reasons.most_common()),
+            "rejects": None,
+            "shards": totals.units,
+            "resumed_shards": totals.resumed_units,
+            "seconds": round(seconds, 3),
+            "load_seconds": round(self.load_seconds, 3),
+            "examples_per_second": round(new / seconds, 2) if seconds else None,
+            "windows_per_second": round(read / seconds, 2) if seconds else None,
+            "stages_seconds": {name: round(spent, 3) for name, spent in sorted(totals.stages.items())},
+            "speed": self.speed.entries(),
+            "model": self.model,
+            "backend": numerics.backend,
+            "device": devices,
+            "precision": numerics.precision,
+            "no_answer_threshold": None if identity.always_answer else identity.no_answer_threshold,
+            "limits": numerics.as_json(),
+            "answer_fingerprint": identity.fingerprint,
+        }

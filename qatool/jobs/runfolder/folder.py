@@ -238,9 +238,9 @@ class RunFolder:
         path = self.part(unit.index)
         write_bytes(path, data, confirm=self.lock.check, sync_name=False)
         version = read_back(path, rows=part.table.num_rows, size=len(data))
-        self.mark(unit, part, part_hash=blake2b(data), part_version=version)
+        self._mark(unit, part, part_hash=blake2b(data), part_version=version)
 
-    def mark(self, unit: Unit, part: Part, *, part_hash: str, part_version: str = "") -> None:
+    def _mark(self, unit: Unit, part: Part, *, part_hash: str, part_version: str = "") -> None:
         """Write the marker of a part that is complete.
 
         :param part_hash: see :attr:`Marker.part_hash`

@@ -23,7 +23,7 @@ class Marker:
     content_hash: str
     """Hash of the input of the unit."""
     part_hash: str
-    """BLAKE2b hash (hex) of the bytes of the part; empty where the part went to standard output."""
+    """BLAKE2b hash (hex) of the bytes of the part."""
     counts: Mapping[str, int]
     rejects: Sequence[Mapping[str, Any]]
     part_version: str = ""
