@@ -30,6 +30,7 @@ from qatool.jobs.runfolder.leftovers import restore
 from qatool.models.companions import load_config, save_tokenizer
 from qatool.models.identity import is_exported
 from qatool.models.loading import load_backend
+from qatool.models.named import model_label
 from qatool.models.settings import SETTINGS_FILE, ModelSettings, files_of, settings_path
 from qatool.observers import SilentObserver
 from qatool.options import ExtractOptions
@@ -233,8 +234,9 @@ def _save_account(options: ExportOptions, folder: Path, setup: Setup, precision:
         "qatool": qatool.__version__,
         "exported": {"precision": precision, "made_from": setup.resolved.identity.model, "comparison": told},
     }
-    name = Path(options.model).name if Path(options.model).is_dir() else options.model
-    card = _CARD.format(base=name, version=qatool.__version__, precision=precision, c=comparison)
+    card = _CARD.format(
+        base=model_label(options.model), version=qatool.__version__, precision=precision, c=comparison
+    )
     write_bytes(folder / "README.md", card.encode())
     write_json(folder / SETTINGS_FILE, values | {"files": files_of(folder)})
 

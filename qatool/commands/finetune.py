@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qatool.commands.labelled import validation_questions
-from qatool.commands.startingmodel import StartingModel, model_label
+from qatool.commands.startingmodel import StartingModel
 from qatool.commands.trainingfeatures import features_of
 from qatool.errors import EnvironmentUnfitError, QualityGateError, UsageError
 from qatool.features.layout import is_features
@@ -32,6 +32,7 @@ from qatool.jobs.runfolder.plan import PLAN_NAME, Plan
 from qatool.jobs.stopping import Stop
 from qatool.logs import log_event
 from qatool.models.identity import model_fingerprint
+from qatool.models.named import model_label
 from qatool.observers import SilentObserver
 from qatool.options.negatives import NEGATIVES
 

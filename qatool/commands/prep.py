@@ -27,7 +27,7 @@ from qatool.files.output.own import without_own
 from qatool.files.output.partfolder import publish
 from qatool.files.output.targets import Target, check_target, run_folder
 from qatool.files.sources.paths import resolve
-from qatool.files.sources.rows import bad_row, too_many_bad
+from qatool.files.sources.rows import too_many_bad
 from qatool.files.storage.atomic import write_bytes, write_json
 from qatool.files.storage.locations import on_disk
 from qatool.files.storage.writefailures import reporting
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from qatool.jobs.runfolder.lock import Lock
     from qatool.observers import Observer
     from qatool.options import PrepOptions
-    from qatool.schema import Example
 
 _STAGING_NAME = "features"
 _WORKER_MODULES = ("qatool.features.writer", "qatool.features.maker", "qatool.windows.tokenizer", "tokenizers")
@@ -213,7 +212,8 @@ class _Preparation:
         """Write all parts, and return the counts of each."""
         kept: list[Mapping[str, int]] = []
         seen = {name: Duplicates(self._made(name)) for name in ("duplicate_examples", "duplicate_ids")}
-        shards = cut_shards(with_negatives(self._checked(corpus), self._options.negatives))
+        examples = corpus.examples(refuse_bad=self._options.on_error == "fail")
+        shards = cut_shards(with_negatives(examples, self._options.negatives))
         task = PartWriter(maker=maker, folder=self._staging)
         for report in self._in_order(task, shards):
             audit.add(report)
@@ -241,12 +241,6 @@ class _Preparation:
         with reporting(folder):
             folder.mkdir()
         return folder
-
-    def _checked(self, corpus: Corpus) -> Iterator[Example]:
-        for example in corpus.examples():
-            if example.error is not None and self._options.on_error == "fail":
-                raise bad_row(f"{example.where}: {example.error}")
-            yield example
 
     def _take_rejects(self, report: Report, audit: Audit) -> None:
         """Append rejected examples to the list of rejects.

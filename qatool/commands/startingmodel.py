@@ -122,8 +122,3 @@ def _naming(flag: str) -> Iterator[None]:
         yield
     except EnvironmentUnfitError as error:
         raise EnvironmentUnfitError(f"{flag} {error}") from None
-
-
-def model_label(model: str) -> str:
-    """Return the name of a model for model cards: the name of its folder, or its hub id."""
-    return Path(model).name if Path(model).is_dir() else model

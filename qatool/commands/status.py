@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from qatool.errors import InputError, UsageError
+from qatool.extraction.runs.state import RunState, read_state
 from qatool.files.output.targets import beside, parse_target, run_folder
 from qatool.files.storage.locations import check_readable, is_there
-from qatool.jobs.runfolder.state import RunState, read_state
 from qatool.names import SUMMARY_SUFFIX
 
 if TYPE_CHECKING:

@@ -26,3 +26,8 @@ def model_name(given: str | None) -> str:
         why = "is no folder" if Path(name).exists() else "no such folder"
         raise EnvironmentUnfitError(f"{name}: {why}; name one with config.json, model.safetensors and tokenizer.json")
     return name
+
+
+def model_label(model: str) -> str:
+    """Return the name of a model for model cards: the name of its folder, or its hub id."""
+    return Path(model).name if Path(model).is_dir() else model

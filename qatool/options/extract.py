@@ -16,6 +16,7 @@ from qatool.options.flags import (
     below,
     clash_problems,
     device_problems,
+    duration_problems,
     option,
     required,
     seconds_of,
@@ -290,8 +291,7 @@ class ExtractOptions(WindowOptions):
         )
         problems += clash_problems({"--reuse": self.reuse}, {"--log-file": self.log_file})
         problems += self._combination_problems()
-        if self.max_duration is not None and seconds_of(self.max_duration) is None:
-            problems.append(f"--max-duration {self.max_duration}: not a time; write 30s, 50m, 8h or 1h30m")
+        problems += duration_problems("max-duration", self.max_duration)
         if self.output == "-":
             problems += [
                 f"--{name.replace('_', '-')}: standard output (-o -) cannot be resumed; name a file with -o"

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, clash_problems, option, required, seconds_of, settle
+from qatool.options.flags import (
+    Flag,
+    argument,
+    below,
+    clash_problems,
+    duration_problems,
+    option,
+    required,
+    seconds_of,
+    settle,
+)
 from qatool.options.negatives import NegativeOptions
 from qatool.options.shared import TRUST_REMOTE_CODE
 
@@ -190,8 +200,7 @@ class FinetuneOptions(NegativeOptions):
             problems.append("-o -: a model is a folder and cannot go to standard output; name a folder")
         if "-" in self.inputs:
             problems.append("TRAIN -: training cannot read standard input; name a file")
-        if self.max_duration is not None and self.max_seconds is None:
-            problems.append(f"--max-duration {self.max_duration}: no time span; write 90, 30s, 50m, 8h or 1h30m")
+        problems += duration_problems("max-duration", self.max_duration)
         if self.validation is None:
             problems += [
                 f"--{name.replace('_', '-')}: needs questions to evaluate; add --validation DEV"

@@ -157,6 +157,13 @@ def seconds_of(text: str) -> float | None:
     return min(3600 * hours + 60 * minutes + seconds, _LONGEST_SECONDS)
 
 
+def duration_problems(name: str, text: str | None) -> list[str]:
+    """Return a problem if the value of an option is no time."""
+    if text is None or seconds_of(text) is not None:
+        return []
+    return [f"--{name} {text}: not a time; write 90, 30s, 50m, 8h or 1h30m"]
+
+
 def below(options: object, least: int, *names: str) -> list[str]:
     """Return a problem for each named option that is set below ``least``."""
     return [

@@ -395,7 +395,7 @@ def test_the_state_of_a_run_that_ends_while_it_is_read(runner, whole, monkeypatc
         held.close()
         return []
 
-    monkeypatch.setattr("qatool.jobs.runfolder.state.last_events", end)
+    monkeypatch.setattr("qatool.extraction.runs.state.last_events", end)
     with held:
         held.enter_context(Lock(runner.run_folder / "lock", command="extract"))
         assert status(StatusOptions(output=str(runner.output))).state == "running"

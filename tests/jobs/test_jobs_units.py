@@ -39,7 +39,7 @@ from qatool.jobs.runfolder.folder import RunFolder
 from qatool.jobs.runfolder.lock import Lock, is_held
 from qatool.jobs.runfolder.plan import Plan
 from qatool.jobs.runfolder.seal import sealed, unsealed
-from qatool.jobs.runfolder.state import read_state
+from qatool.extraction.runs.state import read_state
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
 
@@ -311,7 +311,7 @@ def test_a_folder_that_may_not_be_listed_is_told_of(monkeypatch, tmp_path) -> No
     def refusing(*_: object) -> None:
         raise PermissionError(errno.EACCES, "403 Forbidden")
 
-    monkeypatch.setattr("qatool.jobs.runfolder.state.matching", refusing)
+    monkeypatch.setattr("qatool.extraction.runs.state.matching", refusing)
     with pytest.raises(InputError, match=r"x\.qatool: "):
         read_state(tmp_path / "x.qatool")
 

@@ -589,7 +589,7 @@ def test_all_problems_at_once() -> None:
         "--train-weight 'nonsense': not of the form FILE=W",
         "-o -: a model is a folder",
         "TRAIN -: training cannot read standard input",
-        "--max-duration soon: no time span",
+        "--max-duration soon: not a time",
         "--patience: needs questions to evaluate",
     ):
         assert any(problem.startswith(start) for problem in problems), start

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qatool.files.examples.corpus import Corpus
     from qatool.files.storage.locations import Location
     from qatool.jobs.work import Part
-    from qatool.schema import Example
 
 N_SAMPLES = 3
 
@@ -72,7 +71,8 @@ class ExtractionJob:
 
         :raises InputError: the corpus cannot be read, or holds a bad row and bad rows are not skipped
         """
-        return cut_shards(self._checked(), self._limits, columns_signature=self._columns.signature)
+        examples = self._corpus.examples(refuse_bad=not self._skip_errors)
+        return cut_shards(examples, self._limits, columns_signature=self._columns.signature)
 
     def task_for(self, unit: Shard) -> Task:
         """Return the task of answering a shard, with the earlier answers to its examples.
@@ -114,12 +114,6 @@ class ExtractionJob:
                 "and --on-error skip sets its rows aside"
             )
         return self._columns.refused(unit, f"not answered: {reason}")
-
-    def _checked(self) -> Iterator[Example]:
-        for example in self._corpus.examples():
-            if example.error is not None and not self._skip_errors:
-                raise bad_row(f"{example.where}: {example.error}")
-            yield example
 
     def _collect(self, shard: Shard, part: Part) -> None:
         """Keep answers from across the shard to show at the end."""

@@ -21,7 +21,7 @@ from qatool.files.examples.fields import (
 from qatool.files.formats.counting import total_rows
 from qatool.files.formats.parquet import learn_footers
 from qatool.files.formats.readers import open_reader
-from qatool.files.sources.rows import shown_name
+from qatool.files.sources.rows import bad_row, shown_name
 from qatool.schema import Example
 
 if TYPE_CHECKING:
@@ -63,12 +63,16 @@ class Corpus:
         """Return a corpus with the same columns and limit over another selection of documents and questions."""
         return Corpus(documents, self._columns, limit=self._limit)
 
-    def examples(self) -> Iterator[Example]:
+    def examples(self, *, refuse_bad: bool = False) -> Iterator[Example]:
         """Yield the examples from the start, up to the limit; those of bad rows have ``error`` set.
 
-        :raises InputError: a file cannot be read or is truncated
+        :param refuse_bad: whether a bad row is an error
+        :raises InputError: a file cannot be read or is truncated, or there is a bad row and ``refuse_bad`` is set
         """
-        return islice(self._content.examples(), self._limit)
+        for example in islice(self._content.examples(), self._limit):
+            if refuse_bad and example.error is not None:
+                raise bad_row(f"{example.where}: {example.error}")
+            yield example
 
     def total(self) -> int | None:
         """Return the number of examples, ``None`` if it cannot be known without reading them."""
