@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, required, settle
+from qatool.options.checks import least_problems
+from qatool.options.flags import Flag, argument, option, required, settle
 from qatool.options.shared import (
     ALLOW_PICKLE,
     BATCH_TOKENS,
@@ -60,7 +61,7 @@ class CalibrateOptions(WindowOptions):
         settle(self)
         problems = [
             *self._range_problems(),
-            *below(self, 1, "batch_tokens", "max_answer_length"),
+            *least_problems(self, 1, "batch_tokens", "max_answer_length"),
             *self._row_problems((self.on,)),
             *precision_problems(self.backend, self.precision),
             *self._combination_problems(),

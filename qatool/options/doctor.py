@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, device_problems, option, settle
+from qatool.options.checks import device_problems
+from qatool.options.flags import Flag, option, settle
 from qatool.options.shared import DEVICE, JSON, MODEL, ScreenOptions
 
 

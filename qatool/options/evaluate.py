@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, option, rename_problems, required, settle
+from qatool.options.checks import rename_problems
+from qatool.options.flags import Flag, argument, option, required, settle
 from qatool.options.shared import JSON, resample_problems
 
 Rules = Literal["squad2.0", "squad1.1"]

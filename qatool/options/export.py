@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, clash_problems, option, required, settle
+from qatool.options.checks import clash_problems, least_problems
+from qatool.options.flags import Flag, argument, option, required, settle
 from qatool.options.shared import ALLOW_PICKLE, JSON, TRUST_REMOTE_CODE, RowOptions
 
 
@@ -38,7 +39,11 @@ class ExportOptions(RowOptions):
 
     def __post_init__(self) -> None:
         settle(self)
-        problems = [*below(self, 1, "limit"), *below(self, 0, "max_errors", "max_f1_drop"), *self._screen_problems()]
+        problems = [
+            *least_problems(self, 1, "limit"),
+            *least_problems(self, 0, "max_errors", "max_f1_drop"),
+            *self._screen_problems(),
+        ]
         problems += clash_problems({"MODEL": self.model}, {"-o": self.output})
         if self.calibration_data is not None:
             problems += self._row_problems((self.calibration_data,))

@@ -10,19 +10,15 @@ from typing import Literal, NamedTuple
 
 from qatool.errors import UsageError
 from qatool.names import REJECTS_SUFFIX, RUN_FOLDER_SUFFIX, SUMMARY_SUFFIX
-from qatool.options.flags import (
-    Flag,
-    argument,
-    below,
+from qatool.options.checks import (
     clash_problems,
     device_problems,
     duration_problems,
-    option,
-    required,
+    least_problems,
     seconds_of,
-    settle,
     text_problems,
 )
+from qatool.options.flags import Flag, argument, option, required, settle
 from qatool.options.shared import (
     ALLOW_PICKLE,
     BATCH_TOKENS,
@@ -239,14 +235,32 @@ class ExtractOptions(WindowOptions):
         settle(self)
         problems = [
             *self._range_problems(),
-            *below(self, 1, "batch_tokens", "workers", "max_answer_length", "top_k", "shard_rows", "max_documents"),
-            *below(self, 0, "snippet"),
+            *least_problems(
+                self, 1, "batch_tokens", "workers", "max_answer_length", "top_k", "shard_rows", "max_documents"
+            ),
+            *least_problems(self, 0, "snippet"),
             *self._row_problems(self.inputs),
             *precision_problems(self.backend, self.precision),
+            *self._question_problems(),
+            *self._answer_problems(),
+            *device_problems(self.device),
+            *self._engine_problems(),
+            *text_problems({"--question": self.question, "--keep": self.keep}),
+            *self._path_problems(),
+            *self._combination_problems(),
+            *duration_problems("max-duration", self.max_duration),
+            *self._stdout_problems(),
         ]
-        problems += [f"--question {text!r}: is blank; give a question" for text in self.question if not text.strip()]
+        if problems:
+            raise UsageError(*problems)
+
+    def _question_problems(self) -> list[str]:
+        """Return the problems with the options for questions that are given apart from their documents."""
+        problems = [f"--question {text!r}: is blank; give a question" for text in self.question if not text.strip()]
         if self.question and self.questions is not None:
             problems.append("--question and --questions: use one of them; put every question into the file")
+        if self.questions == "":
+            problems.append("--questions: names no file; give its path")
         if self.best_per is not None and not self.asks_documents:
             problems.append("--best-per: needs --question or --questions; there is one question an example otherwise")
         if self.max_documents is not None and self.best_per is None:
@@ -254,6 +268,11 @@ class ExtractOptions(WindowOptions):
                 f"--max-documents {self.max_documents}: needs --best-per question; there is a row for every document "
                 "otherwise"
             )
+        return problems
+
+    def _answer_problems(self) -> list[str]:
+        """Return the problems with the options that decide the answers."""
+        problems = []
         if self.always_answer and self.no_answer_threshold is not None:
             problems.append("--always-answer and --no-answer-threshold: contradict each other; drop one")
         if self.no_answer_threshold is not None and not 0 <= self.no_answer_threshold <= 1:
@@ -265,14 +284,16 @@ class ExtractOptions(WindowOptions):
                 f"--max-windows {self.max_windows}: --decode {self.decode} reads all windows, as its reference does; "
                 "drop one"
             )
-        problems += device_problems(self.device)
-        problems += self._engine_problems()
+        return problems
+
+    def _path_problems(self) -> list[str]:
+        """Return the problems with files that are read and written."""
+        problems = []
         if self.reuse is not None and not _may_be_parquet(self.reuse):
             problems.append(
                 f"--reuse {self.reuse}: answers are taken over from Parquet only; name a .parquet file or a folder "
                 "(end its name with /)"
             )
-        problems += text_problems({"--question": self.question, "--keep": self.keep})
         problems += clash_problems(
             {"--questions": self.questions, "--model": self.model},
             {"-o": self.output, "--summary": self.summary, "--log-file": self.log_file},
@@ -283,25 +304,24 @@ class ExtractOptions(WindowOptions):
                 for text in self.inputs
                 if same_place(text, self.output)
             ]
-        if self.questions == "":
-            problems.append("--questions: names no file; give its path")
         problems += self._beside_problems()
         problems += clash_problems(
             {**dict(zip(self.inputs, self.inputs, strict=True)), "--reuse": self.reuse}, {"--summary": self.summary}
         )
-        problems += clash_problems({"--reuse": self.reuse}, {"--log-file": self.log_file})
-        problems += self._combination_problems()
-        problems += duration_problems("max-duration", self.max_duration)
-        if self.output == "-":
-            problems += [
-                f"--{name.replace('_', '-')}: standard output (-o -) cannot be resumed; name a file with -o"
-                for name in ("restart", "keep_run", "max_duration")
-                if getattr(self, name)
-            ]
-        if self.output == "-" and self.summary == "-":
+        return problems + clash_problems({"--reuse": self.reuse}, {"--log-file": self.log_file})
+
+    def _stdout_problems(self) -> list[str]:
+        """Return the problems with options that mean nothing for standard output."""
+        if self.output != "-":
+            return []
+        problems = [
+            f"--{name.replace('_', '-')}: standard output (-o -) cannot be resumed; name a file with -o"
+            for name in ("restart", "keep_run", "max_duration")
+            if getattr(self, name)
+        ]
+        if self.summary == "-":
             problems.append("--summary -: standard output already carries the answers (-o -); name a file")
-        if problems:
-            raise UsageError(*problems)
+        return problems
 
     def _beside_problems(self) -> list[str]:
         """Return a problem for each option whose file would replace one that is written beside or into the output."""

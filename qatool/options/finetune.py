@@ -8,17 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import (
-    Flag,
-    argument,
-    below,
-    clash_problems,
-    duration_problems,
-    option,
-    required,
-    seconds_of,
-    settle,
-)
+from qatool.options.checks import clash_problems, duration_problems, least_problems, seconds_of
+from qatool.options.flags import Flag, argument, option, required, settle
 from qatool.options.negatives import NegativeOptions
 from qatool.options.shared import TRUST_REMOTE_CODE
 
@@ -182,8 +173,8 @@ class FinetuneOptions(NegativeOptions):
         settle(self)
         problems = [
             *self._range_problems(),
-            *below(self, 1, "batch_size", "batch_tokens", "validations", "patience"),
-            *below(self, 0, "weight_decay", "seed"),
+            *least_problems(self, 1, "batch_size", "batch_tokens", "validations", "patience"),
+            *least_problems(self, 0, "weight_decay", "seed"),
             *self._row_problems(self.inputs),
             *self._combination_problems(),
             *self._negative_problems(),

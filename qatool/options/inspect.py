@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, rename_problems, settle
+from qatool.options.checks import least_problems, rename_problems
+from qatool.options.flags import Flag, argument, option, settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class InspectOptions:
 
     def __post_init__(self) -> None:
         settle(self)
-        problems = [*below(self, 0, "row"), *rename_problems(self.column)]
+        problems = [*least_problems(self, 0, "row"), *rename_problems(self.column)]
         if self.column and self.corpus is None:
             problems.append("--column: names columns of --corpus; name that too")
         if self.row is not None and self.id is not None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, required, settle
+from qatool.options.checks import least_problems
+from qatool.options.flags import Flag, argument, option, required, settle
 from qatool.options.negatives import NegativeOptions
 from qatool.options.shared import TRUST_REMOTE_CODE
 
@@ -65,8 +66,8 @@ class PrepOptions(NegativeOptions):
         settle(self)
         problems = [
             *self._range_problems(),
-            *below(self, 1, "workers"),
-            *below(self, 0, "negatives_per_positive"),
+            *least_problems(self, 1, "workers"),
+            *least_problems(self, 0, "negatives_per_positive"),
             *self._row_problems(self.inputs),
             *self._combination_problems(),
             *self._negative_problems(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qatool.errors import UsageError
-from qatool.options.flags import Flag, argument, below, option, rename_problems, required, settle
+from qatool.options.checks import least_problems, rename_problems
+from qatool.options.flags import Flag, argument, option, required, settle
 from qatool.options.shared import resample_problems
 
 
@@ -33,7 +34,11 @@ class ReportOptions:
 
     def __post_init__(self) -> None:
         settle(self)
-        problems = [*below(self, 1, "most"), *resample_problems(self.resamples), *rename_problems(self.column)]
+        problems = [
+            *least_problems(self, 1, "most"),
+            *resample_problems(self.resamples),
+            *rename_problems(self.column),
+        ]
         if not self.output.lower().endswith((".html", ".htm")):
             problems.append(f"-o {self.output}: is no name of a page; end it in .html")
         if self.partial and self.references is None:

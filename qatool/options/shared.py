@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from qatool.options.flags import Flag, below, clash_problems, option, rename_problems
+from qatool.options.checks import clash_problems, least_problems, rename_problems
+from qatool.options.flags import Flag, option
 
 Decode = Literal["native", "squad-script", "hf-pipeline"]
 Backend = Literal["auto", "torch", "openvino", "constant"]
@@ -128,8 +129,8 @@ class WindowOptions(RowOptions):
     def _range_problems(self) -> list[str]:
         """Return a problem for each number that is too small."""
         return [
-            *below(self, 1, "limit", "max_length", "max_question_length"),
-            *below(self, 0, "max_errors", "stride"),
+            *least_problems(self, 1, "limit", "max_length", "max_question_length"),
+            *least_problems(self, 0, "max_errors", "stride"),
         ]
 
     def _combination_problems(self) -> list[str]:

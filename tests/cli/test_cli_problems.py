@@ -12,7 +12,7 @@ import pytest
 
 from qatool import cli, errors
 from qatool.options import ExportOptions
-from qatool.options.flags import seconds_of
+from qatool.options.checks import seconds_of
 
 FINE = ["extract", "in.jsonl", "-o", "out.parquet", "--progress", "none"]
 A_LIST = 'must be a list of texts, like ["a", "b"]'

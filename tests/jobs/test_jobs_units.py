@@ -33,13 +33,13 @@ from qatool.errors import (
     failure_behind,
 )
 from qatool.extraction.answering.previous import PreviousAnswers
+from qatool.extraction.runs.state import read_state
 from qatool.jobs.prefetch import prefetched, prefetched_or_none
 from qatool.jobs.runfolder.claim import locked_folder
 from qatool.jobs.runfolder.folder import RunFolder
 from qatool.jobs.runfolder.lock import Lock, is_held
 from qatool.jobs.runfolder.plan import Plan
 from qatool.jobs.runfolder.seal import sealed, unsealed
-from qatool.extraction.runs.state import read_state
 from qatool.jobs.stopping import Stop
 from qatool.jobs.work import Part
 
