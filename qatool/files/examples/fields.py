@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyarrow import types
 
 from qatool.errors import InputError, UsageError
-from qatool.files.sources.rows import quoted
+from qatool.files.sources.rows import ANSWER_KEYS, IN_THE_WAY, OF_EARLIER_RUN, quoted, shown_name
 from qatool.schema import answers_schema
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def require(source: Source, reader: Reader, columns: InputColumns, fields: Colle
     """
     there = reader.columns()
     missing = [] if there is None else [field for field in fields if columns.of(field) not in there]
+    if "context" in missing and ANSWER_KEYS.issubset(there or ()):
+        raise InputError(f"{shown_name(source)}: holds the answers of an earlier run; {IN_THE_WAY}")
     problems = []
     for field in missing:
         name = columns.of(field)
@@ -148,8 +150,11 @@ def text_problem(name: str, values: Mapping[str, Any], column: str) -> str | Non
     if type(value) is str:
         # Surrogates can come only from escapes in JSON, as strict decoding lets none in.
         return None if value.isascii() else surrogate_problem(name, value)
+    if value is None and column in values:
+        return f"{name} is null"
     if value is None:
-        return f"{name} is null" if column in values else f"no field {quoted(column)}"
+        is_answer = name == "context" and values.keys() >= ANSWER_KEYS
+        return OF_EARLIER_RUN if is_answer else f"no field {quoted(column)}"
     return f"{name} is {type(value).__name__}, not text"
 
 

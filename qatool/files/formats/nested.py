@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qatool.errors import InputError
 from qatool.files.formats.jsonevents import Event, Events, open_events
 from qatool.files.formats.jsonl import duplicate, kind_of
-from qatool.files.sources.rows import Row
+from qatool.files.sources.rows import IN_THE_WAY, Row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,6 +22,8 @@ EXPECTED = (
     'expected SQuAD, {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}, or an array of records, '
     '[{"question": ..., "context": ...}]'
 )
+_SUMMARY_KEYS = {"examples", "rejected", "windows"}
+"""Keys by which the summary of a run or of a dry run is recognised."""
 
 
 class _Item(NamedTuple):
@@ -79,7 +81,9 @@ class NestedReader:
         if event.kind != "start_map":
             raise InputError(f"{self.source.path}: is {kind_of(event.value)}; {EXPECTED}")
         seen = False
+        keys = set()
         for key in events.each_key():
+            keys.add(key)
             event = events.next()
             if key != "data":
                 events.skip(event)
@@ -89,6 +93,8 @@ class NestedReader:
             else:
                 raise InputError(f"{self.source.path}: 'data' is no array; {EXPECTED}")
         events.finish()
+        if not seen and keys >= _SUMMARY_KEYS:
+            raise InputError(f"{self.source.path}: is the summary of an earlier run; {IN_THE_WAY}")
         if not seen:
             raise InputError(f"{self.source.path}: an object without 'data'; {EXPECTED}")
 

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from qatool.files.sources.source import Source
 
 
+ANSWER_KEYS = frozenset({"answer", "candidates", "fingerprint"})
+"""Columns by which the answers of a run are recognised."""
+OF_EARLIER_RUN = "is an answer of an earlier run, which has no context"
+"""Why a row is bad that is one of another run's answers."""
+IN_THE_WAY = "move the file, or name the inputs by a pattern that leaves it out"
+"""What to do about a file among the inputs that does not belong there."""
+
+
 class Row(NamedTuple):
     """One record of a file."""
 
@@ -75,7 +83,8 @@ def bad_row(told: str) -> InputError:
 
     :param told: where the row is (see :func:`where`) and what is wrong: ``corpus.jsonl:12: question is null``
     """
-    return InputError(f"{told}; mend the row, or add --on-error skip to set such rows aside")
+    mend = "mend the row, or add --on-error skip to set such rows aside"
+    return InputError(f"{told}; {IN_THE_WAY if told.endswith(OF_EARLIER_RUN) else mend}")
 
 
 def too_many_bad(count: int, limit: int, *, see: str = "") -> InputError:
