@@ -110,6 +110,20 @@ def test_columns_that_are_not_there(tmp_path):
     assert [line.split("'")[1] for line in caught.value.lines()] == ["question", "x", "y"]
 
 
+def test_a_table_among_other_inputs(tmp_path):
+    stray = write(tmp_path / "in" / "rows.csv", "name,price\na,b\n")
+    told = f"{stray}: no column 'context'; there are 'name', 'price'; name it with --column context=OLD"
+    move = ", or move the file, or name the inputs by a pattern that leaves it out"
+    assert problem(tmp_path / "in", question=("q",)) == told
+    write(tmp_path / "in" / "a.txt", "a")
+    assert problem(tmp_path / "in", question=("q",)) == told + move
+    (tmp_path / "in" / "a.txt").unlink()
+    write_rows(tmp_path / "in" / "a.jsonl", [{"question": "a", "context": "b"}])
+    with pytest.raises(InputError) as caught:
+        corpus_of(tmp_path / "in")
+    assert caught.value.lines()[1] == told + move
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_csv_with_other_delimiters(tmp_path, delimiter):
     path = write(tmp_path / "a.csv", delimiter.join(["question", "context"]) + "\n")

@@ -94,9 +94,12 @@ def parse_columns(
     return InputColumns(renames=renames, keep=tuple(dict.fromkeys(keep)), unseen=set(keep))
 
 
-def require(source: Source, reader: Reader, columns: InputColumns, fields: Collection[str]) -> None:
+def require(
+    source: Source, reader: Reader, columns: InputColumns, fields: Collection[str], *, of_many: bool = False
+) -> None:
     """Check that a file has the columns of some fields; a format without declared columns passes.
 
+    :param of_many: whether there are other inputs, so that this one may be there by mistake
     :raises InputError: columns are missing
     """
     there = reader.columns()
@@ -115,6 +118,8 @@ def require(source: Source, reader: Reader, columns: InputColumns, fields: Colle
             remedy = f"check --column {field}={name}"
         elif field in columns.keep:
             remedy = f"check --keep {field}"
+        if of_many and field == "context":
+            remedy += f", or {IN_THE_WAY}"
         problems.append(f"{source.path}: no column {quoted(name)}; there are {listed}; {remedy}")
     if problems:
         raise InputError(*problems)
