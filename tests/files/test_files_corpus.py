@@ -397,3 +397,40 @@ def test_a_batch_pays_for_the_entries_of_a_dictionary_that_it_uses(tmp_path, mon
     examples = list(corpus_of(tmp_path / "a.parquet").examples())
     assert [one.context for one in examples] == [*texts[:-1], None]
     assert sum(made) <= 4 * len(texts)
+
+
+def squad(path, *questions) -> Path:
+    """Write SQuAD with a paragraph for each question."""
+    paragraphs = [{"context": "c", "qas": [{"id": "1", "question": "q"} | one]} for one in questions]
+    return write(path, json.dumps({"version": "2.0", "data": [{"title": "t", "paragraphs": paragraphs}]}))
+
+
+@pytest.mark.parametrize("question", [(), ("q",)])
+def test_fields_that_squad_does_not_have(tmp_path, question):
+    path = squad(tmp_path / "a.json", {}, {"level": 3})
+    there = f"{path}: no field '{{}}'; there are 'id', 'question', 'answers', 'title', 'context', 'level'; check "
+    options = {"question": question}
+    assert problem(path, keep=("titel",), **options) == there.format("titel") + "--keep titel"
+    renamed = "--column context=body"
+    assert problem(path, column=("context=body",), **options) == there.format("body") + renamed
+    assert problem(path, column=("id=key",), **options) == there.format("key") + "--column id=key"
+
+
+def test_fields_that_some_questions_of_squad_have(tmp_path):
+    path = squad(tmp_path / "a.json", {}, {"level": 3, "text": "other"})
+    kept = [example.kept for example in corpus_of(path, keep=("level", "title", "plausible_answers")).examples()]
+    assert kept == [{"level": level, "title": "t", "plausible_answers": None} for level in (None, 3)]
+    asked = [example.question for example in corpus_of(path, column=("question=text",)).examples()]
+    assert asked == [None, "other"]
+    in_folder = squad(tmp_path / "year=2024" / "a.json", {})
+    assert [example.kept for example in corpus_of(in_folder, keep=("year",)).examples()] == [{"year": 2024}]
+    assert "there are 'id', 'question', 'answers', 'title', 'context', 'year'; check --keep yaer" in problem(
+        in_folder, keep=("yaer",)
+    )
+
+
+@pytest.mark.parametrize("content", ['[{"question": "q", "context": "c"}]', '{"data": []}'])
+def test_records_have_fields_of_their_own(tmp_path, content):
+    corpus = corpus_of(write(tmp_path / "a.json", content), keep=("other",))
+    assert all(example.kept == {"other": None} for example in corpus.examples())
+    assert corpus.unseen_columns() == ["other"]

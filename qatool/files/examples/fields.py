@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyarrow import types
 
 from qatool.errors import InputError, UsageError
+from qatool.files.formats.readers import columns_of
 from qatool.files.sources.rows import ANSWER_KEYS, IN_THE_WAY, OF_EARLIER_RUN, quoted, shown_name
 from qatool.schema import answers_schema
 
@@ -97,15 +98,16 @@ def parse_columns(
 def require(
     source: Source, reader: Reader, columns: InputColumns, fields: Collection[str], *, of_many: bool = False
 ) -> None:
-    """Check that a file has the columns of some fields; a format without declared columns passes.
+    """Check that a file has the columns of some fields; a format where each record has its own passes.
 
     :param of_many: whether there are other inputs, so that this one may be there by mistake
     :raises InputError: columns are missing
     """
-    there = reader.columns()
+    there = columns_of(reader, columns.named(fields))
     missing = [] if there is None else [field for field in fields if columns.of(field) not in there]
     if "context" in missing and ANSWER_KEYS.issubset(there or ()):
         raise InputError(f"{shown_name(source)}: holds the answers of an earlier run; {IN_THE_WAY}")
+    what = "field" if source.format == "json" else "column"
     problems = []
     for field in missing:
         name = columns.of(field)
@@ -120,7 +122,7 @@ def require(
             remedy = f"check --keep {field}"
         if of_many and field == "context":
             remedy += f", or {IN_THE_WAY}"
-        problems.append(f"{source.path}: no column {quoted(name)}; there are {listed}; {remedy}")
+        problems.append(f"{source.path}: no {what} {quoted(name)}; there are {listed}; {remedy}")
     if problems:
         raise InputError(*problems)
 
