@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +11,10 @@ import pytest
 from filehelpers import corpus_of, write, write_rows
 
 from qatool.errors import InputError, UsageError
+from qatool.files.examples.fields import id_problem, text_problem
 from qatool.files.formats import parquet
 from qatool.files.sources.paths import resolve
+from qatool.files.sources.rows import RejectReasons
 
 FORMATS = ["parquet", "jsonl", "csv", "tsv", "json"]
 
@@ -59,8 +63,8 @@ def test_ids(in_folder):
     assert [(example.id, example.where, example.error) for example in corpus_of(one).examples()] == [
         ("7", "a.jsonl:1", None),
         ("1", "a.jsonl:3", None),
-        ("2", "a.jsonl:4", "id is float, neither text nor an integer"),
-        ("3", "a.jsonl:5", "id is bool, neither text nor an integer"),
+        ("2", "a.jsonl:4", "id is a number, neither text nor an integer"),
+        ("3", "a.jsonl:5", "id is a truth value, neither text nor an integer"),
         ("4", "a.jsonl:6", "id holds a lone surrogate at character 0, which is not valid Unicode text"),
         ("5", "a.jsonl:7", None),
     ]
@@ -77,7 +81,7 @@ def test_bad_rows_keep_what_could_be_read(in_folder):
     assert told(corpus_of(path)) == [
         ("0", "q", None, "a.jsonl:1", "no field 'context'"),
         ("1", None, "c", "a.jsonl:2", "question is null"),
-        ("2", None, "c", "a.jsonl:3", "question is int, not text"),
+        ("2", None, "c", "a.jsonl:3", "question is a number, not text"),
         (
             "3",
             None,
@@ -298,8 +302,8 @@ def test_bad_documents(tmp_path):
         ("d1/q1", "b", missing),
         ("1/q0", "a", unread),
         ("1/q1", "b", unread),
-        ("2/q0", "a", "id is float"),
-        ("2/q1", "b", "id is float"),
+        ("2/q0", "a", "id is a number"),
+        ("2/q1", "b", "id is a number"),
     ]
     questions = write_rows(tmp_path / "q.jsonl", [{"document_id": "d1", "question": "a"}])
     found = [(one.id, one.question, one.question_id) for one in corpus_of(documents, questions=questions).examples()]
@@ -310,12 +314,12 @@ def test_bad_questions(tmp_path):
     documents = write_rows(tmp_path / "d.jsonl", DOCUMENTS[:1])
     questions = write(tmp_path / "q.jsonl", '{"question": "a"}\n{"question": 5}\n')
     assert problem(documents, questions=questions) == (
-        f"{questions}:2: question is int, not text; mend the row, or add --on-error skip to set such rows aside"
+        f"{questions}:2: question is a number, not text; mend the row, or add --on-error skip to set such rows aside"
     )
     skipping = corpus_of(documents, questions=questions, on_error="skip")
     assert told(skipping) == [
         ("d1/q0", "a", "one", f"{documents}:1", None),
-        ("q1", None, None, f"{questions}:2", "question is int, not text"),
+        ("q1", None, None, f"{questions}:2", "question is a number, not text"),
     ]
     write(
         questions,
@@ -434,3 +438,41 @@ def test_records_have_fields_of_their_own(tmp_path, content):
     corpus = corpus_of(write(tmp_path / "a.json", content), keep=("other",))
     assert all(example.kept == {"other": None} for example in corpus.examples())
     assert corpus.unseen_columns() == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (1, "a number"),
+        (Decimal("1.5"), "a number"),
+        (True, "a truth value"),
+        (["a"], "a list"),
+        ({"a": 1}, "an object"),
+        (b"a", "binary data"),
+        (date(2024, 1, 2), "a time"),
+        (timedelta(1), "a value of another kind"),
+    ],
+)
+def test_what_a_value_is_instead_of_text(value, kind):
+    assert text_problem("question", {"q": value}, "q") == f"question is {kind}, not text"
+    if type(value) is not int:
+        assert id_problem("id", value) == f"id is {kind}, neither text nor an integer"
+
+
+def test_reasons_that_several_rows_share_are_told_without_numbers():
+    reasons = RejectReasons()
+    for reason in (
+        "has 3 fields where the header names 2",
+        "question holds a lone surrogate at character 7, which is not valid Unicode text",
+        "invalid JSON (Extra data, character 1,234 of the line)",
+        "has 1 field where the header names 2",
+        "has 4 fields where the header names 2",
+        "invalid JSON (nested too deeply)",
+    ):
+        reasons.add(reason)
+    assert reasons.most_common() == {
+        "has … fields where the header names …": 2,
+        "invalid JSON": 2,
+        "question holds a lone surrogate at character 7, which is not valid Unicode text": 1,
+        "has 1 field where the header names 2": 1,
+    }

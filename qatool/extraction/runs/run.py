@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -278,7 +277,7 @@ class ExtractionRun:
             model=model_name(self._options.model),
             totals=totals,
             speed=speed,
-            reject_reasons=reasons(self._folder.markers(sorted(self._done))) if rejected else Counter[str](),
+            reject_reasons=reasons(self._folder.markers(sorted(self._done))) if rejected else {},
             output=redacted(self._options.output),
             load_seconds=load_seconds,
             devices=devices,

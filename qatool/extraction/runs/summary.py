@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from qatool import __version__
-from qatool.files.sources.rows import reason_kind
+from qatool.files.sources.rows import RejectReasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,7 +81,7 @@ def summary(
     model: str,
     totals: Totals,
     speed: SpeedLog,
-    reject_reasons: Counter[str],
+    reject_reasons: Mapping[str, int],
     output: str,
     load_seconds: float,
     devices: str,
@@ -110,7 +109,7 @@ def summary(
         **of_questions,
         **{name: counts[name] for name in (*IN_METADATA, *_IN_SUMMARY)},
         "answered_share": round(counts["answered"] / answerable, 4) if answerable else None,
-        "reject_reasons": dict(reject_reasons.most_common()),
+        "reject_reasons": dict(reject_reasons),
         "rejects": None,
         "shards": totals.units,
         "resumed_shards": totals.resumed_units,
@@ -130,6 +129,10 @@ def summary(
     }
 
 
-def reasons(markers: Iterable[Marker]) -> Counter[str]:
-    """Count the reasons for which rows were rejected; reasons that differ only in quoted data count as one."""
-    return Counter(reason_kind(reject["reason"]) for marker in markers for reject in marker.rejects)
+def reasons(markers: Iterable[Marker]) -> dict[str, int]:
+    """Return the number of rejected rows by reason, the most common first."""
+    found = RejectReasons()
+    for marker in markers:
+        for reject in marker.rejects:
+            found.add(reject["reason"])
+    return found.most_common()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pyarrow import types
@@ -162,7 +164,20 @@ def text_problem(name: str, values: Mapping[str, Any], column: str) -> str | Non
     if value is None:
         is_answer = name == "context" and values.keys() >= ANSWER_KEYS
         return OF_EARLIER_RUN if is_answer else f"no field {quoted(column)}"
-    return f"{name} is {type(value).__name__}, not text"
+    return f"{name} is {_kind_of(value)}, not text"
+
+
+def _kind_of(value: object) -> str:
+    """Return what a value is, in words."""
+    kinds: dict[type | tuple[type, ...], str] = {
+        bool: "a truth value",
+        (int, float, Decimal): "a number",
+        (bytes, bytearray): "binary data",
+        (list, tuple): "a list",
+        dict: "an object",
+        (date, time): "a time",
+    }
+    return next((words for kind, words in kinds.items() if isinstance(value, kind)), "a value of another kind")
 
 
 def surrogate_problem(name: str, text: str) -> str | None:
@@ -185,7 +200,7 @@ def id_problem(name: str, value: Any) -> str | None:
         return None if value.isascii() else surrogate_problem(name, value)
     if value is None or type(value) is int:
         return None
-    return f"{name} is {type(value).__name__}, neither text nor an integer"
+    return f"{name} is {_kind_of(value)}, neither text nor an integer"
 
 
 def id_column_of(columns: InputColumns, reader: Reader) -> str:
