@@ -127,6 +127,20 @@ def logging_also_to(handler: logging.Handler | None) -> Iterator[None]:
             handler.close()
 
 
+def take_over(library: str) -> None:
+    """Log what a library logs as details, instead of what it would show on the screen."""
+    theirs = logging.getLogger(library)
+    theirs.handlers = [_Details()]
+    theirs.propagate = False
+
+
+class _Details(logging.Handler):
+    """Passes on what a library logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log_event(record.getMessage(), level=logging.DEBUG, library=record.name)
+
+
 def quiet_file_handler(path: Path) -> logging.Handler:
     """Return a handler that appends to ``path``, and silently loses events that cannot be written.
 

@@ -268,3 +268,27 @@ def test_workers_change_no_bit(place: Place, tiny_model: Path, backend: str) -> 
         assert cli.run(["extract", *words, "--model", str(tiny_model), "--batch-tokens", "300"]) == 0
         written.append((folder / "out.parquet").read_bytes())
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("output", ["/dev/null", "/dev/stdout", "/dev/fd/1", "pipe", "pipe.parquet"])
+def test_a_device_is_no_output(place: Place, output: str, capfd) -> None:
+    folder, call = place
+    if output.startswith("pipe"):
+        os.mkfifo(folder / output)
+    assert cli.run([*call, "in.jsonl", "-o", output]) == 9
+    assert capfd.readouterr().err == (
+        f"Error: {output}: is a device or a pipe, whose name no output can take; use -o - for standard output, or "
+        "name a file\n"
+    )
+    assert cli.run(["prep", "in.jsonl", "-o", output]) == 9
+    assert capfd.readouterr().err.endswith("is a device or a pipe, whose name no output can take; name a folder\n")
+
+
+@pytest.mark.skipif(not os.access("/proc", os.W_OK), reason="/proc is refused for another reason")
+@pytest.mark.parametrize("output", ["/proc/x.parquet", "/proc/x"])
+def test_a_folder_that_takes_no_files(place: Place, output: str, capfd) -> None:
+    _, call = place
+    assert cli.run([*call, "in.jsonl", "-o", output]) == 9
+    assert capfd.readouterr().err == (
+        f"Error: {output}.qatool: cannot be created, as /proc takes no files or folders; write elsewhere\n"
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qatool.features.maker import REPAIRS_SHOWN
-from qatool.files.sources.rows import reason_kind
+from qatool.files.sources.rows import RejectReasons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,15 +33,15 @@ class Audit:
 
     def __init__(self, max_length: int) -> None:
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
-        self.reasons: Counter[str] = Counter()
-        """Number of rejected examples by reason, without what is particular to one row."""
+        self._reasons = RejectReasons()
         self._lengths = np.zeros(max_length + 1, dtype=np.int64)
         self._repairs: list[dict[str, Any]] = []
 
     def add(self, report: Report) -> None:
         """Add the report of a shard."""
         self.counts.update(report.counts)
-        self.reasons.update(reason_kind(reject["reason"]) for reject in report.rejects)
+        for reject in report.rejects:
+            self._reasons.add(reject["reason"])
         self._lengths += report.lengths
         self._repairs += report.repairs[: REPAIRS_SHOWN - len(self._repairs)]
 
@@ -75,6 +75,6 @@ class Audit:
             **{name: self.counts[name] for name in COUNTS},
             "disk_bytes": disk_bytes,
             "window_lengths": self.histogram(),
-            "reject_reasons": dict(self.reasons.most_common()),
+            "reject_reasons": self._reasons.most_common(),
             "repairs": self._repairs,
         }

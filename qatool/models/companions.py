@@ -9,6 +9,7 @@ from typing import Any
 
 from qatool.errors import EnvironmentUnfitError, reason_of
 from qatool.models.hub import hub_file
+from qatool.windows.modelfiles import check_config, only_local
 
 
 def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
@@ -18,11 +19,11 @@ def load_config(model: str, *, trust_remote_code: bool = False) -> Any:
     """
     from transformers import AutoConfig
 
+    local = only_local(model)
     try:
-        return AutoConfig.from_pretrained(
-            model, local_files_only=Path(model).is_dir(), trust_remote_code=trust_remote_code
-        )
+        return AutoConfig.from_pretrained(model, local_files_only=local, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
+        check_config(model)
         reason = reason_of(error)
         raise EnvironmentUnfitError(
             f"{model}: its configuration does not load ({reason}); name a folder with config.json, or a hub id"
@@ -37,7 +38,7 @@ def save_tokenizer(model: str, folder: Path, *, trust_remote_code: bool) -> None
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
-        model, local_files_only=Path(model).is_dir(), trust_remote_code=trust_remote_code
+        model, local_files_only=only_local(model), trust_remote_code=trust_remote_code
     )
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from qatool.errors import EnvironmentUnfitError, reason_of
+from qatool.windows.modelfiles import only_local
 
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "hidden_dropout", "attention_dropout", "dropout",
@@ -29,7 +29,7 @@ def load_base(model: str, *, dropout: float | None, seed: int, on_card: bool, tr
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    common = {"local_files_only": Path(model).is_dir(), "trust_remote_code": trust_remote_code}
+    common = {"local_files_only": only_local(model), "trust_remote_code": trust_remote_code}
     torch.manual_seed(seed)
     try:
         config = AutoConfig.from_pretrained(model, **common)

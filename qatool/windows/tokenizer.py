@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from qatool.errors import EnvironmentUnfitError, reason_of
 from qatool.windows.light import load_light
+from qatool.windows.modelfiles import check_config, only_local
 from qatool.windows.ragged import offsets_of
 from qatool.windows.terms import terms_of
 from qatool.windows.words import WordMemory
@@ -113,16 +114,16 @@ class PairTokenizer:
         is_plain = not (trust_remote_code and _has_own_code(Path(model)))
         if is_plain and (found := load_light(Path(model))) is not None:
             return cls(found, name=model)
+        local = only_local(model)
         try:
             loader = _named_class(Path(model)) if is_plain else None
             if loader is None:
                 from transformers import AutoTokenizer
 
                 loader = AutoTokenizer
-            tokenizer = loader.from_pretrained(
-                model, local_files_only=Path(model).is_dir(), trust_remote_code=trust_remote_code
-            )
+            tokenizer = loader.from_pretrained(model, local_files_only=local, trust_remote_code=trust_remote_code)
         except Exception as error:
+            check_config(model)
             raise EnvironmentUnfitError(
                 f"{model}: its tokenizer does not load ({reason_of(error)}); "
                 "name a folder with config.json, model.safetensors and tokenizer.json, or a hub id"

@@ -399,7 +399,7 @@ def test_ids_twice_in_a_table(files, capsys) -> None:
             [{**REFERENCES[0], "is_impossible": True}],
             "r.jsonl:1: is_impossible contradicts answers: it is true, yet there are some; drop either",
         ),
-        ([{"id": 1.5, "answers": []}], "r.jsonl:1: id is float, neither text nor an integer; mend the row"),
+        ([{"id": 1.5, "answers": []}], "r.jsonl:1: id is a number, neither text nor an integer; mend the row"),
     ],
 )
 def test_bad_references(files, capsys, rows, message) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from backendhelpers import ArithmeticBackend
 from extractionhelpers import about, answers, extractor, shard_of
-from test_extraction_reading import BAD, PAIRS, marked, token_of_mark
+from test_extraction_windowreader import BAD, PAIRS, marked, token_of_mark
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.extraction.answering.cardreader import CardReader, CardShard, _Uploaded

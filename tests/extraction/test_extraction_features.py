@@ -128,12 +128,12 @@ KILL = """
 import os, sys
 from qatool import cli
 from qatool.jobs.runfolder.folder import RunFolder
-plain = RunFolder.mark
+plain = RunFolder._mark
 def mark(self, unit, part, **more):
     if unit.index == 4:
         os._exit(99)
     plain(self, unit, part, **more)
-RunFolder.mark = mark
+RunFolder._mark = mark
 cli.run(sys.argv[1:])
 """
 

@@ -79,3 +79,64 @@ def test_no_column_is_missed_in_an_input_without_rows(tmp_path, call, capfd) -> 
     write(tmp_path / "in.jsonl", [])
     run(*call, "in.jsonl", "-o", "x.jsonl", "--keep", "tga")
     assert warnings(capfd.readouterr().err) == ["the input holds no example, so the output has no rows"]
+
+
+MOVE = "move the file, or name the inputs by a pattern that leaves it out"
+
+
+@pytest.mark.parametrize(
+    ("output", "left", "told"),
+    [
+        ("out.jsonl", ".summary.json", "docs/out.jsonl: holds the answers of an earlier run"),
+        ("out.jsonl", "", "docs/out.jsonl:1: is an answer of an earlier run, which has no context"),
+        ("out.parquet", ".summary.json", "docs/out.parquet: holds the answers of an earlier run"),
+        ("out.parquet", "", "docs/out.parquet: holds the answers of an earlier run"),
+        ("out/", ".summary.json", "docs/out: holds the answers of an earlier run"),
+        ("out/", "", "docs/out/part-00000.parquet: holds the answers of an earlier run"),
+    ],
+)
+def test_the_output_of_an_earlier_run_among_the_documents(tmp_path, call, capfd, output, left, told) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "z.txt").write_text("Mrs Hollins has the key.")
+    call += ["docs", "--question", "Who has the key?", "-q"]
+    run(*call, "-o", f"docs/{output}")
+    if not left:
+        (tmp_path / f"docs/{output.rstrip('/')}.summary.json").unlink()
+    run(*call, "-o", "docs/again.jsonl", code=3)
+    assert capfd.readouterr().err == f"Error: {told}; {MOVE}\n"
+
+
+@pytest.mark.parametrize("with_answers", [True, False])
+def test_what_an_earlier_run_left_without_its_answers(tmp_path, call, capfd, with_answers) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "z.txt").write_text("Mrs Hollins has the key.")
+    write(docs / "b.jsonl", [{"id": "b"}])
+    call += ["docs", "--question", "Who has the key?", "-q", "--summary", "docs/a.json"]
+    run(*call, "-o", "docs/out.jsonl", "--on-error", "skip", code=5)
+    capfd.readouterr()
+    told = "docs/out.jsonl: holds the answers of an earlier run"
+    if not with_answers:
+        (docs / "out.jsonl").unlink()
+        told = "docs/out.jsonl.rejects.jsonl: lists the rejected rows of an earlier run"
+        (docs / "out.jsonl.summary.json").unlink()
+    run(*call, "-o", "docs/again.jsonl", code=3)
+    assert capfd.readouterr().err == f"Error: {told}; {MOVE}\n"
+
+
+def test_a_summary_of_any_name(tmp_path, call, capfd) -> None:
+    write(tmp_path / "in.jsonl", [ROW])
+    (tmp_path / "docs").mkdir()
+    run(*call, "in.jsonl", "-o", "out.jsonl", "-q", "--dry-run", "--summary", "docs/told.json")
+    write(tmp_path / "docs" / "z.jsonl", [ROW])
+    run(*call, "docs", "-o", "again.jsonl", "-q", code=3)
+    assert capfd.readouterr().err.endswith(f"Error: docs/told.json: is the summary of an earlier run; {MOVE}\n")
+
+
+def test_files_named_like_what_a_run_leaves_are_read(tmp_path, call) -> None:
+    (tmp_path / "docs").mkdir()
+    write(tmp_path / "docs" / "out.jsonl.rejects.jsonl", [ROW])
+    (tmp_path / "docs" / "out.jsonl.summary.json").write_text(json.dumps([ROW]))
+    write(tmp_path / "docs" / "out.jsonl", [ROW | {"answer": "", "candidates": [], "fingerprint": ""}])
+    run(*call, "docs", "-o", "out.jsonl", "-q")
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3

@@ -16,8 +16,8 @@ import pytest
 import torch
 from extractionhelpers import example, extractor
 from support import processes_gone
-from test_extraction_oncard import DeviceArithmetic
-from test_extraction_reading import PAIRS
+from test_extraction_cardreader import DeviceArithmetic
+from test_extraction_windowreader import PAIRS
 from tokenizerhelpers import pair_tokenizer
 
 from qatool.errors import InputError, OutputError
@@ -46,7 +46,7 @@ ROWS = [*PAIRS, ("who", " "), *PAIRS[:5]]
 class Rows:
     """A corpus of the pairs."""
 
-    def examples(self) -> Iterator[Example]:
+    def examples(self, *, refuse_bad: bool = False) -> Iterator[Example]:
         return (example(*pair, row=row) for row, pair in enumerate(ROWS))
 
 
@@ -380,7 +380,7 @@ class Stalled(Rows):
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
-    def examples(self) -> Iterator[Example]:
+    def examples(self, *, refuse_bad: bool = False) -> Iterator[Example]:
         for number, one in enumerate(super().examples()):
             if number == 9:
                 self.go_on.wait(60)
@@ -436,7 +436,7 @@ def test_progress_never_tells_more_examples_than_there_are() -> None:
 
     # Of the first shards every row is another, of the last all are the same, and read once.
     class Repeating(Rows):
-        def examples(self) -> Iterator[Example]:
+        def examples(self, *, refuse_bad: bool = False) -> Iterator[Example]:
             return (example(*pair, row=row) for row, pair in enumerate([*ROWS, *[PAIRS[0]] * 12]))
 
     one, observer, totals = device_extractor(), Counting(), Totals()
@@ -450,7 +450,7 @@ def test_progress_never_tells_more_examples_than_there_are() -> None:
 class Broken(Rows):
     """A corpus that cannot be read to its end."""
 
-    def examples(self) -> Iterator[Example]:
+    def examples(self, *, refuse_bad: bool = False) -> Iterator[Example]:
         yield from super().examples()
         raise InputError("rows:99: cannot be read")
 

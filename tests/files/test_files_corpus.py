@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +11,10 @@ import pytest
 from filehelpers import corpus_of, write, write_rows
 
 from qatool.errors import InputError, UsageError
+from qatool.files.examples.fields import id_problem, text_problem
 from qatool.files.formats import parquet
 from qatool.files.sources.paths import resolve
+from qatool.files.sources.rows import RejectReasons
 
 FORMATS = ["parquet", "jsonl", "csv", "tsv", "json"]
 
@@ -59,8 +63,8 @@ def test_ids(in_folder):
     assert [(example.id, example.where, example.error) for example in corpus_of(one).examples()] == [
         ("7", "a.jsonl:1", None),
         ("1", "a.jsonl:3", None),
-        ("2", "a.jsonl:4", "id is float, neither text nor an integer"),
-        ("3", "a.jsonl:5", "id is bool, neither text nor an integer"),
+        ("2", "a.jsonl:4", "id is a number, neither text nor an integer"),
+        ("3", "a.jsonl:5", "id is a truth value, neither text nor an integer"),
         ("4", "a.jsonl:6", "id holds a lone surrogate at character 0, which is not valid Unicode text"),
         ("5", "a.jsonl:7", None),
     ]
@@ -77,7 +81,7 @@ def test_bad_rows_keep_what_could_be_read(in_folder):
     assert told(corpus_of(path)) == [
         ("0", "q", None, "a.jsonl:1", "no field 'context'"),
         ("1", None, "c", "a.jsonl:2", "question is null"),
-        ("2", None, "c", "a.jsonl:3", "question is int, not text"),
+        ("2", None, "c", "a.jsonl:3", "question is a number, not text"),
         (
             "3",
             None,
@@ -108,6 +112,20 @@ def test_columns_that_are_not_there(tmp_path):
     with pytest.raises(InputError) as caught:
         corpus_of(path, keep=("x", "y"))
     assert [line.split("'")[1] for line in caught.value.lines()] == ["question", "x", "y"]
+
+
+def test_a_table_among_other_inputs(tmp_path):
+    stray = write(tmp_path / "in" / "rows.csv", "name,price\na,b\n")
+    told = f"{stray}: no column 'context'; there are 'name', 'price'; name it with --column context=OLD"
+    move = ", or move the file, or name the inputs by a pattern that leaves it out"
+    assert problem(tmp_path / "in", question=("q",)) == told
+    write(tmp_path / "in" / "a.txt", "a")
+    assert problem(tmp_path / "in", question=("q",)) == told + move
+    (tmp_path / "in" / "a.txt").unlink()
+    write_rows(tmp_path / "in" / "a.jsonl", [{"question": "a", "context": "b"}])
+    with pytest.raises(InputError) as caught:
+        corpus_of(tmp_path / "in")
+    assert caught.value.lines()[1] == told + move
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
@@ -284,8 +302,8 @@ def test_bad_documents(tmp_path):
         ("d1/q1", "b", missing),
         ("1/q0", "a", unread),
         ("1/q1", "b", unread),
-        ("2/q0", "a", "id is float"),
-        ("2/q1", "b", "id is float"),
+        ("2/q0", "a", "id is a number"),
+        ("2/q1", "b", "id is a number"),
     ]
     questions = write_rows(tmp_path / "q.jsonl", [{"document_id": "d1", "question": "a"}])
     found = [(one.id, one.question, one.question_id) for one in corpus_of(documents, questions=questions).examples()]
@@ -296,12 +314,12 @@ def test_bad_questions(tmp_path):
     documents = write_rows(tmp_path / "d.jsonl", DOCUMENTS[:1])
     questions = write(tmp_path / "q.jsonl", '{"question": "a"}\n{"question": 5}\n')
     assert problem(documents, questions=questions) == (
-        f"{questions}:2: question is int, not text; mend the row, or add --on-error skip to set such rows aside"
+        f"{questions}:2: question is a number, not text; mend the row, or add --on-error skip to set such rows aside"
     )
     skipping = corpus_of(documents, questions=questions, on_error="skip")
     assert told(skipping) == [
         ("d1/q0", "a", "one", f"{documents}:1", None),
-        ("q1", None, None, f"{questions}:2", "question is int, not text"),
+        ("q1", None, None, f"{questions}:2", "question is a number, not text"),
     ]
     write(
         questions,
@@ -383,3 +401,78 @@ def test_a_batch_pays_for_the_entries_of_a_dictionary_that_it_uses(tmp_path, mon
     examples = list(corpus_of(tmp_path / "a.parquet").examples())
     assert [one.context for one in examples] == [*texts[:-1], None]
     assert sum(made) <= 4 * len(texts)
+
+
+def squad(path, *questions) -> Path:
+    """Write SQuAD with a paragraph for each question."""
+    paragraphs = [{"context": "c", "qas": [{"id": "1", "question": "q"} | one]} for one in questions]
+    return write(path, json.dumps({"version": "2.0", "data": [{"title": "t", "paragraphs": paragraphs}]}))
+
+
+@pytest.mark.parametrize("question", [(), ("q",)])
+def test_fields_that_squad_does_not_have(tmp_path, question):
+    path = squad(tmp_path / "a.json", {}, {"level": 3})
+    there = f"{path}: no field '{{}}'; there are 'id', 'question', 'answers', 'title', 'context', 'level'; check "
+    options = {"question": question}
+    assert problem(path, keep=("titel",), **options) == there.format("titel") + "--keep titel"
+    renamed = "--column context=body"
+    assert problem(path, column=("context=body",), **options) == there.format("body") + renamed
+    assert problem(path, column=("id=key",), **options) == there.format("key") + "--column id=key"
+
+
+def test_fields_that_some_questions_of_squad_have(tmp_path):
+    path = squad(tmp_path / "a.json", {}, {"level": 3, "text": "other"})
+    kept = [example.kept for example in corpus_of(path, keep=("level", "title", "plausible_answers")).examples()]
+    assert kept == [{"level": level, "title": "t", "plausible_answers": None} for level in (None, 3)]
+    asked = [example.question for example in corpus_of(path, column=("question=text",)).examples()]
+    assert asked == [None, "other"]
+    in_folder = squad(tmp_path / "year=2024" / "a.json", {})
+    assert [example.kept for example in corpus_of(in_folder, keep=("year",)).examples()] == [{"year": 2024}]
+    assert "there are 'id', 'question', 'answers', 'title', 'context', 'year'; check --keep yaer" in problem(
+        in_folder, keep=("yaer",)
+    )
+
+
+@pytest.mark.parametrize("content", ['[{"question": "q", "context": "c"}]', '{"data": []}'])
+def test_records_have_fields_of_their_own(tmp_path, content):
+    corpus = corpus_of(write(tmp_path / "a.json", content), keep=("other",))
+    assert all(example.kept == {"other": None} for example in corpus.examples())
+    assert corpus.unseen_columns() == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (1, "a number"),
+        (Decimal("1.5"), "a number"),
+        (True, "a truth value"),
+        (["a"], "a list"),
+        ({"a": 1}, "an object"),
+        (b"a", "binary data"),
+        (date(2024, 1, 2), "a time"),
+        (timedelta(1), "a value of another kind"),
+    ],
+)
+def test_what_a_value_is_instead_of_text(value, kind):
+    assert text_problem("question", {"q": value}, "q") == f"question is {kind}, not text"
+    if type(value) is not int:
+        assert id_problem("id", value) == f"id is {kind}, neither text nor an integer"
+
+
+def test_reasons_that_several_rows_share_are_told_without_numbers():
+    reasons = RejectReasons()
+    for reason in (
+        "has 3 fields where the header names 2",
+        "question holds a lone surrogate at character 7, which is not valid Unicode text",
+        "invalid JSON (Extra data, character 1,234 of the line)",
+        "has 1 field where the header names 2",
+        "has 4 fields where the header names 2",
+        "invalid JSON (nested too deeply)",
+    ):
+        reasons.add(reason)
+    assert reasons.most_common() == {
+        "has … fields where the header names …": 2,
+        "invalid JSON": 2,
+        "question holds a lone surrogate at character 7, which is not valid Unicode text": 1,
+        "has 1 field where the header names 2": 1,
+    }

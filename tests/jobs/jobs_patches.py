@@ -103,14 +103,14 @@ def pause_before_marker() -> None:
 
     from qatool.jobs.runfolder.folder import RunFolder
 
-    plain = RunFolder.mark
+    plain = RunFolder._mark
 
     def mark(self, unit, part, **more):
         if unit.index == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
         return plain(self, unit, part, **more)
 
-    RunFolder.mark = mark
+    RunFolder._mark = mark
 
 
 def pause_before_part() -> None:

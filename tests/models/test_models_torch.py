@@ -127,16 +127,22 @@ def test_pickles_only_when_allowed(model, tiny_model, examples) -> None:
     )
 
 
-@pytest.mark.parametrize("broken", ["config.json", "model.safetensors"])
-@pytest.mark.parametrize("how", ["missing", "garbled"])
-def test_models_that_do_not_load(model, broken, how) -> None:
-    if how == "missing":
+@pytest.mark.parametrize(
+    ("broken", "content"), [("config.json", b"{"), ("model.safetensors", b"{"), ("model.safetensors", None)]
+)
+def test_models_that_do_not_load(model, broken, content) -> None:
+    if content is None:
         (model / broken).unlink()
     else:
-        (model / broken).write_bytes(b"{")
+        (model / broken).write_bytes(content)
     message = refusal(lambda: backend(model))
     assert message.startswith(f"{model}: the model does not load (")
     assert message.endswith("); name a folder with config.json and model.safetensors, or a hub id")
+
+
+def test_a_folder_without_a_configuration_is_no_model(model) -> None:
+    (model / "config.json").unlink()
+    assert refusal(lambda: backend(model)).startswith(f"{model}: holds no config.json, so it is no model; name a ")
 
 
 def test_devices(monkeypatch) -> None:

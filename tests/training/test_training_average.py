@@ -101,7 +101,7 @@ def test_being_stopped_while_the_mean_is_validated_loses_nothing(options, labell
 
 
 def test_what_is_to_be_averaged_is_not_there(options) -> None:
-    with pytest.raises(EnvironmentUnfitError, match=r"--average nowhere: its configuration does not load"):
+    with pytest.raises(EnvironmentUnfitError, match=r"--average nowhere: there is no such folder"):
         run(options(average=("nowhere=0.5",)))
 
 

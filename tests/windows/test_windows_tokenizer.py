@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from windowhelpers import windowed
 
 from qatool.errors import EnvironmentUnfitError
+from qatool.models.companions import load_config
 from qatool.windows.tokenizer import NO_WORD, PairTokenizer
 
 
@@ -112,13 +114,9 @@ def test_tokenizers_that_know_no_letters_are_refused(vocabulary, problem) -> Non
     assert str(caught.value) == f"deaf: {problem}"
 
 
-@pytest.mark.parametrize("broken", ["missing", "garbled"])
-def test_tokenizers_that_do_not_load(tmp_path, tiny_model, broken) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    if broken == "garbled":
-        shutil.copytree(tiny_model, folder, dirs_exist_ok=True)
-        (folder / "tokenizer.json").write_text("{")
+def test_a_tokenizer_that_does_not_load(tmp_path, tiny_model) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (folder / "tokenizer.json").write_text("{")
     with pytest.raises(EnvironmentUnfitError) as caught:
         PairTokenizer.load(str(folder))
     message = str(caught.value)
@@ -126,3 +124,10 @@ def test_tokenizers_that_do_not_load(tmp_path, tiny_model, broken) -> None:
     assert message.startswith(f"{folder}: its tokenizer does not load (")
     assert message.endswith("); name a folder with config.json, model.safetensors and tokenizer.json, or a hub id")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("load", [PairTokenizer.load, load_config])
+def test_a_folder_without_a_configuration_is_no_model(tmp_path, load) -> None:
+    with pytest.raises(EnvironmentUnfitError) as caught:
+        load(str(tmp_path))
+    assert str(caught.value).startswith(f"{tmp_path}: holds no config.json, so it is no model; name a folder with ")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from qatool.files.output.targets import beside
-from qatool.files.sources.rows import bad_row, reason_kind, too_many_bad
+from qatool.files.sources.rows import RejectReasons, bad_row, too_many_bad
 from qatool.files.storage.atomic import move, replacing
 from qatool.files.storage.writefailures import reporting
 from qatool.names import REJECTS_SUFFIX
@@ -29,13 +28,15 @@ class RejectList:
         self._options, self._target, self._folder = options, target, folder
         self._done: list[int] = []
         """Indices of the shards that are done; until the end, these need not be the first shards."""
-        self.reasons: Counter[str] = Counter()
-        """How many rows were rejected for each reason; reasons that differ only in quoted data count as one."""
+        self._count = 0
+        self.reasons = RejectReasons()
 
     def add(self, step: Step) -> None:
         """Add the rejected rows of a shard that is done."""
         self._done.append(step.index)
-        self.reasons.update(reason_kind(reject["reason"]) for reject in step.rejects)
+        self._count += len(step.rejects)
+        for reject in step.rejects:
+            self.reasons.add(reject["reason"])
 
     def check(self, step: Step) -> None:
         """Make sure that no rejected row of a shard, or no more of them than allowed, means the end of the run.
@@ -46,17 +47,17 @@ class RejectList:
         if self._options.on_error == "fail" and step.rejects:
             first = step.rejects[0]
             raise bad_row(f"{first['where']}: {first['reason']}")
-        most, rejected = self._options.max_errors, self.reasons.total()
-        if most is not None and rejected > most:
+        most = self._options.max_errors
+        if most is not None and self._count > most:
             see = "" if self._target.kind == "stdout" else str(self._folder.rejects)
-            raise too_many_bad(rejected, most, see=see)
+            raise too_many_bad(self._count, most, see=see)
 
     def write(self) -> None:
         """Write the list to the run folder.
 
         :raises OutputError: the list cannot be written, or a marker has vanished
         """
-        if not self.reasons or self._target.kind == "stdout" or not self._folder.lock.is_ours():
+        if not self._count or self._target.kind == "stdout" or not self._folder.lock.is_ours():
             return
         with replacing(self._folder.rejects, confirm=self._folder.lock.check) as stream:
             for marker in self._folder.markers(sorted(self._done)):
@@ -73,7 +74,7 @@ class RejectList:
         """
         listed = beside(self._target.path, REJECTS_SUFFIX)
         with reporting(listed):
-            if not self.reasons:
+            if not self._count:
                 listed.unlink(missing_ok=True)
                 return None
             move(self._folder.rejects, listed)

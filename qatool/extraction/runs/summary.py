@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from qatool import __version__
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Mapping
 
     from qatool.extraction.answering.resolved import AnswerIdentity, Resolved
+    from qatool.files.sources.rows import RejectReasons
     from qatool.jobs.engines.monitor import Totals
 
 IN_METADATA = ("examples", "answered", "no_answer", "odd", "rejected", "windows")
@@ -84,7 +84,7 @@ class RunRecord:
     """The name of the model."""
     output: str
     totals: Totals
-    reject_reasons: Counter[str]
+    reject_reasons: RejectReasons
     load_seconds: float
     """Seconds spent before the first example was read."""
     speed: SpeedLog = field(default_factory=SpeedLog)
@@ -111,7 +111,7 @@ class RunRecord:
             **of_questions,
             **{name: counts[name] for name in (*IN_METADATA, *_IN_SUMMARY)},
             "answered_share": round(counts["answered"] / answerable, 4) if answerable else None,
-            "reject_reasons": dict(self.reject_reasons.most_common()),
+            "reject_reasons": self.reject_reasons.most_common(),
             "rejects": None,
             "shards": totals.units,
             "resumed_shards": totals.resumed_units,

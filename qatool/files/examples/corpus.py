@@ -148,7 +148,8 @@ class _PlainRows:
                 )
             reader = open_reader(source)
             named = ("id",) if "id" in columns.renames else ()
-            require(source, reader, columns, ("question", "context", *named, *needed))
+            of_many = len(sources) > 1
+            require(source, reader, columns, ("question", "context", *named, *needed), of_many=of_many)
             require_text(source, reader, columns, ("question", "context"))
             reader.arrow_type(columns.of("id"))  # raises if there are two such columns, before any row is read
 

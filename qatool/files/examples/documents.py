@@ -176,7 +176,7 @@ class AskedDocuments:
         self._question_reader = None if questions.source is None else open_reader(questions.source)
         for source in sources:
             reader = open_reader(source)
-            require(source, reader, columns, ("context",))
+            require(source, reader, columns, ("context",), of_many=len(sources) > 1)
             require_text(source, reader, columns, ("context",))
             reader.arrow_type(id_column_of(columns, reader))  # raises if there are two, before any row is read
             missing = [field for field in columns.keep if not self._questions_may_have(columns.of(field))]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pyarrow import types
 
 from qatool.errors import InputError, UsageError
-from qatool.files.sources.rows import quoted
+from qatool.files.formats.readers import columns_of
+from qatool.files.sources.rows import ANSWER_KEYS, IN_THE_WAY, OF_EARLIER_RUN, quoted, shown_name
 from qatool.schema import answers_schema
 
 if TYPE_CHECKING:
@@ -94,13 +97,19 @@ def parse_columns(
     return InputColumns(renames=renames, keep=tuple(dict.fromkeys(keep)), unseen=set(keep))
 
 
-def require(source: Source, reader: Reader, columns: InputColumns, fields: Collection[str]) -> None:
-    """Check that a file has the columns of some fields; a format without declared columns passes.
+def require(
+    source: Source, reader: Reader, columns: InputColumns, fields: Collection[str], *, of_many: bool = False
+) -> None:
+    """Check that a file has the columns of some fields; a format where each record has its own passes.
 
+    :param of_many: whether there are other inputs, so that this one may be there by mistake
     :raises InputError: columns are missing
     """
-    there = reader.columns()
+    there = columns_of(reader, columns.named(fields))
     missing = [] if there is None else [field for field in fields if columns.of(field) not in there]
+    if "context" in missing and ANSWER_KEYS.issubset(there or ()):
+        raise InputError(f"{shown_name(source)}: holds the answers of an earlier run; {IN_THE_WAY}")
+    what = "field" if source.format == "json" else "column"
     problems = []
     for field in missing:
         name = columns.of(field)
@@ -113,7 +122,9 @@ def require(source: Source, reader: Reader, columns: InputColumns, fields: Colle
             remedy = f"check --column {field}={name}"
         elif field in columns.keep:
             remedy = f"check --keep {field}"
-        problems.append(f"{source.path}: no column {quoted(name)}; there are {listed}; {remedy}")
+        if of_many and field == "context":
+            remedy += f", or {IN_THE_WAY}"
+        problems.append(f"{source.path}: no {what} {quoted(name)}; there are {listed}; {remedy}")
     if problems:
         raise InputError(*problems)
 
@@ -148,9 +159,25 @@ def text_problem(name: str, values: Mapping[str, Any], column: str) -> str | Non
     if type(value) is str:
         # Surrogates can come only from escapes in JSON, as strict decoding lets none in.
         return None if value.isascii() else surrogate_problem(name, value)
+    if value is None and column in values:
+        return f"{name} is null"
     if value is None:
-        return f"{name} is null" if column in values else f"no field {quoted(column)}"
-    return f"{name} is {type(value).__name__}, not text"
+        is_answer = name == "context" and values.keys() >= ANSWER_KEYS
+        return OF_EARLIER_RUN if is_answer else f"no field {quoted(column)}"
+    return f"{name} is {_kind_of(value)}, not text"
+
+
+def _kind_of(value: object) -> str:
+    """Return what a value is, in words."""
+    kinds: dict[type | tuple[type, ...], str] = {
+        bool: "a truth value",
+        (int, float, Decimal): "a number",
+        (bytes, bytearray): "binary data",
+        (list, tuple): "a list",
+        dict: "an object",
+        (date, time): "a time",
+    }
+    return next((words for kind, words in kinds.items() if isinstance(value, kind)), "a value of another kind")
 
 
 def surrogate_problem(name: str, text: str) -> str | None:
@@ -173,7 +200,7 @@ def id_problem(name: str, value: Any) -> str | None:
         return None if value.isascii() else surrogate_problem(name, value)
     if value is None or type(value) is int:
         return None
-    return f"{name} is {type(value).__name__}, neither text nor an integer"
+    return f"{name} is {_kind_of(value)}, neither text nor an integer"
 
 
 def id_column_of(columns: InputColumns, reader: Reader) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qatool.errors import InputError
 from qatool.files.formats.jsonevents import Event, Events, open_events
 from qatool.files.formats.jsonl import duplicate, kind_of
-from qatool.files.sources.rows import Row
+from qatool.files.sources.rows import IN_THE_WAY, Row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,6 +22,10 @@ EXPECTED = (
     'expected SQuAD, {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}, or an array of records, '
     '[{"question": ..., "context": ...}]'
 )
+_SQUAD_FIELDS = frozenset({"title", "context", "question", "id", "answers", "is_impossible", "plausible_answers"})
+"""Fields that some questions of SQuAD have, and others lack."""
+_SUMMARY_KEYS = {"examples", "rejected", "windows"}
+"""Keys by which the summary of a run or of a dry run is recognised."""
 
 
 class _Item(NamedTuple):
@@ -43,6 +47,25 @@ class NestedReader:
 
     def columns(self) -> None:
         """Return ``None``: each record has its own fields."""
+
+    def lacking(self, columns: Collection[str]) -> tuple[str, ...] | None:
+        """Return the fields that SQuAD questions have where none has one of the given ones; else ``None``.
+
+        ``None`` also for an array of records. Fields that SQuAD does not know are searched for in the questions.
+
+        :raises InputError: as :meth:`rows`
+        """
+        missing = set(columns) - _SQUAD_FIELDS
+        there: dict[str, None] = {}
+        wanted = _Wanted(None)
+        for row in self._rows(wanted) if missing else ():
+            if wanted.has_records:
+                return None
+            there.update(dict.fromkeys(row.values or ()))
+            missing -= there.keys()
+            if not missing:
+                return None
+        return tuple(there) or None
 
     def arrow_type(self, column: str) -> None:
         """Return ``None``: nothing is declared."""
@@ -79,7 +102,9 @@ class NestedReader:
         if event.kind != "start_map":
             raise InputError(f"{self.source.path}: is {kind_of(event.value)}; {EXPECTED}")
         seen = False
+        keys = set()
         for key in events.each_key():
+            keys.add(key)
             event = events.next()
             if key != "data":
                 events.skip(event)
@@ -89,6 +114,8 @@ class NestedReader:
             else:
                 raise InputError(f"{self.source.path}: 'data' is no array; {EXPECTED}")
         events.finish()
+        if not seen and keys >= _SUMMARY_KEYS:
+            raise InputError(f"{self.source.path}: is the summary of an earlier run; {IN_THE_WAY}")
         if not seen:
             raise InputError(f"{self.source.path}: an object without 'data'; {EXPECTED}")
 
@@ -102,6 +129,8 @@ class _Wanted:
     def __init__(self, columns: Collection[str] | None, *, documents: bool = False) -> None:
         self._columns = None if columns is None else frozenset(columns)
         self.documents = documents
+        self.has_records = False
+        """Whether a record was found so far, instead of an article of SQuAD."""
 
     def __contains__(self, column: str) -> bool:
         return self._columns is None or column in self._columns
@@ -141,6 +170,7 @@ def _element(events: Events, wanted: _Wanted) -> Iterator[_Item]:
             item.values["title"] = fields.get("title")
         yield item
     if not is_article:
+        wanted.has_records = True
         yield _item(events, fields, twice)
 
 

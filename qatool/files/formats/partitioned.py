@@ -20,6 +20,11 @@ class PartitionedReader:
         self.reader = reader
         self._partitions = {partition.name: partition for partition in partitions}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The partition columns."""
+        return tuple(self._partitions)
+
     def columns(self) -> tuple[str, ...] | None:
         """Return the file's columns, then the partition columns.
 

@@ -33,6 +33,20 @@ def open_reader(source: Source) -> Reader:
     return PartitionedReader(reader, source.partitions) if source.partitions else reader
 
 
+def columns_of(reader: Reader, needed: Collection[str]) -> tuple[str, ...] | None:
+    """Return the columns of a file or, if it is SQuAD that lacks needed ones, the fields of its questions.
+
+    :returns: ``None`` where every record may have its own
+    :raises InputError: the file cannot be read
+    """
+    if isinstance(reader, NestedReader):
+        return reader.lacking(needed)
+    if isinstance(reader, PartitionedReader) and isinstance(reader.reader, NestedReader):
+        own = reader.reader.lacking(set(needed) - set(reader.names))
+        return None if own is None else (*own, *reader.names)
+    return reader.columns()
+
+
 def documents_of(reader: Reader, columns: Collection[str]) -> Iterator[Row]:
     """Yield one row for each document: a paragraph in nested SQuAD, a row in any other format.
 

@@ -1,5 +1,6 @@
 """Exclude a command's own output from its input, as an input folder may hold the output of an earlier run.
 
+Outputs of other runs are refused: they have no contexts, and what is not named as an output is not passed over.
 Only files that qatool wrote are excluded, judging by their beginning. Any other file that is both input and output
 was named as an output by mistake, which is an error.
 """
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING
 from qatool.errors import InputError, QatoolError, UsageError
 from qatool.files.formats.parquet import open_parquet
 from qatool.files.sources.paths import resolve
+from qatool.files.sources.rows import ANSWER_KEYS, IN_THE_WAY, printable
 from qatool.files.sources.streams import open_bytes, reading
 from qatool.logs import log_event
+from qatool.names import REJECTS_SUFFIX, SUMMARY_SUFFIX
 from qatool.places import entry_of, is_uri, places_of, same_place
 
 if TYPE_CHECKING:
@@ -30,7 +33,8 @@ _LONGEST_LINE = 1 << 24
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 _SUMMARY = re.compile(rb'\{\s*("version": "[^"]*",\s*"exit_code": \d|"examples": \d+,\s*"rejected": \d)')
 """Beginning of the summary of a run or of a dry run."""
-_ROW_KEYS = ({"answer", "candidates", "fingerprint"}, {"where", "reason"}, {"time", "level", "event"})
+_REJECT_KEYS = frozenset({"where", "reason"})
+_ROW_KEYS = (ANSWER_KEYS, _REJECT_KEYS, frozenset({"time", "level", "event"}))
 """Keys by which a JSON row of answers, of rejected rows and of a log are recognised."""
 
 
@@ -42,7 +46,7 @@ def without_own(
     :param given: the inputs as the user named them, for messages
     :param written: files and folders that the command writes
     :param log_file: log to which the command appends
-    :raises InputError: no source is left
+    :raises InputError: no source is left, or one was written by another run
     :raises UsageError: a source would be overwritten and was not written by qatool
     """
     own = {PurePath(entry_of(name)) for name in written}
@@ -64,7 +68,33 @@ def without_own(
         log_event("not read: what this command itself writes", files=len(sources) - len(kept))
     if not kept:
         raise InputError(f"{', '.join(given)}: holds nothing but what this command writes; add input files")
+    _check_no_others(kept)
     return kept
+
+
+def _check_no_others(sources: Sequence[Source]) -> None:
+    """Check that no source is a summary or a list of rejected rows, by which the output of another run is known.
+
+    Answers that stand alone show when they are read: they may have been given contexts since.
+
+    :raises InputError: one is; if the answers are a source, too, these are named instead
+    """
+    suspects = [source for source in sources if source.path.name.endswith((SUMMARY_SUFFIX, REJECTS_SUFFIX))]
+    read = {str(place) for source in (sources if suspects else ()) for place in (source.path, source.path.parent)}
+    problems: dict[str, None] = {}
+    for source in suspects:
+        path = str(source.path)
+        for suffix, what, is_written in (
+            (SUMMARY_SUFFIX, "is the summary of an earlier run", _is_summary),
+            (REJECTS_SUFFIX, "lists the rejected rows of an earlier run", _is_reject_list),
+        ):
+            if not path.endswith(suffix) or not is_written(_head(source)):
+                continue
+            answers = path.removesuffix(suffix)
+            told = f"{answers}: holds the answers of an earlier run" if answers in read else f"{path}: {what}"
+            problems[f"{printable(told)}; {IN_THE_WAY}"] = None
+    if problems:
+        raise InputError(*problems)
 
 
 def check_log_file(log_file: str, inputs: Sequence[str]) -> None:
@@ -106,27 +136,39 @@ def _check_made(source: Source) -> None:
         with reading(source), open_parquet(source.path) as file:
             made = b"qatool" in (file.schema_arrow.metadata or {})
     else:
-        with open_bytes(source) as stream:
-            first = stream.readline(_LONGEST_LINE)
-            made = (
-                not first
-                or _is_made(first)
-                or bool(_SUMMARY.match(first + stream.readline(99) + stream.readline(99)))
-            )
+        head = _head(source)
+        made = not head[0] or _is_made(head[0]) or _is_summary(head)
     if not made:
         raise _not_ours(str(source.path))
+
+
+def _head(source: Source) -> tuple[bytes, bytes]:
+    """Return the first line of a file, and the beginning of what follows."""
+    with open_bytes(source) as stream:
+        return stream.readline(_LONGEST_LINE), stream.readline(99) + stream.readline(99)
+
+
+def _is_summary(head: tuple[bytes, bytes]) -> bool:
+    return bool(_SUMMARY.match(b"".join(head)))
+
+
+def _is_reject_list(head: tuple[bytes, bytes]) -> bool:
+    return _keys(head[0]) >= _REJECT_KEYS
 
 
 def _is_made(line: bytes) -> bool:
     """Return whether a file's first line is one that qatool writes."""
     line = line.lstrip(b"\xef\xbb\xbf\0")
-    if _LOG_LINE.match(line):
-        return True
+    return bool(_LOG_LINE.match(line)) or any(keys <= _keys(line) for keys in _ROW_KEYS)
+
+
+def _keys(line: bytes) -> frozenset[str]:
+    """Return the keys of the object on a line; none for anything else."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(row, dict) and any(keys <= row.keys() for keys in _ROW_KEYS)
+        return frozenset()
+    return frozenset(row) if isinstance(row, dict) else frozenset()
 
 
 def _not_ours(path: str) -> UsageError:

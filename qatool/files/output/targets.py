@@ -131,6 +131,9 @@ def check_target(target: Target) -> None:
         if isinstance(path, ObjectPath):
             _check_in_store(target, path)
             return
+        if is_device(path):
+            remedy = "use -o - for standard output, or name a file" if target.holds == "answers" else "name a folder"
+            raise OutputError(f"{path}: is a device or a pipe, whose name no output can take; {remedy}")
         parent = path.parent
         if not parent.is_dir():
             raise OutputError(f"{path}: the folder {parent} does not exist; create it first")
@@ -142,8 +145,6 @@ def check_target(target: Target) -> None:
             check_replaceable(path, target.holds)
         elif path.is_dir():
             raise OutputError(f"{path}: is a folder; remove it, or end the name with / to write into a folder")
-        elif is_device(path):
-            raise OutputError(f"{path}: is a device or a pipe, and an output takes its name as a whole; name a file")
 
 
 def _check_in_store(target: Target, path: ObjectPath) -> None:

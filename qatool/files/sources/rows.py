@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from qatool.errors import InputError
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from qatool.files.sources.source import Source
+
+
+ANSWER_KEYS = frozenset({"answer", "candidates", "fingerprint"})
+"""Columns by which the answers of a run are recognised."""
+OF_EARLIER_RUN = "is an answer of an earlier run, which has no context"
+"""Why a row is bad that is one of another run's answers."""
+IN_THE_WAY = "move the file, or name the inputs by a pattern that leaves it out"
+"""What to do about a file among the inputs that does not belong there."""
 
 
 class Row(NamedTuple):
@@ -75,7 +84,8 @@ def bad_row(told: str) -> InputError:
 
     :param told: where the row is (see :func:`where`) and what is wrong: ``corpus.jsonl:12: question is null``
     """
-    return InputError(f"{told}; mend the row, or add --on-error skip to set such rows aside")
+    mend = "mend the row, or add --on-error skip to set such rows aside"
+    return InputError(f"{told}; {IN_THE_WAY if told.endswith(OF_EARLIER_RUN) else mend}")
 
 
 def too_many_bad(count: int, limit: int, *, see: str = "") -> InputError:
@@ -90,9 +100,27 @@ def too_many_bad(count: int, limit: int, *, see: str = "") -> InputError:
     )
 
 
-def reason_kind(reason: str) -> str:
+class RejectReasons:
+    """Counts the reasons for which rows were rejected; those that differ only in numbers and data count as one."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, reason: str) -> None:
+        """Count a row."""
+        kind = _reason_kind(reason)
+        self._counts[kind] += 1
+        self._first.setdefault(kind, reason)
+
+    def most_common(self) -> dict[str, int]:
+        """Return the number of rows by reason, which is told in full where only one row has it."""
+        return {self._first[kind] if rows == 1 else kind: rows for kind, rows in self._counts.most_common()}
+
+
+def _reason_kind(reason: str) -> str:
     """Return the reason without what is particular to one row: numbers, brackets, and what follows a colon."""
-    return re.sub(r"(?<![\w-])\d+(?:,\d{3})*", "N", reason.partition(":")[0].partition(" (")[0])
+    return re.sub(r"(?<![\w-])\d+(?:,\d{3})*", "…", reason.partition(":")[0].partition(" (")[0])
 
 
 def quoted(value: object, *, length: int = 40) -> str:

@@ -262,9 +262,9 @@ def is_device(path: Location) -> TypeGuard[Path]:
 def _is_open_file(path: Path) -> bool:
     """Return whether a path is a link to a file descriptor, as in ``/dev/fd``."""
     while path.is_symlink():
-        path = Path(os.path.abspath(path.parent / os.readlink(path)))  # noqa: PTH100, PTH115
-        if re.fullmatch(r"/dev/fd|/proc/(self|\d+)/fd", str(path.parent)):
+        if re.fullmatch(r"/dev/fd|/proc/(self|\d+)/fd", os.path.abspath(path.parent)):  # noqa: PTH100
             return True
+        path = Path(os.path.abspath(path.parent / os.readlink(path)))  # noqa: PTH100, PTH115
     return False
 
 

@@ -219,7 +219,15 @@ class Lock(OwnedLock):
 
 
 def _opened(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        above = path.parent.parent
+        if not above.is_dir():
+            raise
+        raise OutputError(
+            f"{path.parent}: cannot be created, as {above} takes no files or folders; write elsewhere"
+        ) from None
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 

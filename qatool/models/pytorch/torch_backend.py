@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -15,6 +14,7 @@ from qatool.models.pytorch.memory import card_batch_tokens, telling_too_large, u
 from qatool.models.pytorch.packed import packed
 from qatool.models.pytorch.ways import compiled, fastest_way
 from qatool.models.settings import longest_input
+from qatool.windows.modelfiles import check_config, only_local
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -255,16 +255,18 @@ def load_weights(model: str, *, dtype: torch.dtype, allow_pickle: bool, trust_re
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    local = only_local(model)
     try:
         loaded, report = AutoModelForQuestionAnswering.from_pretrained(
             model,
             dtype=dtype,
-            local_files_only=Path(model).is_dir(),
+            local_files_only=local,
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
     except Exception as error:
+        check_config(model)
         reason = reason_of(error)
         raise EnvironmentUnfitError(
             f"{model}: the model does not load ({reason}); name a folder with config.json and "
