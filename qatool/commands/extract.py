@@ -92,7 +92,7 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Fo
             continue_only_same(folder, plan, setup.resolved.identity, restart=options.restart)
         continued = None if options.restart else folder
         # Where the input has changed, the run takes finished rows over from its own parts, too.
-        own = [] if continued is None else [*continued.previous_parts(), *continued.finished_parts()]
+        own = [] if continued is None else [*continued.parts.previous_parts(), *continued.parts.finished_parts()]
         columns = replace(setup.extractor.columns, kept=source.corpus.kept_fields())
         told = forecast_of(
             replace(setup, extractor=replace(setup.extractor, columns=columns)),

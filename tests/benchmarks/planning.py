@@ -193,20 +193,20 @@ def write_and_list(folder: Path, parts: list[Part], shards: int) -> None:
     """Make parts durable, find them again, and put them into a folder."""
     clock, scale = Clock(), shards / PARTS
     with RunFolder(folder / "run") as run:
-        run.identity = "planning"
+        run.parts.identity = "planning"
         with clock():
             for index in range(PARTS):
-                run.commit(Unit(index), parts[index % len(parts)])
+                run.parts.commit(Unit(index), parts[index % len(parts)])
         line("parts and markers", clock, scale=scale, per="part", count=PARTS)
         with clock():
-            found = sum(run.finished(Unit(index)) is not None for index in range(PARTS))
+            found = sum(run.parts.finished(Unit(index)) is not None for index in range(PARTS))
         assert found == PARTS
         line("finding them when resumed, besides reading again", clock, scale=scale, per="part", count=PARTS)
         target = parse_target(str(folder / "answers"))
         with clock():
-            schema = run.schema(PARTS)
+            schema = run.parts.schema(PARTS)
             with open_writer(target, schema, dict, staging=folder / "staging") as writer:
-                for table in run.tables(PARTS, schema):
+                for table in run.parts.tables(PARTS, schema):
                     writer.write(table)
         line("assembling into a folder", clock, scale=scale, per="part", count=PARTS)
 

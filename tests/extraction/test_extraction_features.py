@@ -127,13 +127,13 @@ def test_a_question_length_beyond_what_fits_is_the_same(place, tiny_model) -> No
 KILL = """
 import os, sys
 from qatool import cli
-from qatool.jobs.runfolder.folder import RunFolder
-plain = RunFolder._mark
+from qatool.jobs.runfolder.parts import Parts
+plain = Parts._mark
 def mark(self, unit, part, **more):
     if unit.index == 4:
         os._exit(99)
     plain(self, unit, part, **more)
-RunFolder._mark = mark
+Parts._mark = mark
 cli.run(sys.argv[1:])
 """
 

@@ -70,9 +70,9 @@ def count() -> None:
 
 def time_commits() -> None:
     """Write to the file ``COSTS`` what a shard costs in ms, and what two synced files of its sizes cost, in turns."""
-    from qatool.jobs.runfolder.folder import RunFolder
+    from qatool.jobs.runfolder.parts import Parts
 
-    plain = RunFolder.commit
+    plain = Parts.commit
 
     def plainly_written(path: Path) -> None:
         begun = path.with_name(".plain.tmp")
@@ -94,39 +94,39 @@ def time_commits() -> None:
         with Path(os.environ["COSTS"]).open("a") as stream:
             stream.write(f"{1000 * (times[1] - times[0])} {1000 * (times[2] - times[1])}\n")
 
-    RunFolder.commit = commit
+    Parts.commit = commit
 
 
 def pause_before_marker() -> None:
     """Stop the process by itself (SIGSTOP) when the second marker is about to take its name."""
     import signal
 
-    from qatool.jobs.runfolder.folder import RunFolder
+    from qatool.jobs.runfolder.parts import Parts
 
-    plain = RunFolder._mark
+    plain = Parts._mark
 
     def mark(self, unit, part, **more):
         if unit.index == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
         return plain(self, unit, part, **more)
 
-    RunFolder._mark = mark
+    Parts._mark = mark
 
 
 def pause_before_part() -> None:
     """Stop the process by itself (SIGSTOP) when it has answered the second shard and is to write its part."""
     import signal
 
-    from qatool.jobs.runfolder.folder import RunFolder
+    from qatool.jobs.runfolder.parts import Parts
 
-    plain = RunFolder.commit
+    plain = Parts.commit
 
     def commit(self, unit, part, **more):
         if unit.index == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
         return plain(self, unit, part, **more)
 
-    RunFolder.commit = commit
+    Parts.commit = commit
 
 
 def no_flock() -> None:
@@ -197,9 +197,9 @@ def slow_tokenizer() -> None:
 
 def slow_assembly() -> None:
     """Take long to write the output."""
-    from qatool.jobs.runfolder.folder import RunFolder
+    from qatool.jobs.runfolder.parts import Parts
 
-    plain = RunFolder.tables
+    plain = Parts.tables
 
     def tables(self, count, schema):
         for table in plain(self, count, schema):
@@ -207,7 +207,7 @@ def slow_assembly() -> None:
             time.sleep(0.3)
             yield table
 
-    RunFolder.tables = tables
+    Parts.tables = tables
 
 
 def killed_between_output_and_clean_up() -> None:
@@ -261,16 +261,16 @@ def no_flock_and_hold() -> None:
 
 def no_flock_and_hold_assembly() -> None:
     """Wait when all shards are done and the output is to be written."""
-    from qatool.jobs.runfolder.folder import RunFolder
+    from qatool.jobs.runfolder.parts import Parts
 
     no_flock()
-    plain = RunFolder.tables
+    plain = Parts.tables
 
     def tables(self, count, schema):
         _wait_to_go_on()
         yield from plain(self, count, schema)
 
-    RunFolder.tables = tables
+    Parts.tables = tables
 
 
 def full_disk() -> None:
@@ -376,17 +376,17 @@ def early_output_of_a_damaged_part() -> None:
     """Damage a part before it is read back."""
     from jobs_tools import flip_byte
 
-    from qatool.jobs.runfolder.folder import RunFolder
+    from qatool.jobs.runfolder.parts import Parts
 
     early_output()
-    plain = RunFolder.table
+    plain = Parts.table
 
     def table(self, index):
         if index == 3:
             flip_byte(self.path / "parts" / "part-00003.parquet")
         return plain(self, index)
 
-    RunFolder.table = table
+    Parts.table = table
 
 
 def early_output_with_little_room() -> None:

@@ -18,7 +18,7 @@ from jobs_tools import flip_byte, rows, write_rows
 from qatool.commands.extract import run as run_extract
 from qatool.errors import OutputError, QatoolError
 from qatool.files.storage.atomic import temporary_name
-from qatool.jobs.runfolder.folder import RunFolder
+from qatool.jobs.runfolder.parts import Parts
 from qatool.observers import SilentObserver
 from qatool.options import ExtractOptions
 
@@ -100,8 +100,8 @@ def test_what_is_not_kept_is_not_counted_at_the_end(tmp_path, monkeypatch) -> No
             raise OutputError("the disk is full")
         commit(_self, unit, part)
 
-    commit = RunFolder.commit
-    monkeypatch.setattr(RunFolder, "commit", fail)
+    commit = Parts.commit
+    monkeypatch.setattr(Parts, "commit", fail)
     options = ExtractOptions(
         inputs=(str(tmp_path / "in.jsonl"),), output=str(tmp_path / "out.parquet"), backend="constant", shard_rows=2
     )

@@ -330,31 +330,31 @@ def test_a_part_comes_before_its_marker_and_both_are_synced(tmp_path, monkeypatc
     )
     with RunFolder(tmp_path / "run") as folder:
         done.clear()
-        folder.commit(_Unit(), Part(table=pa.table({"a": [1]}), counts={}))
+        folder.parts.commit(_Unit(), Part(table=pa.table({"a": [1]}), counts={}))
         assert done == [
             "sync part-00000.parquet",
             "rename part-00000.parquet",
             "sync part-00000.json",
             "rename part-00000.json",
         ]
-        assert folder.finished(_Unit()) is not None
+        assert folder.parts.finished(_Unit()) is not None
 
 
 def test_a_marker_is_read_by_other_versions_and_theirs_here(tmp_path) -> None:
     with RunFolder(tmp_path / "run") as folder:
-        folder.commit(_Unit(), Part(table=pa.table({"a": [1]}), counts={"examples": 1}))
-        path = folder.marker(0)
+        folder.parts.commit(_Unit(), Part(table=pa.table({"a": [1]}), counts={"examples": 1}))
+        path = folder.parts.marker(0)
         body = unsealed(json.loads(path.read_text()))
         assert body["seconds"] == 0  # without it, the first version to read this would take the marker for damaged
         assert body.keys() == {"identity", "content_hash", "part_hash", "counts", "rejects", "seconds"}
-        whole = folder.finished(_Unit())
+        whole = folder.parts.finished(_Unit())
         assert whole is not None
         for other in ({**body, "seconds": 7.25, "later": 1}, {k: v for k, v in body.items() if k != "seconds"}):
             path.write_text(json.dumps(sealed(other)))
-            assert folder.finished(_Unit()) == whole
+            assert folder.parts.finished(_Unit()) == whole
         for lost in ("part_hash", "counts"):
             path.write_text(json.dumps(sealed({name: value for name, value in body.items() if name != lost})))
-            assert folder.finished(_Unit()) is None
+            assert folder.parts.finished(_Unit()) is None
 
 
 def _name(file: int) -> str:

@@ -77,7 +77,7 @@ class Assembly:
         :raises QatoolError: the run is to stop, or the output cannot be written
         """
         count = self._totals.units
-        schema = self._folder.schema(count) if count else empty
+        schema = self._folder.parts.schema(count) if count else empty
         with self.writer(schema) as writer:
             for table in self._tables(count, schema, ranking):
                 writer.write(table)
@@ -99,7 +99,9 @@ class Assembly:
     def _tables(self, count: int, schema: pa.Schema, ranking: Ranking | None) -> Iterator[pa.Table]:
         def tables() -> Iterator[pa.Table]:
             # Parts are read and decompressed while earlier ones are compressed and written.
-            with prefetched(self._folder.tables(count, schema), depth=_PARTS_AHEAD, poll=self._check_stop) as read:
+            with prefetched(
+                self._folder.parts.tables(count, schema), depth=_PARTS_AHEAD, poll=self._check_stop
+            ) as read:
                 yield from self._stoppable(read)
 
         options = self._options

@@ -139,7 +139,7 @@ def _count(setup: Setup, corpus: Corpus, folder: RunFolder | None, previous: Pre
         counts.examples += len(shard.examples)
         size = sum(len((example.context or "").encode("utf-8", "replace")) for example in shard.examples)
         counts.largest_shard = max(counts.largest_shard, size)
-        is_done = folder is not None and folder.is_done(shard)
+        is_done = folder is not None and folder.parts.is_done(shard)
         if is_done:
             counts.done_shards += 1
             counts.done_examples += len(shard.examples)

@@ -60,7 +60,7 @@ class RejectList:
         if not self._count or self._target.kind == "stdout" or not self._folder.lock.is_ours():
             return
         with replacing(self._folder.rejects, confirm=self._folder.lock.check) as stream:
-            for marker in self._folder.markers(sorted(self._done)):
+            for marker in self._folder.parts.markers(sorted(self._done)):
                 for reject in marker.rejects:
                     line = json.dumps(reject, ensure_ascii=False) + "\n"
                     stream.write(line.encode("utf-8", "backslashreplace"))

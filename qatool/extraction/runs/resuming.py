@@ -31,10 +31,10 @@ def continue_only_same(folder: RunFolder, plan: Plan | None, identity: AnswerIde
 
     :raises ResumeRefusedError: the run folder holds unfinished work of another model or other options
     """
-    folder.identity = identity.fingerprint
+    folder.parts.identity = identity.fingerprint
     if plan is not None:
         plan.check_same_work(identity.as_json(), folder=folder.path)
-    elif not restart and folder.other_identity():
+    elif not restart and folder.parts.other_identity():
         raise ResumeRefusedError(
             f"{folder.path}: holds unfinished work of another model or other options (its plan.json cannot be read "
             "to say which); start the earlier command again, or start over with --restart"

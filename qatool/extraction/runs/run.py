@@ -107,7 +107,7 @@ class ExtractionRun:
                 source.corpus,
                 columns,
                 resolved.shard_limits,
-                earlier=lambda: [*self._folder.previous_parts(), *reusable],
+                earlier=lambda: [*self._folder.parts.previous_parts(), *reusable],
                 spool=self._folder.staging,
                 skip_errors=self._options.on_error == "skip",
             )
@@ -206,7 +206,7 @@ class ExtractionRun:
             return None
         if self._options.best_per is not None or not _has_a_card(resolved):
             return None
-        return EarlyOutput(self._folder.table, assembly.writer, folder=target.path.parent)
+        return EarlyOutput(self._folder.parts.table, assembly.writer, folder=target.path.parent)
 
     def _answer(
         self, engine: Engine, job: ExtractionJob, record: RunRecord, early: EarlyOutput | None, *, total: int | None
@@ -224,7 +224,7 @@ class ExtractionRun:
                 record.speed.add(totals)
             self._rejects.check(step)
 
-        store = StreamingStore(self._target) if self._streams else self._folder
+        store = StreamingStore(self._target) if self._streams else self._folder.parts
         try:
             monitor = RunMonitor(stop=self._stop, tick=progress.tick, done=done, totals=totals)
             with naming_failures():

@@ -67,11 +67,11 @@ def _read_state(path: Location) -> RunState | None:
     folder = RunFolder(path)
     if not path.is_dir():
         return None
-    for place in (path, folder.done, folder.log, folder.plan, folder.lock.path):
+    for place in (path, folder.parts.done, folder.log, folder.plan, folder.lock.path):
         check_readable(place)
     # Asked first: a run that ends meanwhile is then still told to be running, not to have been killed.
     running = folder.lock.is_held()
-    whole = [marker for marker in read_markers(matching(folder.done, "*.json")) if marker is not None]
+    whole = [marker for marker in read_markers(matching(folder.parts.done, "*.json")) if marker is not None]
     counts: Counter[str] = Counter()
     for marker in whole:
         counts.update(marker.counts)
