@@ -383,7 +383,7 @@ def early_output_of_a_damaged_part() -> None:
 
     def table(self, index):
         if index == 3:
-            flip_byte(self.path / "parts" / "part-00003.parquet")
+            flip_byte(self.part(index))
         return plain(self, index)
 
     Parts.table = table
