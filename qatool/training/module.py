@@ -266,7 +266,7 @@ class QuestionAnsweringModule(LightningModule):
         """Prepare a validation."""
         self.check_finite()
         if self._validator is not None:
-            self._validator.begin(self.device)
+            self._validator.begin(self.device, self.trainer.precision_plugin.val_step_context)
 
     def validation_step(self, batch: PreparedShard, batch_idx: int) -> None:
         """Answer a shard of the validation questions."""
