@@ -186,8 +186,7 @@ class _Model:
     def __init__(
         self, extractor: Extractor, examples: Sequence[Example], shards: Iterable[Shard], observer: Observer
     ) -> None:
-        self._backend = RecordedBackend(extractor.backend)
-        self._extractor = replace(extractor, backend=self._backend)
+        self._extractor = replace(extractor, backend=RecordedBackend(extractor.backend))
         self._observer = observer
         self._shards: list[PreparedShard] = [self._extractor.prepare(shard) for shard in shards]
         self._is_first = True
@@ -195,7 +194,6 @@ class _Model:
 
     def outcome(self, calibration: Calibration) -> Outcome:
         """Return the model's output for every question under a calibration."""
-        self._backend.rewind()
         found = outcome_of(calibrated(self._extractor, calibration), self._shards, self._tick)
         self._is_first = False
         return found

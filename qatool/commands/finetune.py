@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -218,21 +218,22 @@ class _Training:
             precision=self._precision,
         )
         self._observer.finished()
-        return fit(
-            QuestionAnsweringModule(self._model, self._recipe(), validator, teachers, compile=options.compile),
-            self._data(validator),
-            options,
-            Run(
-                launch=self._launch,
-                folder=self._folder,
-                steps=self.plan.steps,
-                stop=self._stop,
-                accelerator=self._accelerator,
-                precision=self._precision,
-                bar=bar,
-            ),
-            others,
-        )
+        with nullcontext() if validator is None else closing(validator):
+            return fit(
+                QuestionAnsweringModule(self._model, self._recipe(), validator, teachers, compile=options.compile),
+                self._data(validator),
+                options,
+                Run(
+                    launch=self._launch,
+                    folder=self._folder,
+                    steps=self.plan.steps,
+                    stop=self._stop,
+                    accelerator=self._accelerator,
+                    precision=self._precision,
+                    bar=bar,
+                ),
+                others,
+            )
 
     def _teachers(self) -> Teachers | None:
         if not self._options.teacher:

@@ -11,6 +11,7 @@ import numpy as np
 from qatool.errors import InputError
 from qatool.evaluation.measures.calibration import Outcome
 from qatool.evaluation.reading.references import accepted_texts
+from qatool.extraction.engines.job import InHand
 from qatool.features.examples import StoredExamples
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder
@@ -111,10 +112,36 @@ def outcome_of(
     best: list[str | None] = []
     scores, no_answer = [], []
     for shard in shards:
-        table = extractor.answer(shard, lambda windows: tick(0, windows)).table
+        progress = _ShardProgress(shard, tick)
+        table = extractor.answer(shard, progress.read).table
         best += [found[0]["answer"] if found else None for found in table["candidates"].to_pylist()]
         scores.append(table["score"].cast("float64").to_numpy())
         no_answer.append(table["no_answer_score"].cast("float64").to_numpy())
-        tick(table.num_rows, 0)
+        progress.ended()
     # If the model failed on a question, both scores are NaN.
     return Outcome(best, np.concatenate(scores), np.nan_to_num(np.concatenate(no_answer), nan=1.0))
+
+
+class _ShardProgress:
+    """Tells how far a shard is, in examples: as large a share of them is done as of its windows.
+
+    :param tick: called with the number of examples and of windows done since the last call
+    """
+
+    def __init__(self, shard: PreparedShard, tick: Callable[[int, int], None]) -> None:
+        self._size = InHand(examples=len(shard.shard.examples), windows=len(shard.examples.windows))
+        self._tick = tick
+        self._windows = self._examples = 0
+
+    def read(self, windows: int) -> None:
+        """Add windows that have been read."""
+        self._windows += windows
+        self._advance(self._size.examples_at(self._windows), windows)
+
+    def ended(self) -> None:
+        """Add all examples that are left."""
+        self._advance(self._size.examples, 0)
+
+    def _advance(self, examples: int, windows: int) -> None:
+        self._tick(examples - self._examples, windows)
+        self._examples = examples

@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from lightning.pytorch import Callback
@@ -19,7 +20,7 @@ from qatool.files.storage.writefailures import reporting
 from qatool.logs import harmless, log_event
 from qatool.observers import PLAIN_INTERVAL
 from qatool.training.launch import agree_on_error
-from qatool.wording import duration
+from qatool.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from qatool.jobs.stopping import Stop
+    from qatool.training.module import QuestionAnsweringModule
 
 CHECKPOINT_SECONDS = 300.0
 """Seconds between two checkpoints, so that a killed run loses about as much work at most."""
@@ -224,32 +226,64 @@ def _shown(entry: Entry) -> list[str | int]:
 
 
 class PlainLines(Callback):
-    """Writes a plain line of progress at most every 30 s, and one for every validation.
+    """Writes a plain line of progress at most every 30 s, also while validating, and one for every validation.
 
     :param stream: where lines are written to; ``None``: the log
+    :param clock: returns seconds since some fixed moment
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
-        self._last = time.monotonic()
+        self._clock = clock
+        self._last = clock()
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
+        self._validation = _Validation(began=self._last, windows=0)
+        self._validation_seconds: float | None = None
+        """How long the last validation took."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write a line when one is due."""
-        now = time.monotonic()
+        now = self._clock()
         self._recent.append((now, outputs["windows"] * trainer.world_size))
         if now - self._last < PLAIN_INTERVAL or len(self._recent) < 2:
             return
-        self._last = now
         seconds = now - self._recent[0][0]
         windows = sum(count for _, count in self._recent) - self._recent[0][1]
-        steps = trainer.max_steps - trainer.global_step
-        left = duration(steps * seconds / (len(self._recent) - 1))
+        left = self._left(trainer, seconds / (len(self._recent) - 1))
         self._write(
             f"step {trainer.global_step:,} of {trainer.max_steps:,}: loss {float(outputs['loss']):.3f}, "
             f"{windows / seconds:,.1f} windows/s, {left} left"
+        )
+
+    def _left(self, trainer: Trainer, step_seconds: float) -> str:
+        """Return the time that is left after a step; validations are only counted until one was measured."""
+        done, last = trainer.global_step, trainer.max_steps
+        seconds = (last - done) * step_seconds
+        every = int(trainer.val_check_batch or 1)
+        # The validation of this step, if there is one, is still to come.
+        validations = last // every - (done - 1) // every if trainer.enable_validation else 0
+        if self._validation_seconds is not None:
+            return duration(seconds + validations * self._validation_seconds)
+        return f"{duration(seconds)} and {counted(validations, 'validation')}" if validations else duration(seconds)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the module tell how far the validation is."""
+        module, data = cast("QuestionAnsweringModule", pl_module), cast("Any", trainer).datamodule
+        self._validation = _Validation(began=self._clock(), windows=data.validation_windows)
+        module.watch_validation(lambda windows: self._validated(trainer.global_step, windows))
+
+    def _validated(self, step: int, windows: int) -> None:
+        """Count windows that were read, and write a line when one is due."""
+        validation, now = self._validation, self._clock()
+        validation.read += windows
+        if now - self._last < PLAIN_INTERVAL:
+            return
+        each = (now - validation.began) / validation.read
+        self._write(
+            f"step {step:,}: validating, {validation.read:,} of {counted(validation.windows, 'window')}, "
+            f"{1 / each:,.1f} windows/s, {duration((validation.windows - validation.read) * each)} left"
         )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -257,11 +291,23 @@ class PlainLines(Callback):
         figures = getattr(pl_module, "figures", None)
         if figures is not None:
             self._write(f"step {trainer.global_step:,}: EM {figures.exact:.2f}, F1 {figures.f1:.2f}")
+        self._validation_seconds = self._clock() - self._validation.began
         self._recent.clear()
 
     def _write(self, line: str) -> None:
+        self._last = self._clock()
         if self._stream is None:
             log_event("progress", text=line)
             return
         self._stream.write(f"{harmless(line)}\n")
         self._stream.flush()
+
+
+@dataclass(kw_only=True)
+class _Validation:
+    """A validation in progress."""
+
+    began: float
+    windows: int
+    """Windows that this device reads in all."""
+    read: int = 0

@@ -69,10 +69,17 @@ class QuestionAnsweringData(LightningDataModule):
         """Return this device's shards of the validation questions."""
         if not self._shards:
             return []
+        return DataLoader(_Listed(self._own_shards()), batch_size=None, num_workers=0)
+
+    @property
+    def validation_windows(self) -> int:
+        """The number of windows that this device reads in a validation."""
+        return sum(len(shard.examples.windows) for shard in self._own_shards())
+
+    def _own_shards(self) -> Sequence[PreparedShard]:
         rank, world = self._place()
         # With fewer shards than devices, the rest read the first shard, too; each example still counts only once.
-        own = self._shards[rank::world] or self._shards[:1]
-        return DataLoader(_Listed(own), batch_size=None, num_workers=0)
+        return self._shards[rank::world] or self._shards[:1]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the micro-batches of a training step; validation shards are moved batch by batch as they are read."""

@@ -21,6 +21,8 @@ from qatool.training.logits import masked_logits, takes_ready_mask
 from qatool.training.teachers import TEMPERATURE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from qatool.extraction.answering.extractor import PreparedShard
@@ -262,11 +264,19 @@ class QuestionAnsweringModule(LightningModule):
         """Keep the memory of gradients that graphs add to, which Lightning would free."""
         self.zero_grad(set_to_none=self._graphs is None)
 
+    def watch_validation(self, tick: Callable[[int], None]) -> None:
+        """Tell how far validations are.
+
+        :param tick: called after every batch with the number of windows that this device read
+        """
+        if self._validator is not None:
+            self._validator.tick = tick
+
     def on_validation_epoch_start(self) -> None:
         """Prepare a validation."""
         self.check_finite()
         if self._validator is not None:
-            self._validator.begin(self.device)
+            self._validator.begin(self.device, self.trainer.precision_plugin.val_step_context)
 
     def validation_step(self, batch: PreparedShard, batch_idx: int) -> None:
         """Answer a shard of the validation questions."""

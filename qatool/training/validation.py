@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,17 +25,24 @@ from qatool.options import DECODE_PRESETS
 from qatool.spans.decode import decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
-    from qatool.extraction.answering.cardreader import LaunchedShard
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from qatool.extraction.answering.extractor import PreparedShard
+    from qatool.extraction.answering.windowreader import WindowReader
     from qatool.jobs.work import Part
-    from qatool.models.backend import DeviceBackend
     from qatool.schema import Example
+    from qatool.spans.search import SpanTable
+    from qatool.windows.assemble import WindowBatch
     from qatool.windows.cut import WindowSize
     from qatool.windows.tokenizer import PairTokenizer
 
 _SHARD = ShardLimits(rows=64, context_bytes=250_000)
+_SHARD_BATCHES = 8
+"""A shard has about so many batches of a CPU."""
 _MAX_ANSWER_LENGTH = DECODE_PRESETS["native"].max_answer_length
 
 
@@ -55,8 +65,32 @@ class _Answer(NamedTuple):
     no_answer_score: float
 
 
+class _Launched(NamedTuple):
+    """A shard that is being read."""
+
+    shard: PreparedShard
+    collect: Callable[[], tuple[SpanTable, NDArray[np.intp]]]
+    """Waits for its spans, and returns them with the windows that failed."""
+
+
+class _ModelInTraining(ModelInMemory):
+    """Runs the model in any thread as Lightning runs it in the main thread: autocast is a setting of each thread.
+
+    :param arithmetic: returns a context in which the model computes
+    """
+
+    def __init__(self, model: Any, *, arithmetic: Callable[[], AbstractContextManager[Any]], **options: Any) -> None:
+        super().__init__(model, **options)
+        self._arithmetic = arithmetic
+
+    def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
+        """Run the model; see :class:`~qatool.models.backend.Backend`."""
+        with self._arithmetic():
+            return super().logits(batch)
+
+
 class Validator:
-    """Answers labelled questions with a model in its current state.
+    """Answers labelled questions with a model in its current state, on a CPU with several batches at once.
 
     :param model: an ``AutoModelForQuestionAnswering``
     :param examples: the labelled questions, without bad rows
@@ -92,43 +126,75 @@ class Validator:
             columns=AnswerColumns(documents=False, snippet=None, kept={}),
         )
         self.shards = [self._extractor.prepare(shard) for shard in cut_shards(examples, _SHARD)]
+        self.tick: Callable[[int], None] = lambda _: None
+        """Called with the number of windows of every batch."""
         self._answers: list[_Answer] = []
-        self._reader: CardReader | None = None
-        self._launched: tuple[PreparedShard, LaunchedShard] | None = None
+        self._reader: CardReader | WindowReader | None = None
+        self._launched: deque[_Launched] = deque()
+        self._ahead = 1
+        """Shards that are launched before the results of the first of them are collected."""
 
-    def _backend(self, device: torch.device) -> ModelInMemory:
-        return ModelInMemory(self._model, device=device, precision="mixed", max_length=self._max_length)
+    def _backend(
+        self, device: torch.device, arithmetic: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> _ModelInTraining:
+        return _ModelInTraining(
+            self._model,
+            arithmetic=arithmetic,
+            device=device,
+            precision="mixed",
+            max_length=self._max_length,
+            streams=torch.get_num_threads() if device.type == "cpu" else 1,
+        )
 
-    def begin(self, device: torch.device) -> None:
-        """Start a new validation, with the model on ``device``."""
+    def begin(
+        self, device: torch.device, arithmetic: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
+        """Start a new validation, with the model on ``device``.
+
+        :param arithmetic: returns a context in which the model computes, in whichever thread
+        """
         from dataclasses import replace
 
-        backend = self._backend(device)
+        self.close()
+        backend = self._backend(device, arithmetic)
         self._extractor = replace(self._extractor, backend=backend, batch_tokens=backend.batch_tokens)
         self._answers = []
-        device_side = device_backend(backend)
-        self._reader = None if device_side is None else self._card_reader(device_side, backend.batch_tokens)
-        self._launched = None
+        self._ahead = 1 + backend.streams // _SHARD_BATCHES
+        on_card = device_backend(backend)
+        if on_card is None:
+            self._reader = self._extractor.reader()
+        else:
+            search = self._extractor.decoder.search
+            self._reader = CardReader(
+                backend=on_card, search=search, batch_tokens=backend.batch_tokens, tick=self.tick
+            )
 
-    def _card_reader(self, backend: DeviceBackend, batch_tokens: int) -> CardReader:
-        search = self._extractor.decoder.search
-        return CardReader(backend=backend, search=search, batch_tokens=batch_tokens, tick=lambda _: None)
+    def close(self) -> None:
+        """Drop what is not read yet, and let torch have as many threads as before the validation."""
+        if self._reader is not None and not isinstance(self._reader, CardReader):
+            self._reader.close()
+        self._reader = None
+        self._launched.clear()
 
     def read(self, shard: PreparedShard) -> None:
-        """Answer the questions of a shard; on a card, the results are collected only by the next call."""
-        if self._reader is None:
-            self._keep(shard, self._extractor.answer(shard))
-            return
-        launched = self._reader.launch(CardShard.of(shard.examples, self._extractor.searched_characters(shard)))
-        self._collect()
-        self._launched = shard, launched
+        """Answer the questions of a shard; its results are collected by a later call."""
+        self._launched.append(_Launched(shard, self._launch(shard)))
+        while len(self._launched) > self._ahead:
+            self._collect()
+
+    def _launch(self, shard: PreparedShard) -> Callable[[], tuple[SpanTable, NDArray[np.intp]]]:
+        """Begin to read a shard, and return what waits for its spans."""
+        reader, characters = self._reader, self._extractor.searched_characters(shard)
+        if reader is None:
+            raise RuntimeError("no validation was started")
+        if isinstance(reader, CardReader):
+            return partial(reader.collect, reader.launch(CardShard.of(shard.examples, characters)))
+        return partial(reader.collect, reader.launch(shard.examples, characters), self.tick)
 
     def _collect(self) -> None:
-        """Collect the results of the shard that was launched on a card, if there is one."""
-        if self._reader is not None and self._launched is not None:
-            shard, launched = self._launched
-            self._launched = None
-            self._keep(shard, self._extractor.decide(shard, *self._reader.collect(launched)))
+        """Wait for the results of the shard that was launched first, and keep them."""
+        shard, collect = self._launched.popleft()
+        self._keep(shard, self._extractor.decide(shard, *collect()))
 
     def _keep(self, shard: PreparedShard, part: Part) -> None:
         table = part.table
@@ -147,7 +213,9 @@ class Validator:
         "No answer" is decided at the threshold that fits best: what is compared here are weights, not thresholds, and
         ``qatool calibrate`` fits the threshold that is stored with a model.
         """
-        self._collect()
+        while self._launched:
+            self._collect()
+        self.close()
         found = {answer.row: answer for part in _gathered(self._answers) for answer in part}
         rows = sorted(found)
         outcome = Outcome(

@@ -12,6 +12,7 @@ import pytest
 from support import FIXTURES
 
 from qatool import cli
+from qatool.commands.calibrate import run
 from qatool.evaluation.measures.calibration import (
     Outcome,
     UnreachableError,
@@ -24,6 +25,8 @@ from qatool.evaluation.measures.calibration import (
 )
 from qatool.evaluation.measures.curves import between
 from qatool.evaluation.measures.scoring import expected_answers
+from qatool.observers import SilentObserver
+from qatool.options import CalibrateOptions
 
 
 @pytest.fixture
@@ -69,6 +72,22 @@ def test_a_dry_run_stores_nothing(model, capsys) -> None:
     before = sorted(path.name for path in model.iterdir())
     assert calibrated(capsys, "--dry-run", "--limit", "16")["questions"] == 16
     assert sorted(path.name for path in model.iterdir()) == before
+
+
+def test_progress_does_not_wait_for_the_end_of_a_shard(model) -> None:
+    class Watching(SilentObserver):
+        def __init__(self) -> None:
+            self.told: list[tuple[int, int]] = []
+
+        def advanced(self, examples: int, windows: int) -> None:
+            self.told.append((examples, windows))
+
+    observer = Watching()
+    run(CalibrateOptions(model="model", on="dev.jsonl", dry_run=True, batch_tokens=512), observer=observer)
+    examples, windows = map(sum, zip(*observer.told, strict=True))
+    assert (examples, min(told[0] for told in observer.told)) == (29, 0)
+    assert windows >= 29
+    assert sum(told[0] > 0 for told in observer.told) > 2
 
 
 def test_the_table(model, capsys) -> None:

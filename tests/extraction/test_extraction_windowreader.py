@@ -20,6 +20,7 @@ from tokenizerhelpers import pair_tokenizer, questions, texts
 from qatool.extraction.answering.extractor import MODEL_FAILED
 from qatool.extraction.answering.windowreader import WindowReader
 from qatool.models.openvino.conversion import converted
+from qatool.models.recorded import RecordedBackend
 from qatool.spans.search import SpanTable
 
 PAIRS = [(questions()[i], text[: 40 + 17 * i]) for i, text in enumerate(texts()[8:30])]
@@ -208,3 +209,24 @@ def test_what_goes_wrong_in_a_stream_is_raised() -> None:
 
     with pytest.raises(ZeroDivisionError):
         answers(extractor(backend=Broken(), batch_tokens=200), PAIRS)
+
+
+@pytest.mark.parametrize("most", [1 << 30, pytest.param(77, id="split")])
+def test_what_is_recorded_needs_no_model_whichever_stream_asks(most) -> None:
+    one = answers(extractor(backend=ArithmeticBackend(most_tokens=most), batch_tokens=200), PAIRS)
+    backend = TwoStreams(most_tokens=most)
+    recorded = extractor(backend=RecordedBackend(backend), batch_tokens=200)
+    assert answers(recorded, PAIRS) == one
+    assert len(backend.asked) == 2
+    assert {threads for _, threads in backend.asked} == {1}
+    read = len(backend.batches)
+    backend.most_tokens = 0
+    assert answers(recorded, PAIRS) == one
+    assert len(backend.batches) == read
+
+
+@pytest.mark.parametrize(("name", "expected"), [("torch", 2), ("openvino", 1)])
+def test_what_openvino_is_recorded_at_is_read_one_batch_at_a_time(name, expected) -> None:
+    backend = TwoStreams()
+    backend.name = name
+    assert RecordedBackend(backend).streams == expected

@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import signal
+import threading
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -146,6 +148,63 @@ def test_the_figures_are_those_of_extract_and_evaluate(options, labelled, tmp_pa
     assert result.best.exact_match == pytest.approx(found["exact"], abs=1e-6)
     settings = json.loads((result.folder / "qatool.json").read_text())
     assert settings["knows_no_answer"] is False
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_validation_reads_several_batches_at_once(
+    options, labelled, tmp_path, monkeypatch, two_threads, precision
+) -> None:
+    """Each on one thread, with the training's arithmetic; the answers are those that one stream gives."""
+    from qatool.training import validation
+
+    dev = tmp_path / "dev.jsonl"
+    dev.write_text(labelled.read_text() * 4)
+    asked: set[tuple[str, int, bool]] = set()
+    logits, figures = validation.ModelInMemory.logits, validation.Validator.figures
+    alone = partial(torch.autocast, "cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
+
+    def noting(self, batch):
+        name = threading.current_thread().name.partition("_")[0]
+        asked.add((name, torch.get_num_threads(), torch.is_autocast_enabled("cpu")))
+        return logits(self, batch)
+
+    def twice(self) -> validation.Figures:
+        found, answers = figures(self), sorted(self._answers)
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        self.begin(torch.device("cpu"), alone)
+        for shard in self.shards:
+            self.read(shard)
+        assert figures(self) == found
+        torch.set_num_threads(2)
+        assert sorted(self._answers) == answers
+        assert len(answers) == 160
+        return found
+
+    monkeypatch.setattr(validation.ModelInMemory, "logits", noting)
+    monkeypatch.setattr(validation.Validator, "figures", twice)
+    run(options(validation=str(dev), validations=1, precision=precision, epochs=0.2))
+    assert asked == {(name, 1, precision == "bf16") for name in ("qatool-stream", "MainThread")}
+
+
+def test_a_validation_that_fails_leaves_torch_its_threads(options, labelled, monkeypatch, two_threads) -> None:
+    from qatool.training import validation
+
+    def broken(self, batch):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(validation.ModelInMemory, "logits", broken)
+    with pytest.raises(ZeroDivisionError):
+        run(options(validation=str(labelled), validations=1, epochs=0.2))
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("knew", [True, False])
