@@ -28,8 +28,8 @@ class RecordedBackend:
         self.precision = backend.precision
         self.max_length = backend.max_length
         self.batch_tokens = backend.batch_tokens
-        # What is fitted to the logits stays, so they must be right; OpenVINO has a rare fault that was seen only where
-        # it reads several batches at once.
+        # What is fitted to the logits stays, so they must be right, and OpenVINO has a rare fault that was only seen
+        # where it reads several batches at once.
         self.streams = 1 if backend.name == "openvino" else backend.streams
 
     def logits(self, batch: WindowBatch) -> tuple[Tensor, Tensor]:
