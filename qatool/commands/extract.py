@@ -22,6 +22,7 @@ from qatool.files.requested import name_problems
 from qatool.files.sources.stdin import STDIN, copy_spool
 from qatool.files.storage.atomic import is_device
 from qatool.files.storage.locations import location
+from qatool.jobs.runfolder.claim import refuse_foreign
 from qatool.jobs.runfolder.folder import RunFolder
 from qatool.jobs.runfolder.runlog import log_handler
 from qatool.jobs.stopping import Stop
@@ -84,6 +85,7 @@ def forecast(options: ExtractOptions, *, observer: Observer | None = None) -> Fo
         observer.finished()
         folder = None if target.kind == "stdout" else RunFolder(run_folder(target.path), command=COMMAND)
         if folder is not None:
+            refuse_foreign(folder.path)
             folder.refuse_others()
         plan = None if folder is None else plan_of(folder, restart=options.restart)
         planned = values_of(plan)

@@ -13,6 +13,8 @@ BUNDLED = Path(__file__).parent / "default"
 """The model that ships with qatool; its ``README.md`` says what it was trained on and how good it is."""
 
 
+_SHOWN = 80
+"""Most characters of a name that messages show where it cannot be a name."""
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
@@ -22,7 +24,12 @@ def model_name(given: str | None) -> str:
     :raises EnvironmentUnfitError: the name is neither that of a folder nor a possible id on the hub
     """
     name = given or os.environ.get(MODEL_VARIABLE) or str(BUNDLED)
-    if not Path(name).is_dir() and not _HUB_ID.fullmatch(name):
+    try:
+        is_folder = Path(name).is_dir()
+    except OSError as error:  # as for a name that is too long
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+        raise EnvironmentUnfitError(f"{shown}: cannot be looked up ({error.strerror}); check the name") from None
+    if not is_folder and not _HUB_ID.fullmatch(name):
         why = "is no folder" if Path(name).exists() else "no such folder"
         raise EnvironmentUnfitError(f"{name}: {why}; name one with config.json, model.safetensors and tokenizer.json")
     return name

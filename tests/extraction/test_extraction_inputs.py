@@ -140,3 +140,24 @@ def test_files_named_like_what_a_run_leaves_are_read(tmp_path, call) -> None:
     write(tmp_path / "docs" / "out.jsonl", [ROW | {"answer": "", "candidates": [], "fingerprint": ""}])
     run(*call, "docs", "-o", "out.jsonl", "-q")
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", ["x.rejects.jsonl", "x.jsonl"])
+def test_rows_of_the_user_that_resemble_ours_are_answered(tmp_path, call, name) -> None:
+    (tmp_path / "mine").mkdir()
+    ours = {"where": "Rome", "reason": "why", "row": 1, "answer": "x", "candidates": 1, "fingerprint": 2}
+    row = {**ROW, **ours, "id": "a"}
+    write(tmp_path / "mine" / name, [row])
+    run(*call, "mine", "-o", "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["id"] == "a"
+
+
+def test_rows_of_the_user_are_not_taken_for_what_this_command_writes(tmp_path, call, capfd) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.jsonl", [ROW])
+    mine = tmp_path / "in" / "out.jsonl.rejects.jsonl"
+    write(mine, [{**ROW, "where": "Rome", "reason": "why"}])
+    before = mine.read_bytes()
+    run(*call, "in", "-o", "in/out.jsonl", code=2)
+    assert "qatool did not make it" in capfd.readouterr().err
+    assert mine.read_bytes() == before

@@ -382,6 +382,9 @@ def test_a_run_in_memory_gives_the_bytes_of_a_disk(memory, tmp_path, tiny_model)
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 2
 
 
+ANSWER = b'{"answer": null, "candidates": [], "fingerprint": "0", "no_answer_score": 1.0, "n_windows": 0}\n'
+
+
 @pytest.mark.parametrize("folder", ["sig", "signature", "access_token"])
 def test_folders_named_like_secrets_are_read(memory, folder) -> None:
     from qatool.files.output.own import without_own
@@ -392,7 +395,7 @@ def test_folders_named_like_secrets_are_read(memory, folder) -> None:
     # What qatool did not write does not give way.
     with pytest.raises(UsageError, match=r"b\.jsonl: is one of the inputs"):
         without_own(resolve(["memory://lake"]), [], written=[f"memory://lake/{names[1]}"], log_file=None)
-    (memory / names[1]).write_bytes(b'{"answer": null, "candidates": [], "fingerprint": "0"}\n')
+    (memory / names[1]).write_bytes(ANSWER)
     found = resolve(["memory://lake"])
     kept = without_own(found, ["memory://lake"], written=[f"memory://lake/{names[1]}"], log_file=None)
     assert {source.name for source in kept} == {*names} - {names[1]}

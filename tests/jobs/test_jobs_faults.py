@@ -371,6 +371,21 @@ def test_a_run_folder_on_another_disk(runner, another_disk, output) -> None:
     assert not list(runner.folder.glob(".*.tmp"))
 
 
+def test_a_run_folder_that_leads_nowhere(runner, tmp_path) -> None:
+    """As after a restart that emptied the disk it was on; a dry run says so, too."""
+    write_rows(runner.folder / "in.jsonl", rows(2))
+    (runner.folder / "answers.parquet.qatool").symlink_to(tmp_path / "gone")
+    for more in ([], ["--dry-run"], ["--restart"]):
+        process = runner.run("in.jsonl", *more)
+        assert process.wait() == 9
+        assert process.error == (
+            f"Error: answers.parquet.qatool: is a link to {tmp_path}/gone, which is no folder; make one there, or "
+            "remove the link\n"
+        )
+    (tmp_path / "gone").mkdir()
+    runner.done("in.jsonl")
+
+
 @pytest.mark.parametrize("output", ["answers.parquet", "answers/"])
 def test_too_little_room_for_the_copy_from_another_disk(runner, another_disk, output, monkeypatch) -> None:
     options = ExtractOptions(

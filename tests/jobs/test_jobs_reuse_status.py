@@ -24,6 +24,7 @@ from qatool.commands.status import run as status
 from qatool.extraction.runs.forecast import Forecast
 from qatool.files.output.targets import SUPPORTED
 from qatool.jobs.runfolder.lock import Lock
+from qatool.jobs.runfolder.seal import sealed, unsealed
 from qatool.options import ExtractOptions, StatusOptions
 
 NO_FORMAT = (
@@ -467,3 +468,20 @@ def test_questions_of_the_input_that_are_not_asked_are_told(runner) -> None:
     for name in ("squad.json", "in.csv"):
         assert done.err.count(f"{name}: its own questions are not asked, only those of --question") == 1
     assert "only.csv" not in done.err
+
+
+def test_work_of_a_version_with_other_rules_is_refused(runner) -> None:
+    """The same command cannot continue it; reference decodings have no rules of ours."""
+    for decode, code in (("native", 6), ("squad-script", 0)):
+        words = ("in.jsonl", "--decode", decode)
+        assert runner.run(*words, patch="jobs_patches:full_disk").wait() == 9
+        path = runner.run_folder / "plan.json"
+        plan = unsealed(json.loads(path.read_text()))
+        plan["identity"]["rules_of_spans"] = 0
+        path.write_text(json.dumps(sealed(plan)))
+        for more in (["--dry-run"], []):
+            process = runner.run(*words, *more)
+            assert process.wait() == code
+            assert ("was begun by a version of qatool with other rules" in process.error) == (code == 6)
+        if code:
+            runner.done(*words, "--restart")

@@ -27,6 +27,11 @@ def test_what_is_no_folder_and_no_hub_id(name, monkeypatch, tmp_path) -> None:
         model_name(None)
 
 
+def test_a_name_that_no_folder_can_have() -> None:
+    with pytest.raises(EnvironmentUnfitError, match=r"^x{80}…: cannot be looked up \(File name too long\); check"):
+        model_name("x" * 300)
+
+
 def test_a_file_is_no_model(tmp_path) -> None:
     path = tmp_path / "model.safetensors"
     path.touch()

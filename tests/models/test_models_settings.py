@@ -18,8 +18,9 @@ def load(tmp_path, content: object) -> ModelSettings:
     return ModelSettings.load(str(tmp_path))
 
 
-def test_without_a_file_there_are_defaults(tmp_path) -> None:
+def test_without_a_file_there_are_defaults(tmp_path, monkeypatch) -> None:
     assert ModelSettings.load(str(tmp_path)) == ModelSettings()
+    monkeypatch.setattr("qatool.models.settings.hub_file", lambda model, name: None)
     assert ModelSettings.load("someone/some-model") == ModelSettings()
     assert ModelSettings() == ModelSettings(
         max_length=None,

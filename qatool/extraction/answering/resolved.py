@@ -33,7 +33,7 @@ class AnswerIdentity:
     rules_of_windows: int
     """Version of the rules by which windows are chosen."""
     rules_of_spans: int
-    """Version of the rules for where answers start and end."""
+    """Version of the rules for where answers start and end; 0: those of a reference program."""
     max_answer_length: int
     decode: Decode
     top_k: int

@@ -92,7 +92,7 @@ def load_setup(
                 max_question_length=size.question_budget,
                 max_windows=options.window_limit,
                 rules_of_windows=choose.RULES,
-                rules_of_spans=characters.RULES,
+                rules_of_spans=characters.RULES if options.decode == "native" else 0,
                 max_answer_length=options.answer_length,
                 decode=options.decode,
                 top_k=options.top_k,

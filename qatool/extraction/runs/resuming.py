@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from qatool.extraction.answering.resolved import AnswerIdentity
     from qatool.jobs.runfolder.folder import RunFolder
 
+_RULES = ("rules_of_windows", "rules_of_spans")
+
 
 def plan_of(folder: RunFolder, *, restart: bool) -> Plan | None:
     """Return the plan of the work that is to be continued, ``None`` for new work or one whose plan is damaged.
@@ -33,7 +35,13 @@ def continue_only_same(folder: RunFolder, plan: Plan | None, identity: AnswerIde
     """
     folder.parts.identity = identity.fingerprint
     if plan is not None:
-        plan.check_same_work(identity.as_json(), folder=folder.path)
+        now = identity.as_json()
+        if any(plan.identity.get(name) != now[name] for name in _RULES):
+            raise ResumeRefusedError(
+                f"{folder.path}: was begun by a version of qatool with other rules for windows or answers; finish it "
+                "with that version, or start over with --restart"
+            )
+        plan.check_same_work(now, folder=folder.path)
     elif not restart and folder.parts.other_identity():
         raise ResumeRefusedError(
             f"{folder.path}: holds unfinished work of another model or other options (its plan.json cannot be read "

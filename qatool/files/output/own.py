@@ -33,9 +33,10 @@ _LONGEST_LINE = 1 << 24
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
 _SUMMARY = re.compile(rb'\{\s*("version": "[^"]*",\s*"exit_code": \d|"examples": \d+,\s*"rejected": \d)')
 """Beginning of the summary of a run or of a dry run."""
-_REJECT_KEYS = frozenset({"where", "reason"})
-_ROW_KEYS = (ANSWER_KEYS, _REJECT_KEYS, frozenset({"time", "level", "event"}))
-"""Keys by which a JSON row of answers, of rejected rows and of a log are recognised."""
+_REJECT_KEYS = frozenset({"row", "id", "where", "reason"})
+"""All keys of a rejected row: one with others, such as a question, is somebody's own."""
+_ROW_KEYS = (ANSWER_KEYS, frozenset({"time", "level", "event"}))
+"""Keys by which a JSON row of answers and of a log are recognised."""
 
 
 def without_own(
@@ -153,13 +154,14 @@ def _is_summary(head: tuple[bytes, bytes]) -> bool:
 
 
 def _is_reject_list(head: tuple[bytes, bytes]) -> bool:
-    return _keys(head[0]) >= _REJECT_KEYS
+    return _keys(head[0]) == _REJECT_KEYS
 
 
 def _is_made(line: bytes) -> bool:
     """Return whether a file's first line is one that qatool writes."""
     line = line.lstrip(b"\xef\xbb\xbf\0")
-    return bool(_LOG_LINE.match(line)) or any(keys <= _keys(line) for keys in _ROW_KEYS)
+    found = _keys(line)
+    return bool(_LOG_LINE.match(line)) or found == _REJECT_KEYS or any(keys <= found for keys in _ROW_KEYS)
 
 
 def _keys(line: bytes) -> frozenset[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qatool.files.sources.source import Source
 
 
-ANSWER_KEYS = frozenset({"answer", "candidates", "fingerprint"})
+ANSWER_KEYS = frozenset({"answer", "candidates", "fingerprint", "no_answer_score", "n_windows"})
 """Columns by which the answers of a run are recognised."""
 OF_EARLIER_RUN = "is an answer of an earlier run, which has no context"
 """Why a row is bad that is one of another run's answers."""

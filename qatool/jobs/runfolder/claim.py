@@ -75,10 +75,15 @@ def refuse_foreign(folder: Location, *, also: Collection[str] = ()) -> None:
     """Make sure that a folder that will be swept and removed belongs to a run: the user may have one of that name.
 
     :param also: see :func:`is_ours`
-    :raises OutputError: the folder is on a disk and holds other files, but neither the plan nor the lock of a run
+    :raises OutputError: the folder is on a disk and holds other files, but neither the plan nor the lock of a run; or
+        it is a link that leads to no folder
     """
     if not isinstance(folder, Path):
         return
+    if folder.is_symlink() and not folder.is_dir():
+        raise OutputError(
+            f"{folder}: is a link to {folder.readlink()}, which is no folder; make one there, or remove the link"
+        )
     with reporting(folder):
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
         is_run = any((folder / name).is_file() for name in _MARKS)
