@@ -36,7 +36,7 @@ class Observer(Protocol):
         """
 
     def advanced(self, examples: int, windows: int) -> None:
-        """Add examples done and windows read since the last call."""
+        """Add examples done and windows read since the last call; less than 0 for examples that are not kept."""
 
     def message(self, text: str) -> None:
         """Show what is being done now."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qatool.errors import InputError, UsageError
 from qatool.evaluation.highlight import pieces
-from qatool.evaluation.reading.answerrows import find_answer, is_answers
-from qatool.evaluation.reading.answers import check_row
+from qatool.evaluation.reading.answerrows import check_row, find_answer, is_answers
 from qatool.evaluation.reading.contexts import Asked, find_contexts
 from qatool.features.layout import is_features
 from qatool.features.reader import FeaturesFolder, StoredExample

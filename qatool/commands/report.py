@@ -14,8 +14,8 @@ from qatool.errors import InputError, OutputError
 from qatool.evaluation.highlight import pieces
 from qatool.evaluation.measures.figures import figures
 from qatool.evaluation.measures.judging import judge
-from qatool.evaluation.reading.answerrows import answers_at, is_answers
-from qatool.evaluation.reading.answers import check_row, load_answers
+from qatool.evaluation.reading.answerrows import answers_at, check_row, is_answers
+from qatool.evaluation.reading.answers import load_answers
 from qatool.evaluation.reading.contexts import Asked, find_contexts
 from qatool.evaluation.reading.references import load_references
 from qatool.evaluation.report.charts import (

@@ -464,10 +464,12 @@ def test_questions_of_the_input_that_are_not_asked_are_told(runner) -> None:
     (runner.folder / "squad.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
     (runner.folder / "in.csv").write_text("id,question,context\n1,Who?,A text.\n")
     (runner.folder / "only.csv").write_text("id,context\n1,A text.\n")
-    done = runner.done("squad.json", "in.csv", "only.csv", "--question", "Why?")
+    (runner.folder / "records.json").write_text(json.dumps([{"id": "2", "context": "A text."}]))
+    done = runner.done("squad.json", "in.csv", "only.csv", "records.json", "--question", "Why?")
     for name in ("squad.json", "in.csv"):
         assert done.err.count(f"{name}: its own questions are not asked, only those of --question") == 1
     assert "only.csv" not in done.err
+    assert "records.json" not in done.err
 
 
 def test_work_of_a_version_with_other_rules_is_refused(runner) -> None:

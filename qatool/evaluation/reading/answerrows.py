@@ -1,4 +1,4 @@
-"""Read single rows of a file of answers, with all their columns."""
+"""Read single rows of a file of answers, with all their columns, and check them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qatool.errors import InputError
+from qatool.evaluation.reading.answers import is_number
 from qatool.files.formats.parquet import open_parquet
 from qatool.files.formats.readers import open_reader
 from qatool.files.sources.paths import resolve
@@ -153,3 +154,34 @@ def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         decoded = None
     return {**values, "fingerprint": decoded}
+
+
+def check_row(path: str, row: int, values: Mapping[str, Any], *, numbers: Sequence[str] = ()) -> None:
+    """Check that a row of answers has all columns that are shown, as a file edited by others may lack some.
+
+    :param path: path of the answers, for messages
+    :param row: 0-based row, for messages
+    :param values: its columns
+    :param numbers: columns that must hold a number, unless the row was rejected
+    :raises InputError: a value is missing or has another type
+    """
+    missing = [f"no {name}" for name in ("question", "answer", "candidates", "error") if name not in values]
+    if not missing and values["error"] is None:
+        missing = [f"no number as {name}" for name in numbers if not is_number(values.get(name))]
+    if not missing and not _are_candidates(values["candidates"]):
+        missing = ["a candidate without answer, score or offsets"]
+    if missing:
+        raise InputError(f"{path} row {row}: {missing[0]}; name answers as qatool extract wrote them")
+
+
+def _are_candidates(value: object) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and all(
+            isinstance(one, dict)
+            and isinstance(one.get("answer"), str)
+            and is_number(one.get("score"))
+            and type(one.get("answer_start")) is type(one.get("answer_end")) is int
+            for one in value
+        )
+    )

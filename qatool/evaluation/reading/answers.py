@@ -277,7 +277,7 @@ def _scored(answers: AnswerSet, path: str) -> AnswerSet:
     scores = _read_mapping(location(path))
     place = {name: row for row, name in enumerate(answers.ids)}
     for name, score in scores.items():
-        if not _is_number(score):
+        if not is_number(score):
             raise InputError(
                 f"{path}: the score of {quoted(name)} is {quoted(score)}, no number to decide by; mend it"
             )
@@ -292,38 +292,7 @@ def _scored(answers: AnswerSet, path: str) -> AnswerSet:
     return replace(answers.take(order), no_answer_score=values)
 
 
-def check_row(path: str, row: int, values: Mapping[str, Any], *, numbers: Sequence[str] = ()) -> None:
-    """Check that a row of answers has all columns that are shown, as a file edited by others may lack some.
-
-    :param path: path of the answers, for messages
-    :param row: 0-based row, for messages
-    :param values: its columns
-    :param numbers: columns that must hold a number, unless the row was rejected
-    :raises InputError: a value is missing or has another type
-    """
-    missing = [f"no {name}" for name in ("question", "answer", "candidates", "error") if name not in values]
-    if not missing and values["error"] is None:
-        missing = [f"no number as {name}" for name in numbers if not _is_number(values.get(name))]
-    if not missing and not _are_candidates(values["candidates"]):
-        missing = ["a candidate without answer, score or offsets"]
-    if missing:
-        raise InputError(f"{path} row {row}: {missing[0]}; name answers as qatool extract wrote them")
-
-
-def _are_candidates(value: object) -> bool:
-    return value is None or (
-        isinstance(value, list)
-        and all(
-            isinstance(one, dict)
-            and isinstance(one.get("answer"), str)
-            and _is_number(one.get("score"))
-            and type(one.get("answer_start")) is type(one.get("answer_end")) is int
-            for one in value
-        )
-    )
-
-
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     """Return whether a value of JSON is a finite number that a double can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

@@ -21,7 +21,6 @@ from qatool.files.examples.fields import (
     text_problem,
 )
 from qatool.files.formats.counting import total_rows
-from qatool.files.formats.nested import NestedReader
 from qatool.files.formats.readers import documents_of, open_reader
 from qatool.files.sources.rows import bad_row, quoted, where
 from qatool.logs import log_event
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from qatool.files.sources.rows import Row
+    from qatool.files.sources.rows import Reader, Row
     from qatool.files.sources.source import Source
     from qatool.options import OnError
 
@@ -183,8 +182,16 @@ class AskedDocuments:
             if "id" in columns.renames and not self._questions_may_have(columns.of("id")):
                 missing.append("id")
             require(source, reader, columns, missing)
-            if isinstance(reader, NestedReader) or "question" in (reader.columns() or ()):
+            if self._has_questions(source, reader):
                 log_event(f"{source.path}: its own questions are not asked, only those of --question or --questions")
+
+    def _has_questions(self, source: Source, reader: Reader) -> bool:
+        """Return whether a file of documents declares a column of questions or, in nested JSON, begins with one."""
+        column, there = self._columns.of("question"), reader.columns()
+        if there is not None or source.format != "json":
+            return column in (there or ())
+        first = next(iter(reader.rows({column})), None)
+        return first is not None and column in (first.values or ())
 
     def _questions_may_have(self, column: str) -> bool:
         if self._question_reader is None:

@@ -89,8 +89,13 @@ def move(source: Location, target: Location) -> None:
         return
     if isinstance(source, ObjectPath) or isinstance(target, ObjectPath):
         raise TypeError(f"{source} and {target} are not in one place")
-    with on_one_disk(source, target) as there:
-        there.replace(target)
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with on_one_disk(source, target) as there:
+            there.replace(target)
 
 
 @contextmanager
